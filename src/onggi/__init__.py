@@ -1,0 +1,1 @@
+"""onggi: a container platform. `import onggi` is the typed client."""

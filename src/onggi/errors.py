@@ -1,0 +1,88 @@
+"""What can go wrong, once for the whole project.
+
+Each class knows its HTTP status; only api/ translates it into an answer. A message says what was asked, what stood
+in the way, and what to do. Where a client matches docker's text, ours begins with that text.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+
+class OnggiError(Exception):
+    """Root of the hierarchy; `status` is the HTTP status that api/ answers with."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class InvalidArgument(OnggiError):
+    """The request can't be carried out as written."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthorized(OnggiError):
+    """Credentials are missing or wrong."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(OnggiError):
+    """Understood, and refused whatever the credentials."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(OnggiError):
+    """No object of that name."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(OnggiError):
+    """The object's present state doesn't allow it."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class NotModified(OnggiError):
+    """It is already as asked: docker answers 304 without a body."""
+
+    status = HTTPStatus.NOT_MODIFIED
+
+
+class NotImplementedHere(OnggiError):
+    """Part of the protocol that this engine doesn't have."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+
+
+class Unavailable(OnggiError):
+    """Something that is needed is away for now."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class NoSpace(OnggiError):
+    """The disk is full: what was half-made has been removed."""
+
+
+
+
+class Corrupt(OnggiError):
+    """Bytes on disk or from outside don't match their digest or their format."""
+
+
+class RuntimeStepError(OnggiError):
+    """A container could not be started: the step that failed and the kernel's errno.
+
+    `exit_code` is what State.ExitCode becomes: 126 can't be run, 127 not found, 128 anything else.
+    """
+
+    status = HTTPStatus.BAD_REQUEST
+
+    def __init__(self, step: str, errno: int, message: str, exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.step = step
+        self.errno = errno
+        self.exit_code = exit_code
