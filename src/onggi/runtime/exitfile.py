@@ -1,0 +1,115 @@
+"""What a shim leaves in its directory: state while it runs, the exit record when its container has ended.
+
+A file appears whole or not at all: written under another name, then renamed. It is not fsynced, on purpose: the directory
+lies below the boot's id and a later boot believes nothing of it, so a power cut has nothing to tear; against a kill of
+any process the page cache is enough. (fsync costs 1 ms where exec-root is on a disk, on the way of every `run`.)
+
+Invariants: (1) the exit record is in place before anybody is told of the exit; (2) it stays until the engine has said
+that the exit is committed; (3) the first record wins: a container ends once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Final, TypeVar
+
+import msgspec
+
+from onggi.kernel.faults import point
+from onggi.runtime.protocol import ExitRecord, ShimState
+
+SOCKET: Final = "sock"
+CGROUP: Final = "cgroup"
+"""A symbolic link whose target is the cgroup's path: made before the container, so that it can be ended in any case."""
+
+_STATE: Final = "state.json"
+_EXIT: Final = "exit.json"
+_LIMIT: Final = 64 * 1024
+
+_T = TypeVar("_T", ExitRecord, ShimState)
+
+
+def make_directory(path: str, cgroup_path: str) -> int:
+    """Make a shim's directory, or take over an empty one; returns a descriptor of it. The caller owns it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    fd = os.open(path, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_RDONLY | os.O_CLOEXEC)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(cgroup_path, CGROUP, dir_fd=fd)
+    return fd
+
+
+def write_state(directory: int, state: ShimState) -> None:
+    _write(directory, _STATE, msgspec.json.encode(state))
+
+
+def read_state(directory: int) -> ShimState | None:
+    return _read(directory, _STATE, ShimState)
+
+
+def write_exit(directory: int, record: ExitRecord) -> None:
+    """Invariants 1 and 3: returns once the record can be read; an older one stays."""
+    temporary = f".{_EXIT}.{os.getpid()}"
+    _write_file(directory, temporary, msgspec.json.encode(record))
+    point("shim.exit.before_rename")
+    with contextlib.suppress(FileExistsError):
+        os.link(temporary, _EXIT, src_dir_fd=directory, dst_dir_fd=directory)
+    os.unlink(temporary, dir_fd=directory)
+    point("shim.exit.after_rename")
+
+
+def read_exit(directory: int) -> ExitRecord | None:
+    return _read(directory, _EXIT, ExitRecord)
+
+
+def read_cgroup_path(directory: int) -> str | None:
+    try:
+        return os.readlink(CGROUP, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+
+
+def remove_directory(path: str) -> None:
+    """Remove a shim's directory with what is in it; it may be gone."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}/{name}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(path)
+
+
+def _write(directory: int, name: str, content: bytes) -> None:
+    temporary = f".{name}.{os.getpid()}"
+    _write_file(directory, temporary, content)
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _write_file(directory: int, name: str, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        written = os.write(fd, content)
+        if written != len(content):
+            raise OSError(28, f"write {name}: {written} of {len(content)} bytes")
+    finally:
+        os.close(fd)
+
+
+def _read(directory: int, name: str, kind: type[_T]) -> _T | None:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    try:
+        content = os.read(fd, _LIMIT)
+    finally:
+        os.close(fd)
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError:
+        return None
