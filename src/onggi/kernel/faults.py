@@ -35,6 +35,17 @@ POINTS: Final[dict[str, str]] = {
     "shim.forget": "the engine has committed the exit; directory and cgroup are still there",
     "exec.clone.before": "the exec shim is about to enter the container",
     "exec.clone.after": "the exec's process runs, nobody knows",
+    "store.commit.before": "changes are handed to the writer, no transaction has begun",
+    "store.commit.after": "changes are durable, nobody has been told",
+    "store.blob.write": "a piece of a blob is about to be written",
+    "store.blob.written": "a blob's bytes are written and agree with its digest, nothing is synced",
+    "store.blob.renamed": "a blob has its name, its directory isn't synced",
+    "store.layer.unpacked": "a layer is unpacked and agrees with its diff id, nothing is synced",
+    "store.layer.synced": "a layer is durable under its temporary name",
+    "store.layer.renamed": "a layer has its name, its directory isn't synced",
+    "store.snapshot.renamed": "a container's directory has its name for deletion, nothing is deleted",
+    "volumes.copy.copied": "an image's content is copied for a volume under a temporary name",
+    "volumes.copy.renamed": "the copied content is the volume's, the directory isn't synced",
 }
 """Name → what is true there."""
 
