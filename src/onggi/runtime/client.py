@@ -52,7 +52,7 @@ def boot_id() -> str:
 
 
 def _prepare(exec_root: Path) -> Path:
-    """This boot's directory of shims, made; those of earlier boots are removed, nothing in them is true any more (R-10)."""
+    """The directory of shims of this boot, made; those of earlier boots are removed, nothing in them is true any more (R-10)."""
     exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     boot = boot_id()
     for old in exec_root.iterdir():
@@ -68,7 +68,8 @@ def _prepare(exec_root: Path) -> Path:
 class Runtime:
     """All containers of one engine. Made by `open`."""
 
-    def __init__(self, shims: Path) -> None:
+    def __init__(self, exec_root: Path, shims: Path) -> None:
+        self._exec_root = exec_root
         self._shims = shims
         self._interpreter = process.sealed_copy(sys.executable)
         self._launcher: _Launcher | None = None
@@ -79,7 +80,7 @@ class Runtime:
     async def open(cls, exec_root: Path) -> Runtime:
         """Prepare `exec_root` for this boot and start the launcher."""
         shims = _prepare(exec_root)
-        runtime = cls(shims)
+        runtime = cls(exec_root, shims)
         await runtime._running_launcher()
         return runtime
 
@@ -205,7 +206,7 @@ class Runtime:
                 if self._launcher is not None:
                     log.warning("the launcher (pid %d) has ended: starting another", self._launcher.pid)
                     await self._launcher.close()
-                self._launcher = _Launcher(self._interpreter.fileno())
+                self._launcher = _Launcher(self._interpreter.fileno(), self._exec_root)
             return self._launcher
 
     # -- containers whose shim is gone
@@ -265,14 +266,16 @@ class Runtime:
 class _Launcher:
     """The launcher's process, from our side."""
 
-    def __init__(self, interpreter: int) -> None:
+    def __init__(self, interpreter: int, exec_root: Path) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # argv[0] is the real path, so that the interpreter finds its prefix and virtual environment (S-01);
             # -I: nothing of the environment or the working directory is believed (S-23).
+            command = ["-I", "-m", "onggi.runtime.launcher", str(theirs.fileno()), f"--exec-root={exec_root}"]
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "onggi.runtime.launcher", str(theirs.fileno())],
-                executable=f"/proc/self/fd/{interpreter}",
+                [sys.executable, *command],
+                # By our pid: the child has closed its own descriptors when it gets there.
+                executable=f"/proc/{os.getpid()}/fd/{interpreter}",
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -304,7 +307,7 @@ class _Launcher:
 
     async def _writable(self) -> None:
         ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(self._sock, lambda: ready.done() or ready.set_result(None))
+        self._loop.add_writer(self._sock, _settle, ready)
         try:
             await asyncio.wait([ready, self._ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -324,6 +327,11 @@ class _Launcher:
         if not self.dead:
             self._sock.shutdown(socket.SHUT_RDWR)
         await asyncio.shield(self._ended)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _kill_cgroup(path: str) -> None:

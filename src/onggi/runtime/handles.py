@@ -33,7 +33,7 @@ class Link:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._requests = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[protocol.Done]] = {}
         self.started: asyncio.Future[tuple[Started, list[int]]] = self._loop.create_future()
         self.exited: asyncio.Future[ExitRecord | None] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -47,14 +47,14 @@ class Link:
         except OSError as error:
             raise Unavailable(f"the container's shim doesn't answer: {error.strerror}") from error
 
-    async def call(self, make: Callable[[int], ShimRequest], fds: list[int] | None = None) -> None:
+    async def call(self, make: Callable[[int], ShimRequest], fds: list[int] | None = None) -> protocol.Done:
         """Send a request and wait until it is done. Cancelled: the request may still be carried out."""
         number = next(self._requests)
-        answer: asyncio.Future[None] = self._loop.create_future()
+        answer: asyncio.Future[protocol.Done] = self._loop.create_future()
         self._waiting[number] = answer
         try:
             self.send(make(number), fds)
-            await answer
+            return await answer
         finally:
             self._waiting.pop(number, None)
 
@@ -98,21 +98,21 @@ class Link:
             case protocol.OomKilled() if self.on_oom is not None:
                 self.on_oom(report.kills)
             case protocol.Done():
-                self._answer(report.request, None)
+                self._answer(report.request, report)
             case protocol.Refused():
                 self._answer(report.request, _refusal(report))
             case _:
                 pass
         protocol.close_all(fds)
 
-    def _answer(self, number: int, error: OnggiError | None) -> None:
+    def _answer(self, number: int, result: protocol.Done | OnggiError) -> None:
         answer = self._waiting.pop(number, None)
         if answer is None or answer.done():
             return
-        if error is None:
-            answer.set_result(None)
+        if isinstance(result, OnggiError):
+            answer.set_exception(result)
         else:
-            answer.set_exception(error)
+            answer.set_result(result)
 
     def _fail_all(self, why: str) -> None:
         for answer in self._waiting.values():
@@ -158,7 +158,7 @@ class Process:
         readable: asyncio.Future[None] = loop.create_future()
         # A descriptor of its own: one loop takes one reader for each.
         watched = os.dup(self._pidfd)
-        loop.add_reader(watched, lambda: readable.done() or readable.set_result(None))
+        loop.add_reader(watched, _settle, readable)
         try:
             await readable
         finally:
@@ -169,6 +169,11 @@ class Process:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Shim:
@@ -225,13 +230,16 @@ class Shim:
         """Set the terminal's size. Raises Conflict when there is no terminal or no process any more."""
         await self._link.call(lambda number: protocol.Resize(number, rows, cols))
 
-    async def attach(self, sock_fd: int, *, stdin: bool, stdout: bool, stderr: bool, patience_s: float = 10.0) -> None:
+    async def attach(
+        self, sock_fd: int, *, stdin: bool, stdout: bool, stderr: bool, patience_s: float = 10.0
+    ) -> tuple[int, int]:
         """Give the shim one end of a stream socket pair: output comes out, input and its end go in.
 
         `sock_fd` stays the caller's, to be closed once this returns. After the container's end the socket ends.
         """
         plan = AttachPlan(stdin=stdin, stdout=stdout, stderr=stderr, patience_s=patience_s)
-        await self._link.call(lambda number: protocol.Attach(number, plan), [sock_fd])
+        done = await self._link.call(lambda number: protocol.Attach(number, plan), [sock_fd])
+        return done.log_inode, done.log_offset
 
     async def forget(self) -> None:
         """The exit is committed: the shim may go, with its directory and its cgroup. Returns when they are gone."""

@@ -150,10 +150,15 @@ class OomKilled(msgspec.Struct, frozen=True, tag="oom"):
     kills: int
 
 
-class Done(msgspec.Struct, frozen=True, tag="done"):
-    """Shim to engine: `request` is carried out."""
+class Done(msgspec.Struct, frozen=True, omit_defaults=True, tag="done"):
+    """Shim to engine: `request` is carried out.
+
+    To `Attach`: what the client gets begins where the log ended then, at `log_offset` of the file `log_inode`.
+    """
 
     request: int
+    log_inode: int = 0
+    log_offset: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

@@ -1,0 +1,118 @@
+"""What `onggi-runtime` remembers of its containers: a directory each below --root, as runc keeps it.
+
+`<root>/<id>/state.json`, and `exec.fifo` from create until start. Status is never stored: it is asked of the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from onggi.errors import Conflict, InvalidArgument, NotFound
+from onggi.runtime.processes import start_time
+
+FIFO: Final = "exec.fifo"
+_STATE: Final = "state.json"
+_ID: Final = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
+
+
+class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One container. `pid_start` tells its init from another process of that number; `boot` from one of another boot."""
+
+    id: str
+    pid: int
+    pid_start: int
+    bundle: str
+    rootfs: str
+    created: str
+    cgroup_path: str
+    boot: str
+    oci_version: str
+    annotations: dict[str, str] = {}
+    owner: str = "root"
+    hooks: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Bundles:
+    """The containers below one root directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def claim(self, container_id: str) -> Path:
+        """Make the container's directory. Raises Conflict when the id is taken."""
+        if not _ID.fullmatch(container_id) or container_id in {".", ".."}:
+            raise InvalidArgument("invalid container ID format")
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = self._root / container_id
+        try:
+            directory.mkdir(mode=0o711)
+        except FileExistsError:
+            raise Conflict("container with given ID already exists") from None
+        return directory
+
+    def directory(self, container_id: str) -> Path:
+        return self._root / container_id
+
+    def save(self, state: ContainerState) -> None:
+        """Write the state; it appears whole."""
+        directory = self._root / state.id
+        temporary = directory / f".{_STATE}.{os.getpid()}"
+        temporary.write_bytes(msgspec.json.encode(state))
+        temporary.rename(directory / _STATE)
+
+    def load(self, container_id: str) -> ContainerState:
+        """Raises NotFound, InvalidArgument for what can't be an id."""
+        if not container_id:
+            raise InvalidArgument("container id cannot be empty")
+        if not _ID.fullmatch(container_id) or container_id in {".", ".."}:
+            raise InvalidArgument("invalid container ID format")
+        try:
+            content = (self._root / container_id / _STATE).read_bytes()
+        except FileNotFoundError:
+            raise NotFound("container does not exist") from None
+        return msgspec.json.decode(content, type=ContainerState)
+
+    def all(self) -> list[ContainerState]:
+        """All that can be read, by name."""
+        try:
+            names = sorted(os.listdir(self._root))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            # One that is being made or is broken must not hide the others.
+            with contextlib.suppress(NotFound, InvalidArgument, msgspec.DecodeError):
+                found.append(self.load(name))
+        return found
+
+    def remove(self, container_id: str) -> None:
+        directory = self._root / container_id
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(directory):
+                (directory / name).unlink(missing_ok=True)
+            directory.rmdir()
+
+    def waits_for_start(self, container_id: str) -> bool:
+        return (self._root / container_id / FIFO).exists()
+
+
+def is_alive(state: ContainerState) -> bool:
+    """Its init runs: same boot, same number, same start, and not a zombie that nobody has reaped."""
+    if state.boot != boot_id() or start_time(state.pid) != state.pid_start:
+        return False
+    try:
+        status = Path(f"/proc/{state.pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status[status.rindex(b")") + 2 :][:1] not in {b"Z", b"X"}
+
+
+def boot_id() -> str:
+    """What tells this boot from all others (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -1,0 +1,33 @@
+"""Small truths about processes that shims and `onggi-runtime` need."""
+
+from __future__ import annotations
+
+import os
+
+
+def wait_status(pid: int) -> tuple[int, int]:
+    """Wait for a child: its exit code (128 + n after signal n) and the signal, or 0."""
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return 128 + number, number
+    return os.waitstatus_to_exitcode(status), 0
+
+
+def start_time(pid: int) -> int:
+    """When `pid` began, in clock ticks since the boot: field 22 of /proc/PID/stat (proc_pid_stat(5)). 0: it is gone.
+
+    With the boot's id it tells a process from all others that ever have its number.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        content = os.read(fd, 4096)
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(fd)
+    # The command's name may hold spaces and parentheses: fields are counted from its last one.
+    return int(content[content.rindex(b")") + 2 :].split()[19])

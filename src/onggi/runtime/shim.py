@@ -1,0 +1,474 @@
+"""The supervisor of one container: parent of its init, owner of its stdio, its log and its exit status.
+
+One process, one thread, one loop over poll(2). It needs no engine: it outlives it, logs meanwhile, and keeps the exit
+record until an engine has said that the exit is committed (R-01 to R-03).
+
+States, in their order: starting (nobody knows of the container) → running → ended (the record is in place, the cgroup is
+gone) → forgotten (directory gone; clients may still read what they have not read).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Never
+
+from onggi.errors import RuntimeStepError
+from onggi.kernel import cgroups
+from onggi.kernel.faults import point
+from onggi.runtime import exitfile, init, protocol
+from onggi.runtime.logfile import LogFile
+from onggi.runtime.processes import start_time, wait_status
+from onggi.runtime.protocol import ExitRecord, Failed, ShimState, StartContainer, Started
+from onggi.runtime.streams import STDERR, STDOUT, Client, Input
+
+READ_BYTES: Final = 64 * 1024
+PIPE_BYTES: Final = 256 * 1024
+"""A burst is taken by the pipe while the log is written. Pages of a pipe are used only when there is something in it."""
+
+_LAST_OUTPUT_S: Final = 1.0
+"""How long a process that was killed may take to let go of the container's stdout."""
+
+_Handlers = dict[int, tuple[Callable[[], object], int]]
+"""Descriptor → what to call, and the events that it is called for."""
+
+
+def run(request: StartContainer, control: socket.socket, fds: list[int]) -> Never:
+    """Start the container, report, and supervise it until an engine says forget."""
+    silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for stdio in (0, 1, 2):
+        # Held open by each shim, the engine's stderr would never end for whoever reads it.
+        os.dup2(silence, stdio)
+    os.close(silence)
+    sockets = [socket.socket(fileno=fd) for fd in fds[: len(request.attach)]]
+    # The rest are bound sockets of published ports: held for as long as this process lives, nothing more (R-26).
+    try:
+        shim = _start(request, control, sockets)
+    except (RuntimeStepError, OSError) as error:
+        with contextlib.suppress(OSError):
+            protocol.send(control, _failure(error))
+        os._exit(0)
+    point("shim.running")
+    shim.supervise()
+    os._exit(0)
+
+
+def _failure(error: RuntimeStepError | OSError) -> Failed:
+    if isinstance(error, RuntimeStepError):
+        return Failed(error.step, error.errno, str(error), error.exit_code)
+    return Failed("shim", error.errno or errno.EIO, str(error.strerror or error))
+
+
+def _start(request: StartContainer, control: socket.socket, sockets: list[socket.socket]) -> Shim:
+    with contextlib.ExitStack() as undo:
+        directory = exitfile.make_directory(request.directory, request.cgroup_path)
+        undo.callback(exitfile.remove_directory, request.directory)
+        undo.callback(os.close, directory)
+        listener = _listen(directory)
+        undo.callback(listener.close)
+        log = LogFile(request.log) if request.log.driver == "json-file" else None
+        point("shim.clone.before")
+        cgroup = cgroups.create(request.cgroup_path, request.plan.spec.linux_resources)
+        undo.callback(cgroup.remove)
+        undo.callback(cgroup.kill_all)
+        stdio = _Stdio(tty=request.tty, open_stdin=request.open_stdin)
+        spawned = init.spawn(request.plan, stdio=stdio.container, tty=request.tty, cgroup=cgroup)
+        point("shim.clone.after")
+        stdio.keep_ours()
+        console = None if spawned.console is None else spawned.console.detach()
+        if console is None:
+            outputs, source = stdio.outputs, stdio.input
+        else:
+            outputs, source = {STDOUT: console}, Input(console, tty=True)
+        for fd in outputs.values():
+            os.set_blocking(fd, False)
+        shim = Shim(
+            request,
+            directory=directory,
+            listener=listener,
+            cgroup=cgroup,
+            pid=spawned.pid,
+            pidfd=spawned.pidfd.detach(),
+            dns=[fd.detach() for fd in spawned.dns_fds],
+            console=console,
+            outputs=outputs,
+            source=source,
+            log=log,
+        )
+        undo.pop_all()
+    shim.clients = [Client(sock, plan, tty=request.tty) for sock, plan in zip(sockets, request.attach, strict=True)]
+    shim.announce(control)
+    return shim
+
+
+def _listen(directory: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    # sun_path takes 107 bytes, fewer than the directory's name may have.
+    listener.bind(f"/proc/self/fd/{directory}/{exitfile.SOCKET}")
+    listener.listen(8)
+    return listener
+
+
+class _Stdio:
+    """Pipes between container and shim, both ends, made before the container. With a tty there are none."""
+
+    def __init__(self, *, tty: bool, open_stdin: bool) -> None:
+        self.outputs: dict[int, int] = {}
+        self.input: Input | None = None
+        self._theirs: list[int] = []
+        self.container = (-1, -1, -1)
+        if tty:
+            return
+        if open_stdin:
+            stdin, ours = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(ours, False)
+            self.input = Input(ours, tty=False)
+        else:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._theirs.append(stdin)
+        for stream in (STDOUT, STDERR):
+            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            self.outputs[stream] = ours
+            self._theirs.append(theirs)
+        self.container = (self._theirs[0], self._theirs[1], self._theirs[2])
+
+    def keep_ours(self) -> None:
+        """The container has its ends: ours of them are closed, or no stream would ever end."""
+        protocol.close_all(self._theirs)
+
+
+class Shim:
+    """A running container and all who listen to it."""
+
+    def __init__(
+        self,
+        request: StartContainer,
+        *,
+        directory: int,
+        listener: socket.socket,
+        cgroup: cgroups.Cgroup,
+        pid: int,
+        pidfd: int,
+        dns: list[int],
+        console: int | None,
+        outputs: dict[int, int],
+        source: Input | None,
+        log: LogFile | None,
+    ) -> None:
+        self._path = request.directory
+        self._tty = request.tty
+        self._stdin_once = request.stdin_once
+        self._directory = directory
+        self._listener = listener
+        self._cgroup = cgroup
+        self._pidfd: int | None = pidfd
+        self._dns = dns
+        self._console = console
+        self._outputs = outputs
+        self._input = source if request.open_stdin else None
+        self._log = log
+        self._engines: list[socket.socket] = []
+        self.clients: list[Client] = []
+        self._record: ExitRecord | None = None
+        self._forgotten = False
+        me = os.getpid()
+        self._state = ShimState(
+            container_id=request.container_id,
+            pid=pid,
+            pid_start=start_time(pid),
+            started_at_ns=time.time_ns(),
+            shim_pid=me,
+            shim_pid_start=start_time(me),
+            cgroup_path=request.cgroup_path,
+        )
+        exitfile.write_state(directory, self._state)
+
+    def announce(self, engine: socket.socket) -> None:
+        """Tell an engine what there is, and everything that happens from now on."""
+        engine.setblocking(False)
+        rights = [] if self._pidfd is None else [self._pidfd]
+        report = Started(
+            pid=self._state.pid,
+            pid_start=self._state.pid_start,
+            started_at_ns=self._state.started_at_ns,
+            shim_pid=self._state.shim_pid,
+            pidfd=self._pidfd is not None,
+            dns=len(self._dns),
+        )
+        self._engines.append(engine)
+        self._tell(engine, report, [*rights, *self._dns])
+        if self._record is not None:
+            self._tell(engine, self._record)
+
+    def supervise(self) -> None:
+        """The loop. Returns when the container is forgotten and nobody reads any more."""
+        while not (self._forgotten and not self.clients):
+            handlers: _Handlers = {}
+            self._watch_container(handlers)
+            self._watch_clients(handlers)
+            self._watch_engines(handlers)
+            poll = select.poll()
+            for fd, (_, events) in handlers.items():
+                poll.register(fd, events)
+            for fd, _ in poll.poll(self._timeout_ms()):
+                handlers[fd][0]()
+            self._cut_slow_clients()
+            self.clients = [client for client in self.clients if not client.closed]
+
+    # -- the container's output and end
+
+    def _watch_container(self, handlers: _Handlers) -> None:
+        if not any(client.full for client in self.clients):
+            for stream, fd in self._outputs.items():
+                handlers[fd] = (partial(self._output, stream, fd), select.POLLIN)
+        if self._input is not None and self._input.waiting:
+            fd = self._input.fd
+            if fd in handlers:
+                handlers[fd] = (self._terminal, select.POLLIN | select.POLLOUT)
+            else:
+                handlers[fd] = (self._input.flush, select.POLLOUT)
+        if self._pidfd is not None:
+            handlers[self._pidfd] = (self._ended, select.POLLIN)
+
+    def _terminal(self) -> None:
+        if self._input is not None:
+            self._input.flush()
+        for stream, fd in list(self._outputs.items()):
+            self._output(stream, fd)
+
+    def _output(self, stream: int, fd: int) -> bool:
+        """Take one piece of output; False when there is none now."""
+        if self._outputs.get(stream) != fd:
+            return False
+        try:
+            chunk = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A terminal that nobody has open any more answers EIO.
+            chunk = b""
+        if not chunk:
+            self._output_ended(stream)
+            return False
+        if self._log is not None:
+            self._log.write(stream, chunk)
+        if self.clients:
+            now = time.monotonic()
+            for client in self.clients:
+                client.output(stream, chunk, now)
+        return True
+
+    def _output_ended(self, stream: int) -> None:
+        fd = self._outputs.pop(stream)
+        if fd == self._console:
+            # The terminal stays for a process that opens it anew, until the container's end.
+            return
+        os.close(fd)
+        if self._log is not None:
+            self._log.end(stream)
+
+    def _ended(self) -> None:
+        exit_code, number = wait_status(self._state.pid)
+        finished_at_ns = time.time_ns()
+        point("shim.exit.dead")
+        oom_killed = self._cgroup.oom_kills() > 0
+        # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
+        self._cgroup.kill_all()
+        self._drain()
+        record = ExitRecord(exit_code, finished_at_ns, number, oom_killed)
+        if self._log is not None:
+            self._log.close()
+            if self._log.lost_bytes:
+                record = ExitRecord(
+                    exit_code,
+                    finished_at_ns,
+                    number,
+                    oom_killed,
+                    f"{self._log.lost_bytes} bytes of the log could not be written",
+                )
+        exitfile.write_exit(self._directory, record)
+        self._record = record
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        for engine in list(self._engines):
+            self._tell(engine, record)
+        point("shim.exit.told")
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+        now = time.monotonic()
+        for client in self.clients:
+            client.end(now)
+        self._cgroup.remove()
+
+    def _drain(self) -> None:
+        """Take what the container wrote last."""
+        deadline = time.monotonic() + _LAST_OUTPUT_S
+        for stream, fd in list(self._outputs.items()):
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            while stream in self._outputs and (left := deadline - time.monotonic()) > 0:
+                if not self._output(stream, fd) and stream in self._outputs:
+                    poll.poll(left * 1000)
+        for stream in list(self._outputs):
+            # Somebody outside of the cgroup still holds it: what it says from now on is not the container's.
+            self._output_ended(stream)
+
+    # -- clients
+
+    def _watch_clients(self, handlers: _Handlers) -> None:
+        input_open = self._input is None or not self._input.waiting
+        for client in self.clients:
+            events = client.events(input_open=input_open)
+            handlers[client.fileno()] = (partial(self._client, client), events)
+
+    def _client(self, client: Client) -> None:
+        client.flush(time.monotonic())
+        if client.closed:
+            return
+        if not client.sends_input:
+            # Only polled for its hang-up: POLLHUP comes when the peer has closed altogether.
+            if not client.waiting:
+                self._check_gone(client)
+            return
+        if self._input is not None and self._input.waiting:
+            return
+        data = client.receive()
+        if data is None:
+            return
+        if data:
+            if self._input is not None:
+                self._input.write(data)
+            return
+        client.sends_input = False
+        if self._input is not None and self._stdin_once and not self._tty:
+            self._input.end()
+        elif self._input is not None:
+            # As docker does it: who attaches with input to a container that keeps its stdin, and ends it, has left.
+            client.end(time.monotonic())
+
+    def _check_gone(self, client: Client) -> None:
+        poll = select.poll()
+        poll.register(client.fileno(), 0)
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
+            client.close()
+
+    def _cut_slow_clients(self) -> None:
+        now = time.monotonic()
+        for client in self.clients:
+            deadline = client.deadline()
+            if deadline is not None and deadline <= now:
+                client.cut()
+
+    def _timeout_ms(self) -> float | None:
+        deadlines = [deadline for client in self.clients if (deadline := client.deadline()) is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
+
+    # -- engines
+
+    def _watch_engines(self, handlers: _Handlers) -> None:
+        if not self._forgotten:
+            handlers[self._listener.fileno()] = (self._accept, select.POLLIN)
+        for engine in self._engines:
+            handlers[engine.fileno()] = (partial(self._request, engine), select.POLLIN)
+
+    def _accept(self) -> None:
+        try:
+            engine, _ = self._listener.accept()
+        except OSError:
+            return
+        # struct ucred: pid, uid, gid (unix(7)). The directory is 0700 already: this holds if somebody opens it (S-73).
+        credentials = engine.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", credentials)[1] != os.geteuid():
+            engine.close()
+            return
+        engine.setblocking(False)
+        self._engines.append(engine)
+
+    def _request(self, engine: socket.socket) -> None:
+        try:
+            received = protocol.receive(engine)
+        except BlockingIOError:
+            return
+        except (OSError, protocol.ProtocolError):
+            received = None
+        if received is None:
+            self._drop(engine)
+            return
+        payload, fds = received
+        try:
+            request = protocol.decode_shim_request(payload)
+        except protocol.DecodeError as error:
+            protocol.close_all(fds)
+            self._tell(engine, protocol.Refused(0, errno.EINVAL, str(error)))
+            return
+        match request:
+            case protocol.Hello():
+                self._engines.remove(engine)
+                self.announce(engine)
+            case protocol.Attach():
+                self._attach(engine, request, fds)
+                fds = fds[1:]
+            case protocol.Resize():
+                self._resize(engine, request)
+            case protocol.Forget():
+                self._forget()
+        protocol.close_all(fds)
+
+    def _attach(self, engine: socket.socket, request: protocol.Attach, fds: list[int]) -> None:
+        if not fds:
+            self._tell(engine, protocol.Refused(request.request, errno.EINVAL, "attach without a socket"))
+            return
+        client = Client(socket.socket(fileno=fds[0]), request.plan, tty=self._tty)
+        inode, offset = (0, 0) if self._log is None or self._record is not None else self._log.position()
+        self._tell(engine, protocol.Done(request.request, inode, offset))
+        if self._record is not None:
+            client.end(time.monotonic())
+        self.clients.append(client)
+
+    def _resize(self, engine: socket.socket, request: protocol.Resize) -> None:
+        if self._console is None or self._record is not None:
+            self._tell(engine, protocol.Refused(request.request, errno.ESRCH, "the container has no terminal now"))
+            return
+        try:
+            # struct winsize: rows, columns, and two that are unused (tty_ioctl(4)).
+            fcntl.ioctl(self._console, termios.TIOCSWINSZ, struct.pack("4H", request.rows, request.cols, 0, 0))
+        except OSError as error:
+            self._tell(engine, protocol.Refused(request.request, error.errno or errno.EIO, "resize: " + str(error)))
+            return
+        self._tell(engine, protocol.Done(request.request))
+
+    def _forget(self) -> None:
+        if self._record is None:
+            # Nobody can have committed an exit that hasn't happened.
+            return
+        point("shim.forget")
+        self._forgotten = True
+        self._listener.close()
+        exitfile.remove_directory(self._path)
+        for engine in list(self._engines):
+            self._drop(engine)
+
+    def _tell(self, engine: socket.socket, report: protocol.ShimReport, rights: list[int] | None = None) -> None:
+        try:
+            protocol.send(engine, report, rights or [])
+        except OSError:
+            # Gone, or it has not read 200 KiB of messages: it connects again and asks (the record is on disk).
+            self._drop(engine)
+
+    def _drop(self, engine: socket.socket) -> None:
+        if engine in self._engines:
+            self._engines.remove(engine)
+        engine.close()
