@@ -2,8 +2,56 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
 PY := .venv/bin/python
+CACHE := .cache
+BASE := $(CACHE)/debian.tar
+CLIENT ?= onggi
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-.PHONY: help
+
+.venv/installed: pyproject.toml requirements.lock
+	scripts/packages run
+	python3 -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PY) scripts/isolate .venv/bin
+	touch $@
+
+install: .venv/installed ## .venv/bin/ with onggid, onggi, onggi-runtime and onggi-registry
+
+$(BASE): | .venv/installed
+	scripts/packages test
+	scripts/base-image $@
+
+demo: .venv/installed $(BASE) ## build, ship, run, break, deploy, clean up; CLIENT=docker does it with docker's own command line
+	scripts/packages test clients
+	$(PY) -m demo --client $(CLIENT) --base $(BASE)
+
+format: .venv/installed ## let ruff lay out the code
+	.venv/bin/ruff format -q .
+
+check: .venv/installed ## ruff, mypy, the layers of the rooms, tests that take seconds
+	.venv/bin/ruff check -q .
+	.venv/bin/ruff format -q --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PY) -m pytest -q tests/unit
+
+test: .venv/installed $(BASE) ## everything: check, then the real kernel, real containers, real clients, faults, leak check
+	scripts/packages test clients
+	$(MAKE) check
+	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/fuzz
+
+bench: .venv/installed ## onggi beside dockerd and podman: a table of ratios (needs the reference engines, PEERS_ROOT)
+	scripts/packages test clients
+	$(PY) -m bench $(PARTS)
+
+rows: .venv/installed ## which rows of the goal tables a test shows; writes docs/compatibility.md
+	$(PY) scripts/rows
+
+clean: ## what the targets made here
+	rm -rf .venv $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help install demo format check test bench rows clean

@@ -1,0 +1,168 @@
+"""Docker's flag grammar (pflag's), from one line of text a flag.
+
+A line is `-s --name type=default  help`, the short form and the default optional. Types: bool, string, int, decimal,
+bytes, duration, list (repeats), map (repeats, k=v). Booleans take `--flag=false`; short flags join (`-it`); a value may
+follow in the same word (`-mSIZE`, `--name=x`) or in the next. `--` ends the flags; so does the first positional word
+for commands that pass the rest on (run, exec, create).
+"""
+
+from __future__ import annotations
+
+from onggi.cli.units import parse_bytes, parse_duration
+
+Value = object
+
+
+class UsageError(Exception):
+    """Wrong use of a command; the text is docker's."""
+
+
+class Flag:
+    """One flag of a command."""
+
+    __slots__ = ("default", "help", "kind", "name", "short")
+
+    def __init__(self, line: str) -> None:
+        words = line.split()
+        self.short = words.pop(0)[1:] if not words[0].startswith("--") else ""
+        self.name = words.pop(0)[2:]
+        self.kind, _, default = words.pop(0).partition("=")
+        self.help = " ".join(words)
+        self.default: Value = self._default(default)
+
+    def _default(self, text: str) -> Value:
+        if self.kind == "bool":
+            return text == "true"
+        if self.kind in ("list", "map"):
+            return []
+        if self.kind in ("int", "bytes", "duration"):
+            return int(text) if text else None
+        return text
+
+    def __str__(self) -> str:
+        return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+
+    def parse(self, text: str) -> Value:
+        """Raises UsageError in pflag's words."""
+        try:
+            match self.kind:
+                case "bool":
+                    return _BOOLEANS[text]
+                case "int":
+                    return int(text, 0)
+                case "decimal":
+                    return str(float(text))
+                case "bytes":
+                    return parse_bytes(text)
+                case "duration":
+                    return parse_duration(text)
+        except (ValueError, KeyError) as error:
+            reason = str(error) if self.kind in ("bytes", "duration") else f'strconv.Parse{self.kind.title()}: parsing "{text}": invalid syntax'
+            raise UsageError(f'invalid argument "{text}" for "{self}" flag: {reason}') from None
+        return text
+
+
+_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False)
+
+
+class Options:
+    """Values of a command's flags, and which of them the user gave."""
+
+    __slots__ = ("given", "values")
+
+    def __init__(self, flags: list[Flag]) -> None:
+        self.values: dict[str, Value] = {flag.name: list(flag.default) if isinstance(flag.default, list) else flag.default for flag in flags}
+        self.given: set[str] = set()
+
+    def on(self, name: str) -> bool:
+        return self.values[name] is True
+
+    def text(self, name: str) -> str:
+        value = self.values[name]
+        return value if isinstance(value, str) else ""
+
+    def number(self, name: str) -> int | None:
+        value = self.values[name]
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def list(self, name: str) -> list[str]:
+        value = self.values[name]
+        return value if isinstance(value, list) else []
+
+    def map(self, name: str) -> dict[str, str]:
+        """A list of k=v as a dict; a word without `=` has the empty value."""
+        return dict((word.partition("=")[0], word.partition("=")[2]) for word in self.list(name))
+
+    def set(self, flag: Flag, text: str | None) -> None:
+        value = True if text is None else flag.parse(text)
+        self.given.add(flag.name)
+        if flag.kind in ("list", "map"):
+            self.list(flag.name).append(str(value))
+        else:
+            self.values[flag.name] = value
+
+
+def read_flags(text: str) -> list[Flag]:
+    return [Flag(line.strip()) for line in text.strip().splitlines() if line.strip()]
+
+
+def parse(flags: list[Flag], words: list[str], *, interspersed: bool = True) -> tuple[Options, list[str]]:
+    """Options and the positional words. Raises UsageError; HelpWanted for --help."""
+    long = {flag.name: flag for flag in flags}
+    short = {flag.short: flag for flag in flags if flag.short}
+    options, positional, rest = Options(flags), list[str](), list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return options, positional + rest
+        if word.startswith("--"):
+            _long(word, long, rest, options)
+        elif word.startswith("-") and word != "-":
+            _short(word, short, rest, options)
+        else:
+            positional.append(word)
+            if not interspersed:
+                return options, positional + rest
+    return options, positional
+
+
+class HelpWanted(Exception):
+    """The user asked for --help."""
+
+
+def _long(word: str, flags: dict[str, Flag], rest: list[str], options: Options) -> None:
+    name, equals, text = word[2:].partition("=")
+    if name == "help":
+        raise HelpWanted
+    flag = flags.get(name)
+    if flag is None:
+        raise UsageError(f"unknown flag: --{name}")
+    if equals:
+        options.set(flag, text)
+    elif flag.kind == "bool":
+        options.set(flag, None)
+    elif rest:
+        options.set(flag, rest.pop(0))
+    else:
+        raise UsageError(f"flag needs an argument: --{name}")
+
+
+def _short(word: str, flags: dict[str, Flag], rest: list[str], options: Options) -> None:
+    letters = word[1:]
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        flag = flags.get(letter)
+        if flag is None:
+            if letter == "h":
+                raise HelpWanted
+            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+        if flag.kind == "bool" and not letters.startswith("="):
+            options.set(flag, None)
+            continue
+        if letters:
+            options.set(flag, letters.removeprefix("="))
+        elif rest:
+            options.set(flag, rest.pop(0))
+        else:
+            raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+        return

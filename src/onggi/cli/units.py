@@ -1,0 +1,123 @@
+"""Sizes, durations and times as docker's command line writes and reads them (docker/go-units, Go's time)."""
+
+from __future__ import annotations
+
+import re
+import time
+
+_BYTES = re.compile(r"(-?\d+(?:\.\d+)?) ?([bkmgtpBKMGTP]?)(?:[iI]?[bB])?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def parse_bytes(text: str) -> int:
+    """`64m`, `1.5g`, `1024`: powers of 1024. Raises ValueError."""
+    found = _BYTES.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"invalid size: '{text}'")
+    return int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower().replace("b", " ") or " "))
+
+
+def parse_duration(text: str) -> int:
+    """Go's `1h2m3.5s` in nanoseconds. Raises ValueError in Go's words."""
+    if text == "0":
+        return 0
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.lstrip("+-"):
+        raise ValueError(f'time: invalid duration "{text}"')
+    return (-1 if text.startswith("-") else 1) * sum(int(float(number) * _NANOSECONDS[unit]) for number, unit in parts)
+
+
+def _scaled(size: float, base: float, units: tuple[str, ...], digits: int) -> str:
+    step = 0
+    while size >= base and step < len(units) - 1:
+        size /= base
+        step += 1
+    return f"{size:.{digits}g}{units[step]}" if size < 10**digits else f"{size:.0f}{units[step]}"
+
+
+_DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+
+
+def human_size(size: float, digits: int = 4) -> str:
+    """Decimal, `1.23GB` (units.HumanSizeWithPrecision: %.4g)."""
+    return _scaled(size, 1000.0, _DECIMAL, digits)
+
+
+def binary_size(size: float) -> str:
+    """Binary, `1.5GiB` (units.BytesSize)."""
+    return _scaled(size, 1024.0, _BINARY, 4)
+
+
+def human_duration(seconds: float) -> str:
+    """`2 hours`, `About a minute` (units.HumanDuration)."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{int(seconds / 3600 / 24 / 365)} years"
+
+
+def ago(created_s: float) -> str:
+    return f"{human_duration(time.time() - created_s)} ago"
+
+
+def stamp(created_s: float) -> str:
+    """`2024-01-02 15:04:05 +0000 UTC`, in the local zone as Go prints it."""
+    local = time.localtime(created_s)
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", local)
+
+
+def rfc3339(text: str) -> float:
+    """Seconds of an RFC 3339 time; 0.0 for Go's zero time or what can't be read."""
+    found = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text)
+    if not found or found[1] == "0001":
+        return 0.0
+    import calendar
+
+    seconds = calendar.timegm((*(int(found[part]) for part in range(1, 7)), 0, 0, 0))
+    zone = found[8]
+    offset = 0 if zone == "Z" else (int(zone[1:3]) * 3600 + int(zone[4:]) * 60) * (-1 if zone[0] == "-" else 1)
+    return seconds - offset + float(f"0.{found[7] or 0}")
+
+
+def since_argument(text: str) -> str:
+    """`10m` before now, RFC 3339 or a unix time, as the API takes it: seconds (client side, as docker does)."""
+    if not text or re.fullmatch(r"\d+(\.\d+)?", text):
+        return text
+    try:
+        return f"{time.time() - parse_duration(text) / 1e9:.9f}"
+    except ValueError:
+        pass
+    full = text if "T" in text else f"{text}T00:00:00"
+    if not re.search(r"(Z|[+-]\d\d:\d\d)$", full):
+        full += "Z"
+    return f"{rfc3339(full):.9f}"
+
+
+_ESCAPES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def clean(text: str) -> str:
+    """`text` without control characters: a name must not move the cursor of whoever lists it."""
+    return _ESCAPES.sub("\N{REPLACEMENT CHARACTER}", text)

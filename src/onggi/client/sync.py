@@ -1,0 +1,196 @@
+"""The blocking face: one connection kept alive, calls carried out one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Self, TypeVar
+
+from onggi.client import wire
+from onggi.client.call import Call, Hijack, Request, Stream
+from onggi.client.endpoint import Endpoint
+from onggi.client.errors import ApiError, BrokenAnswer
+
+T = TypeVar("T")
+API_VERSION = "1.51"
+_CHUNK = 1 << 18
+
+
+class Connection:
+    """A hijacked connection: bytes both ways until both sides have closed."""
+
+    def __init__(self, sock: socket.socket, early: bytes, content_type: str) -> None:
+        self.socket, self._early = sock, early
+        self.multiplexed = content_type == "application/vnd.docker.multiplexed-stream"
+
+    def receive(self) -> bytes:
+        """What comes next; empty at the end."""
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        return self.socket.recv(_CHUNK)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def close_write(self) -> None:
+        """End of stdin; output goes on."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Client:
+    """Carries out calls on the engine at `host`, by default the one that DOCKER_HOST names.
+
+    Not for use by several threads at once: give each its own. Raises ApiError for the engine's errors,
+    ConnectionRefused when nobody answers.
+    """
+
+    def __init__(self, host: str | None = None, *, timeout: float | None = None, version: str = API_VERSION) -> None:
+        self.endpoint = Endpoint.from_environment(host)
+        self.version = version
+        self._timeout = timeout
+        self._kept: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._kept:
+            self._kept.close()
+            self._kept = None
+
+    def __call__(self, call: Call[T]) -> T:
+        """The call's answer."""
+        sock, parser, pieces = self._send(call.request)
+        with self._closing_on_error(sock):
+            body = pieces + list(self._pieces(sock, parser))
+        self._keep(sock, parser)
+        answer = b"".join(body)
+        if parser.status >= 400:
+            raise _error(parser, answer)
+        return call.decode(answer)
+
+    def stream(self, stream: Stream[T]) -> Iterator[T]:
+        """The items of the answer as they come. The request is sent at once; the connection goes when the iterator does."""
+        sock, parser, pieces = self._send(stream.request)
+        if parser.status >= 400:
+            with sock:
+                raise _error(parser, b"".join(pieces + list(self._pieces(sock, parser))))
+        return self._items(stream, sock, parser, pieces)
+
+    def _items(
+        self, stream: Stream[T], sock: socket.socket, parser: wire.ResponseParser, pieces: list[bytes]
+    ) -> Iterator[T]:
+        split = stream.splitter()
+        with sock:
+            for piece in pieces:
+                yield from split(piece)
+            for piece in self._pieces(sock, parser):
+                yield from split(piece)
+
+    def hijack(self, hijack: Hijack) -> Connection:
+        """The taken-over connection."""
+        hijack.request.headers |= {"Connection": "Upgrade", "Upgrade": "tcp"}
+        sock, parser, pieces = self._send(hijack.request)
+        if parser.status >= 400:
+            with sock:
+                raise _error(parser, b"".join(pieces + list(self._pieces(sock, parser))))
+        sock.settimeout(None)
+        return Connection(sock, parser.rest or b"".join(pieces), parser.headers.get("content-type", ""))
+
+    def _send(self, request: Request) -> tuple[socket.socket, wire.ResponseParser, list[bytes]]:
+        """Sends `request` and reads until the answer's head is there."""
+        sock, self._kept, reused = self._kept or self.endpoint.connect(self._timeout), None, self._kept is not None
+        try:
+            return self._exchange(sock, request)
+        except (BrokenPipeError, ConnectionResetError, BrokenAnswer):
+            sock.close()
+            # The engine may close an idle connection at any moment; nothing was answered, so a call that can be sent again is.
+            if not reused or not (request.body is None or isinstance(request.body, bytes)):
+                raise
+        return self._exchange(self.endpoint.connect(self._timeout), request)
+
+    def _exchange(
+        self, sock: socket.socket, request: Request
+    ) -> tuple[socket.socket, wire.ResponseParser, list[bytes]]:
+        with self._closing_on_error(sock):
+            headers = {"Host": "onggi", "User-Agent": "onggi"} | request.headers
+            body = request.body
+            if isinstance(body, bytes):
+                headers.setdefault("Content-Type", "application/json")
+                headers["Content-Length"] = str(len(body))
+            elif body is not None:
+                headers["Transfer-Encoding"] = "chunked"
+            elif request.method in ("POST", "PUT"):
+                headers["Content-Length"] = "0"
+            head = wire.encode_head(request.method, request.target(f"/v{self.version}"), headers)
+            if isinstance(body, bytes):
+                sock.sendall(head + body)
+            else:
+                sock.sendall(head)
+                if body is not None:
+                    self._send_chunks(sock, body)
+            parser = wire.ResponseParser(request.method)
+            pieces: list[bytes] = []
+            while not parser.status:
+                data = sock.recv(_CHUNK)
+                if not data:
+                    raise BrokenAnswer("the engine closed the connection without an answer")
+                pieces = parser.feed(data)
+            return sock, parser, pieces
+
+    @staticmethod
+    def _send_chunks(sock: socket.socket, body: object) -> None:
+        # An engine that refuses early answers and closes: its answer is worth more than our broken pipe.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for piece in body:  # type: ignore[attr-defined]
+                if piece:
+                    sock.sendall(wire.chunk(piece))
+            sock.sendall(wire.chunk(b""))
+
+    @staticmethod
+    def _pieces(sock: socket.socket, parser: wire.ResponseParser) -> Iterator[bytes]:
+        while not parser.done:
+            data = sock.recv(_CHUNK)
+            if not data:
+                parser.end()
+                return
+            yield from parser.feed(data)
+
+    def _keep(self, sock: socket.socket, parser: wire.ResponseParser) -> None:
+        if parser.headers.get("connection", "").lower() == "close" or parser.status == 101:
+            sock.close()
+        else:
+            self._kept = sock
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _closing_on_error(sock: socket.socket) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            sock.close()
+            raise
+
+
+def _error(parser: wire.ResponseParser, body: bytes) -> ApiError:
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = body.decode(errors="replace").strip() or f"status {parser.status}"
+    return ApiError(parser.status, str(message))

@@ -1,0 +1,53 @@
+"""Namespaces by kind: their clone flags, their names in /proc, and descriptors of those of a process."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+
+from onggi.kernel.clone import CloneFlag
+from onggi.kernel.fds import Fd
+
+
+class NamespaceKind(Enum):
+    """Values are the runtime spec's words (config-linux.md, "Namespaces")."""
+
+    PID = "pid"
+    NETWORK = "network"
+    MOUNT = "mount"
+    IPC = "ipc"
+    UTS = "uts"
+    USER = "user"
+    CGROUP = "cgroup"
+    TIME = "time"
+
+    @property
+    def flag(self) -> CloneFlag:
+        return _FLAGS[self]
+
+    @property
+    def proc_name(self) -> str:
+        """File in /proc/PID/ns."""
+        return {"network": "net", "mount": "mnt"}.get(self.value, self.value)
+
+
+_FLAGS = {
+    NamespaceKind.PID: CloneFlag.NEWPID,
+    NamespaceKind.NETWORK: CloneFlag.NEWNET,
+    NamespaceKind.MOUNT: CloneFlag.NEWNS,
+    NamespaceKind.IPC: CloneFlag.NEWIPC,
+    NamespaceKind.UTS: CloneFlag.NEWUTS,
+    NamespaceKind.USER: CloneFlag.NEWUSER,
+    NamespaceKind.CGROUP: CloneFlag.NEWCGROUP,
+    NamespaceKind.TIME: CloneFlag.NEWTIME,
+}
+
+
+def open_of(pid: int, kind: NamespaceKind) -> Fd:
+    """Raises OSError: ENOENT the process is gone or the kernel lacks the kind."""
+    return Fd(os.open(f"/proc/{pid}/ns/{kind.proc_name}", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def inode(pid: int | str, kind: NamespaceKind) -> int:
+    """The number that tells one namespace from another while it lives."""
+    return os.stat(f"/proc/{pid}/ns/{kind.proc_name}").st_ino

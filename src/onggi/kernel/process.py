@@ -1,0 +1,166 @@
+"""A process's own attributes: prctl, resource limits, keyring, descriptors at exec, signals by pidfd.
+
+Source: the man page of each call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from enum import IntFlag
+
+from onggi.kernel import syscalls
+from onggi.kernel.clone import CloneFlag
+from onggi.kernel.fds import AnyFd, Fd, number
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_KEEPCAPS = 8
+_PR_SET_NAME = 15
+_PR_SET_SECUREBITS = 28
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+CLOSE_RANGE_CLOEXEC = 4
+AT_EMPTY_PATH = 0x1000
+_MFD_EXEC = 0x10
+_F_SEAL_EXEC = 0x20
+_MAX_FD = 0xFFFFFFFF
+
+
+class SecureBit(IntFlag):
+    """capabilities(7), "The securebits flags"."""
+
+    NOROOT = 1
+    NOROOT_LOCKED = 2
+    NO_SETUID_FIXUP = 4
+    NO_SETUID_FIXUP_LOCKED = 8
+    KEEP_CAPS = 16
+
+
+def _prctl(step: str, option: int, value: int | bytes = 0) -> None:
+    syscalls.call(step, syscalls.NR.prctl, option, value, 0, 0, 0)
+
+
+def set_no_new_privs() -> None:
+    """No exec of this process or its children gains rights any more (Linux 3.5)."""
+    _prctl("no_new_privs", _PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable(on: bool) -> None:
+    """Whether a process with the same ids may trace this one and read its memory and descriptors."""
+    _prctl("dumpable", _PR_SET_DUMPABLE, int(on))
+
+
+def set_pdeathsig(signal_number: int) -> None:
+    """The signal that comes when the parent dies; cleared by an exec that gains rights and by changes of ids."""
+    _prctl("pdeathsig", _PR_SET_PDEATHSIG, signal_number)
+
+
+def set_child_subreaper(on: bool) -> None:
+    """Orphans below this process become its children."""
+    _prctl("child_subreaper", _PR_SET_CHILD_SUBREAPER, int(on))
+
+
+def set_keepcaps(on: bool) -> None:
+    """Whether the permitted set survives the change from uid 0; cleared by exec."""
+    _prctl("keepcaps", _PR_SET_KEEPCAPS, int(on))
+
+
+def set_securebits(bits: SecureBit) -> None:
+    _prctl("securebits", _PR_SET_SECUREBITS, int(bits))
+
+
+def set_name(name: str) -> None:
+    """The command name in ps and top, 15 bytes."""
+    _prctl("set name", _PR_SET_NAME, name.encode()[:15] + b"\0")
+
+
+def set_oom_score_adj(value: int) -> None:
+    """-1000 never … 1000 first, of this process. Lowering it needs CAP_SYS_RESOURCE."""
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(value))
+
+
+class _Rlimit64(ctypes.Structure):
+    _fields_ = (("soft", ctypes.c_uint64), ("hard", ctypes.c_uint64))
+
+
+RLIMITS = {
+    f"RLIMIT_{name}": value
+    for value, name in enumerate(
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )
+}
+"""Name → number (include/uapi/asm-generic/resource.h)."""
+
+
+def set_rlimit(resource: int, soft: int, hard: int) -> None:
+    """Limits of this process; 2**64 - 1 is without limit. Source: prlimit(2)."""
+    syscalls.call(
+        "setrlimit", syscalls.NR.prlimit64, 0, resource, ctypes.byref(_Rlimit64(soft % 2**64, hard % 2**64)), None
+    )
+
+
+def join_session_keyring(name: str) -> None:
+    """A fresh session keyring called `name`: the caller's is out of reach from now on. Source: keyctl(2)."""
+    syscalls.call("join session keyring", syscalls.NR.keyctl, _KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+
+
+def close_range(first: int, last: int = _MAX_FD, *, on_exec: bool) -> None:
+    """Closes descriptors `first` to `last` now, or at exec (Linux 5.9 and 5.11)."""
+    syscalls.call("close_range", syscalls.NR.close_range, first, last, CLOSE_RANGE_CLOEXEC if on_exec else 0)
+
+
+def pidfd_open(pid: int) -> Fd:
+    """Raises OSError ESRCH when there is no such process (Linux 5.3)."""
+    return Fd(syscalls.call(f"pidfd_open {pid}", syscalls.NR.pidfd_open, pid, 0))
+
+
+def pidfd_send_signal(pidfd: AnyFd, signal_number: int) -> None:
+    """Raises OSError ESRCH when the process has been reaped: never another process with its number."""
+    syscalls.call("pidfd_send_signal", syscalls.NR.pidfd_send_signal, number(pidfd), signal_number, None, 0)
+
+
+def setns(fd: AnyFd, flags: CloneFlag) -> None:
+    """Enter one namespace by its descriptor, or several at once of the process of a pidfd (Linux 5.8)."""
+    syscalls.call("setns", syscalls.NR.setns, number(fd), int(flags))
+
+
+def unshare(flags: CloneFlag) -> None:
+    syscalls.call("unshare", syscalls.NR.unshare, int(flags))
+
+
+def set_personality(persona: int) -> None:
+    syscalls.call("personality", syscalls.NR.personality, persona)
+
+
+def execveat(fd: AnyFd, arguments: list[bytes], environment: list[bytes]) -> None:
+    """Becomes the program in the file `fd`. Returns only by raising OSError."""
+    argv = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)
+    envp = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
+    syscalls.call("execveat", syscalls.NR.execveat, number(fd), b"", argv, envp, AT_EMPTY_PATH)
+
+
+def sealed_copy(path: str) -> Fd:
+    """A copy of the executable at `path` in memory that nobody can ever write to.
+
+    A process in a container may reach the file of a program of ours through /proc/PID/exe, and could overwrite the
+    host's interpreter (CVE-2019-5736). What runs from here has no file on the host.
+    Raises OSError when vm.memfd_noexec forbids it. Source: memfd_create(2), MFD_EXEC Linux 6.3.
+    """
+    name = os.path.basename(path)
+    try:
+        fd = Fd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC))
+        seal_exec = _F_SEAL_EXEC
+    except OSError:
+        fd, seal_exec = Fd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)), 0
+    os.fchmod(fd.fileno(), 0o555)
+    with open(path, "rb") as source:
+        size, offset = os.fstat(source.fileno()).st_size, 0
+        while offset < size:
+            offset += os.sendfile(fd.fileno(), source.fileno(), offset, size - offset)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd.fileno(), fcntl.F_ADD_SEALS, seals | seal_exec)
+    return fd
