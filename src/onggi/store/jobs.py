@@ -1,0 +1,106 @@
+"""What worker processes do for the store. Each function is a `worker.Job`: arguments, descriptors, a way to report."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+import msgspec
+
+from onggi.errors import Corrupt
+from onggi.kernel.faults import point
+from onggi.oci.digest import Digest, DigestField
+from onggi.store import durable, remove
+from onggi.store.directories import LayerDirectories
+from onggi.store.pump import Pump
+from onggi.store.tarread import TarReader
+from onggi.store.tarstream import Packer, Packing, Sink
+from onggi.store.unpack import Extractor, Limits, Rules
+from onggi.store.worker import Report
+
+_ARCHIVE_S_FAULT: Final = frozenset(
+    {errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.EILSEQ}
+)
+"""What the kernel answers to names that only a broken or hostile archive has."""
+
+
+class UnpackLayer(msgspec.Struct, frozen=True):
+    """Descriptors: the packed tar, the empty directory. `expected` is the diff id that the image's config promises."""
+
+    expected: DigestField | None = None
+    limits: Limits = Limits()
+
+
+class Unpacked(msgspec.Struct, frozen=True):
+    diff_id: DigestField
+    size: int
+    entries: int
+    packed: int
+
+
+def unpack_layer(args: bytes, fds: list[int], report: Report) -> bytes:
+    """A layer's tar into its directory, durable when this answers (one syncfs: an fsync for each file takes 100 times as long)."""
+    request = msgspec.msgpack.decode(args, type=UnpackLayer)
+    source, root = fds
+    pump = Pump(source, request.limits, report)
+    rules = Rules(whiteouts=True, root_metadata=True, limits=request.limits)
+    extractor = Extractor(LayerDirectories(root), rules)
+    reader = TarReader(pump.more)
+    try:
+        tally = extractor.extract(reader)
+        # The digest is over all bytes, those after the end of the archive too.
+        reader.drain()
+    except OSError as error:
+        if error.errno in _ARCHIVE_S_FAULT:
+            raise Corrupt(f"tar: {error}") from error
+        raise
+    diff_id = pump.finish()
+    if request.expected and diff_id != request.expected:
+        raise Corrupt(
+            f"layers from manifest don't match image configuration: the layer unpacks to {diff_id}, not {request.expected}"
+        )
+    point("store.layer.unpacked")
+    durable.sync_filesystem(root, "the layer")
+    point("store.layer.synced")
+    return msgspec.msgpack.encode(Unpacked(diff_id, tally.size, tally.entries, pump.packed))
+
+
+class RemoveTrees(msgspec.Struct, frozen=True):
+    """Names in the directory that is the descriptor."""
+
+    names: list[str]
+
+
+def remove_trees(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    (parent,) = fds
+    for name in msgspec.msgpack.decode(args, type=RemoveTrees).names:
+        remove.remove_entry(parent, os.path.basename(name))
+    return b""
+
+
+class PackTree(msgspec.Struct, frozen=True):
+    """Descriptors: the tree, and for `pack_tree` where the tar goes."""
+
+    whiteouts: bool = False
+
+
+def pack_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    """A tree's tar into a descriptor; answers `Unpacked` with the tar's digest and size."""
+    return _pack(args, fds[0], fds[1], sync=False)
+
+
+def digest_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    """What `pack_tree` answers, without the tar; the tree is durable when this answers."""
+    return _pack(args, fds[0], None, sync=True)
+
+
+def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
+    request = msgspec.msgpack.decode(args, type=PackTree)
+    packer = Packer(Sink(out, digest=True), Packing(whiteouts=request.whiteouts))
+    packer.tree(tree, b".")
+    packer.end()
+    if sync:
+        durable.sync_filesystem(tree, "the layer")
+    digest = Digest("sha256:" + packer.sink.hexdigest())
+    return msgspec.msgpack.encode(Unpacked(digest, packer.files_size, packer.entries, packer.sink.size))
