@@ -20,6 +20,7 @@ class Flag:
     kind: str = "switch"
     short: str = ""
     default: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ HELP: Final = Flag("help", "show help", short="h")
 
 def parse(flags: Sequence[Flag], words: Sequence[str]) -> Given:
     """Read flags up to the first word that is none. Raises UsageError."""
-    known = {name: flag for flag in (*flags, HELP) for name in (flag.name, flag.short) if name}
+    known = {name: flag for flag in (*flags, HELP) for name in (flag.name, flag.short, *flag.aliases) if name}
     given = Given(texts={flag.name: flag.default for flag in flags if flag.default})
     left = list(words)
     while left:

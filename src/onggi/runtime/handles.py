@@ -236,6 +236,7 @@ class Shim:
         """Give the shim one end of a stream socket pair: output comes out, input and its end go in.
 
         `sock_fd` stays the caller's, to be closed once this returns. After the container's end the socket ends.
+        Returns inode and size of the log at the moment from which on the client gets the output.
         """
         plan = AttachPlan(stdin=stdin, stdout=stdout, stderr=stderr, patience_s=patience_s)
         done = await self._link.call(lambda number: protocol.Attach(number, plan), [sock_fd])

@@ -4,12 +4,14 @@
 
 (the directory is not used: it tells whoever looks at a list of processes whose launcher and shims these are)
 
-One spare shim is always forked ahead and waits for the next request at the engine's socket; the launcher itself reads
-none. So a start pays for no fork and no import, and what a request does to its reader it does to one shim.
+One spare shim is always forked ahead, and it has forked its starter, which waits for the next request at the engine's
+socket; the launcher itself reads none. So a start pays for no fork and no import, and what a request does to its reader
+it does to one container.
 
 Rights: root's, all of them; a shim needs them for its container. Descriptors expected: the socket, and stdio.
 Invariants: (1) one thread, no event loop, no lock at any fork (S-21); (2) everything a start needs is imported before the
-first fork; (3) a spare dies with its launcher, a shim that has its request doesn't; (4) forked processes leave by _exit.
+first fork; (3) a starter dies with its shim; a shim doesn't with its launcher: a spare ends when the engine's socket
+does; (4) forked processes leave by _exit.
 """
 
 from __future__ import annotations
@@ -27,8 +29,7 @@ from typing import Final, Never
 
 from onggi.kernel import process
 from onggi.kernel.faults import point
-from onggi.runtime import execs, protocol, shim
-from onggi.runtime.protocol import StartContainer
+from onggi.runtime import execs, handover, protocol, shim, starter, warm
 
 OOM_SCORE: Final = -900
 """Shims go last when memory is short, after the engine (R-17); the container's own value is set in its init."""
@@ -50,20 +51,20 @@ def main() -> Never:
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("the launcher has more than one thread")
     gc.disable()
+    warm.warm_up()
     gc.collect()
     # Shims share these pages as long as nobody writes to them.
     gc.freeze()
-    launcher = os.getpid()
     while True:
         try:
-            taken = _fork_spare(engine, launcher)
+            taken = _fork_spare(engine)
         except OSError as error:
             _answer_without_fork(engine, error)
             continue
         _wait_until_taken(engine, taken)
 
 
-def _fork_spare(engine: socket.socket, launcher: int) -> int:
+def _fork_spare(engine: socket.socket) -> int:
     """Fork one; returns a descriptor that ends when it has its request, or has died."""
     point("launcher.fork.before")
     taken, held = os.pipe2(os.O_CLOEXEC)
@@ -75,7 +76,7 @@ def _fork_spare(engine: socket.socket, launcher: int) -> int:
         raise
     if pid == 0:
         os.close(taken)
-        _spare(engine, launcher, held)
+        _spare(engine, held)
     os.close(held)
     point("launcher.fork.after")
     return taken
@@ -109,36 +110,45 @@ def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
     protocol.close_all(fds)
 
 
-def _spare(engine: socket.socket, launcher: int, held: int) -> Never:
-    """Wait for a request, then be its shim."""
+def _spare(engine: socket.socket, held: int) -> Never:
+    """Fork a starter, wait for what it has started, supervise that."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        process.set_pdeathsig(signal.SIGKILL)
-        if os.getppid() != launcher:
-            os._exit(0)
-        received = protocol.receive(engine)
-        if received is None:
-            os._exit(0)
-        process.set_pdeathsig(0)
-        os.close(held)
-        engine.close()
         os.setsid()
         process.set_name("onggi-shim")
-        payload, fds = received
-        if not fds:
-            os._exit(1)
-        control = socket.socket(fileno=fds.pop(0))
-        point("shim.request.read")
-        request = protocol.decode_launcher_request(payload)
-        if isinstance(request, StartContainer):
-            shim.run(request, control, fds)
-        else:
-            execs.run(request, control, fds)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        me = os.getpid()
+        worker = os.fork()
+        if worker == 0:
+            ours.close()
+            starter.run(engine, theirs, held, me)
+        theirs.close()
+        engine.close()
+        os.close(held)
+        received = protocol.receive(ours)
+        os.waitpid(worker, 0)
+        if received is not None:
+            ours.close()
+            _supervise(*received)
+        os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing of a forked process may run on in the launcher's frames (S-22)
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _supervise(payload: bytes, fds: list[int]) -> None:
+    silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    # Held open by each shim, the engine's stderr would never end for whoever reads it.
+    os.dup2(silence, 2)
+    os.close(silence)
+    task = handover.decode(payload)
+    if isinstance(task, handover.ExecHandover):
+        execs.supervise(task.pid, socket.socket(fileno=fds[0]))
+        return
+    point("shim.running")
+    shim.Shim(task, fds).supervise()
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class Clock:
         second, nanoseconds = divmod(now_ns, 1_000_000_000)
         if second != self._second:
             self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+            self._text = b"%04d-%02d-%02dT%02d:%02d:%02d" % time.gmtime(second)[:6]
         return b"%s.%09dZ" % (self._text, nanoseconds)
 
 

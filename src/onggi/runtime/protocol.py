@@ -83,8 +83,8 @@ class StartContainer(msgspec.Struct, frozen=True, omit_defaults=True, tag="start
 class ExecProcess(msgspec.Struct, frozen=True, omit_defaults=True, tag="exec"):
     """Engine to launcher. Descriptors: control socket, then stdin, stdout, stderr unless `tty`.
 
-    `pid` and `pid_start` (field 22 of /proc/PID/stat, 0 = don't check) name the container's init. `seccomp` is a
-    compiled filter, as in InitPlan.
+    `pid` and `pid_start` (field 22 of /proc/PID/stat, 0 = don't check) name the container's init. `user`, `groups` and
+    `seccomp` are as in InitPlan.
     """
 
     container_id: str
@@ -92,7 +92,10 @@ class ExecProcess(msgspec.Struct, frozen=True, omit_defaults=True, tag="exec"):
     process: Process
     cgroup_path: str = ""
     tty: bool = False
+    user: str = ""
+    groups: list[str] = []
     seccomp: bytes = b""
+    preserve_fds: int = 0
     pid_start: int = 0
     version: int = VERSION
 
@@ -195,7 +198,6 @@ class ShimState(msgspec.Struct, frozen=True, omit_defaults=True):
 LauncherRequest = StartContainer | ExecProcess
 ShimRequest = Hello | Attach | Resize | Forget
 ShimReport = Started | Failed | OomKilled | Done | Refused | ExitRecord
-Message = LauncherRequest | ShimRequest | ShimReport
 
 _encoder = msgspec.msgpack.Encoder()
 decode_launcher_request = msgspec.msgpack.Decoder(LauncherRequest).decode
@@ -210,7 +212,7 @@ class ProtocolError(Exception):
     """The other side sent what it must not."""
 
 
-def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+def send(sock: socket.socket, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
     """Send one message with descriptors.
 
     Raises BlockingIOError on a full socket that doesn't block, BrokenPipeError when nobody is there.

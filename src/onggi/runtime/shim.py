@@ -9,7 +9,6 @@ gone) → forgotten (directory gone; clients may still read what they have not r
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -20,20 +19,18 @@ import termios
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Never
+from typing import Final
 
-from onggi.errors import RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.kernel.faults import point
-from onggi.runtime import exitfile, init, protocol
+from onggi.runtime import exitfile, protocol
+from onggi.runtime.handover import ContainerHandover, started_report
 from onggi.runtime.logfile import LogFile
-from onggi.runtime.processes import start_time, wait_status
-from onggi.runtime.protocol import ExitRecord, Failed, ShimState, StartContainer, Started
+from onggi.runtime.processes import wait_status
+from onggi.runtime.protocol import ExitRecord
 from onggi.runtime.streams import STDERR, STDOUT, Client, Input
 
 READ_BYTES: Final = 64 * 1024
-PIPE_BYTES: Final = 256 * 1024
-"""A burst is taken by the pipe while the log is written. Pages of a pipe are used only when there is something in it."""
 
 _LAST_OUTPUT_S: Final = 1.0
 """How long a process that was killed may take to let go of the container's stdout."""
@@ -42,189 +39,80 @@ _Handlers = dict[int, tuple[Callable[[], object], int]]
 """Descriptor → what to call, and the events that it is called for."""
 
 
-def run(request: StartContainer, control: socket.socket, fds: list[int]) -> Never:
-    """Start the container, report, and supervise it until an engine says forget."""
-    silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for stdio in (0, 1, 2):
-        # Held open by each shim, the engine's stderr would never end for whoever reads it.
-        os.dup2(silence, stdio)
-    os.close(silence)
-    sockets = [socket.socket(fileno=fd) for fd in fds[: len(request.attach)]]
-    # The rest are bound sockets of published ports: held for as long as this process lives, nothing more (R-26).
-    try:
-        shim = _start(request, control, sockets)
-    except (RuntimeStepError, OSError) as error:
-        with contextlib.suppress(OSError):
-            protocol.send(control, _failure(error))
-        os._exit(0)
-    point("shim.running")
-    shim.supervise()
-    os._exit(0)
-
-
-def _failure(error: RuntimeStepError | OSError) -> Failed:
-    if isinstance(error, RuntimeStepError):
-        return Failed(error.step, error.errno, str(error), error.exit_code)
-    return Failed("shim", error.errno or errno.EIO, str(error.strerror or error))
-
-
-def _start(request: StartContainer, control: socket.socket, sockets: list[socket.socket]) -> Shim:
-    with contextlib.ExitStack() as undo:
-        directory = exitfile.make_directory(request.directory, request.cgroup_path)
-        undo.callback(exitfile.remove_directory, request.directory)
-        undo.callback(os.close, directory)
-        listener = _listen(directory)
-        undo.callback(listener.close)
-        log = LogFile(request.log) if request.log.driver == "json-file" else None
-        point("shim.clone.before")
-        cgroup = cgroups.create(request.cgroup_path, request.plan.spec.linux_resources)
-        undo.callback(cgroup.remove)
-        undo.callback(cgroup.kill_all)
-        stdio = _Stdio(tty=request.tty, open_stdin=request.open_stdin)
-        spawned = init.spawn(request.plan, stdio=stdio.container, tty=request.tty, cgroup=cgroup)
-        point("shim.clone.after")
-        stdio.keep_ours()
-        console = None if spawned.console is None else spawned.console.detach()
-        if console is None:
-            outputs, source = stdio.outputs, stdio.input
-        else:
-            outputs, source = {STDOUT: console}, Input(console, tty=True)
-        for fd in outputs.values():
-            os.set_blocking(fd, False)
-        shim = Shim(
-            request,
-            directory=directory,
-            listener=listener,
-            cgroup=cgroup,
-            pid=spawned.pid,
-            pidfd=spawned.pidfd.detach(),
-            dns=[fd.detach() for fd in spawned.dns_fds],
-            console=console,
-            outputs=outputs,
-            source=source,
-            log=log,
-        )
-        undo.pop_all()
-    shim.clients = [Client(sock, plan, tty=request.tty) for sock, plan in zip(sockets, request.attach, strict=True)]
-    shim.announce(control)
-    return shim
-
-
-def _listen(directory: int) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    # sun_path takes 107 bytes, fewer than the directory's name may have.
-    listener.bind(f"/proc/self/fd/{directory}/{exitfile.SOCKET}")
-    listener.listen(8)
-    return listener
-
-
-class _Stdio:
-    """Pipes between container and shim, both ends, made before the container. With a tty there are none."""
-
-    def __init__(self, *, tty: bool, open_stdin: bool) -> None:
-        self.outputs: dict[int, int] = {}
-        self.input: Input | None = None
-        self._theirs: list[int] = []
-        self.container = (-1, -1, -1)
-        if tty:
-            return
-        if open_stdin:
-            stdin, ours = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(ours, False)
-            self.input = Input(ours, tty=False)
-        else:
-            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self._theirs.append(stdin)
-        for stream in (STDOUT, STDERR):
-            ours, theirs = os.pipe2(os.O_CLOEXEC)
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-            self.outputs[stream] = ours
-            self._theirs.append(theirs)
-        self.container = (self._theirs[0], self._theirs[1], self._theirs[2])
-
-    def keep_ours(self) -> None:
-        """The container has its ends: ours of them are closed, or no stream would ever end."""
-        protocol.close_all(self._theirs)
-
-
 class Shim:
     """A running container and all who listen to it."""
 
-    def __init__(
-        self,
-        request: StartContainer,
-        *,
-        directory: int,
-        listener: socket.socket,
-        cgroup: cgroups.Cgroup,
-        pid: int,
-        pidfd: int,
-        dns: list[int],
-        console: int | None,
-        outputs: dict[int, int],
-        source: Input | None,
-        log: LogFile | None,
-    ) -> None:
-        self._path = request.directory
-        self._tty = request.tty
-        self._stdin_once = request.stdin_once
-        self._directory = directory
-        self._listener = listener
-        self._cgroup = cgroup
-        self._pidfd: int | None = pidfd
-        self._dns = dns
-        self._console = console
-        self._outputs = outputs
-        self._input = source if request.open_stdin else None
-        self._log = log
-        self._engines: list[socket.socket] = []
-        self.clients: list[Client] = []
+    def __init__(self, handover: ContainerHandover, fds: list[int]) -> None:
+        engine, self._directory, listener, self._pidfd = fds[:4]
+        left = fds[4:]
+        self._path = handover.directory
+        self._state = handover.state
+        self._tty = handover.tty
+        self._stdin_once = handover.stdin_once
+        self._listener = socket.socket(fileno=listener)
+        self._console = -1
+        self._input: Input | None = None
+        if handover.tty:
+            self._console = left.pop(0)
+            self._outputs = {STDOUT: self._console}
+            if handover.has_input:
+                self._input = Input(self._console, tty=True)
+        else:
+            if handover.has_input:
+                self._input = Input(left.pop(0), tty=False)
+            self._outputs = {STDOUT: left.pop(0), STDERR: left.pop(0)}
+        if self._input is not None:
+            os.set_blocking(self._input.fd, False)
+        for fd in self._outputs.values():
+            os.set_blocking(fd, False)
+        self.clients = [Client(socket.socket(fileno=left.pop(0)), plan, tty=handover.tty) for plan in handover.attach]
+        # After the DNS sockets come bound sockets of published ports: open for as long as this process (R-26).
+        self._dns = left[: handover.dns]
+        self._log = LogFile(handover.log) if handover.log.driver == "json-file" else None
         self._record: ExitRecord | None = None
         self._forgotten = False
-        me = os.getpid()
-        self._state = ShimState(
-            container_id=request.container_id,
-            pid=pid,
-            pid_start=start_time(pid),
-            started_at_ns=time.time_ns(),
-            shim_pid=me,
-            shim_pid_start=start_time(me),
-            cgroup_path=request.cgroup_path,
-        )
-        exitfile.write_state(directory, self._state)
+        first = socket.socket(fileno=engine)
+        first.setblocking(False)
+        self._engines = [first]
 
     def announce(self, engine: socket.socket) -> None:
         """Tell an engine what there is, and everything that happens from now on."""
-        engine.setblocking(False)
-        rights = [] if self._pidfd is None else [self._pidfd]
-        report = Started(
-            pid=self._state.pid,
-            pid_start=self._state.pid_start,
-            started_at_ns=self._state.started_at_ns,
-            shim_pid=self._state.shim_pid,
-            pidfd=self._pidfd is not None,
-            dns=len(self._dns),
-        )
+        alive = self._record is None
+        rights = [self._pidfd, *self._dns] if alive else self._dns
         self._engines.append(engine)
-        self._tell(engine, report, [*rights, *self._dns])
+        self._tell(engine, started_report(self._state, dns=len(self._dns), pidfd=alive), rights)
         if self._record is not None:
             self._tell(engine, self._record)
 
     def supervise(self) -> None:
         """The loop. Returns when the container is forgotten and nobody reads any more."""
         while not (self._forgotten and not self.clients):
-            handlers: _Handlers = {}
-            self._watch_container(handlers)
-            self._watch_clients(handlers)
-            self._watch_engines(handlers)
-            poll = select.poll()
-            for fd, (_, events) in handlers.items():
-                poll.register(fd, events)
-            for fd, _ in poll.poll(self._timeout_ms()):
-                handlers[fd][0]()
+            self.step(self._timeout_ms())
+
+    def step(self, timeout_ms: float | None) -> None:
+        """Wait for something to happen, and answer it."""
+        handlers: _Handlers = {}
+        self._watch_container(handlers)
+        self._watch_clients(handlers)
+        self._watch_engines(handlers)
+        poll = select.poll()
+        for fd, (_, events) in handlers.items():
+            poll.register(fd, events)
+        for fd, _ in poll.poll(timeout_ms):
+            handlers[fd][0]()
+        if self.clients:
             self._cut_slow_clients()
             self.clients = [client for client in self.clients if not client.closed]
+
+    def abandon(self) -> None:
+        """Close all descriptors. The container is nobody's then: for a shim that never had one."""
+        if self._log is not None:
+            self._log.close()
+        for sock in (*self._engines, self._listener):
+            sock.close()
+        for client in self.clients:
+            client.close()
+        protocol.close_all([self._directory, self._pidfd, *self._outputs.values(), *self._dns])
 
     # -- the container's output and end
 
@@ -238,7 +126,7 @@ class Shim:
                 handlers[fd] = (self._terminal, select.POLLIN | select.POLLOUT)
             else:
                 handlers[fd] = (self._input.flush, select.POLLOUT)
-        if self._pidfd is not None:
+        if self._record is None:
             handlers[self._pidfd] = (self._ended, select.POLLIN)
 
     def _terminal(self) -> None:
@@ -282,26 +170,22 @@ class Shim:
         exit_code, number = wait_status(self._state.pid)
         finished_at_ns = time.time_ns()
         point("shim.exit.dead")
-        oom_killed = self._cgroup.oom_kills() > 0
-        # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
-        self._cgroup.kill_all()
+        cgroup = cgroups.open(self._state.cgroup_path)
+        oom_killed = False
+        if cgroup is not None:
+            oom_killed = cgroup.oom_kills() > 0
+            # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
+            cgroup.kill_all()
         self._drain()
-        record = ExitRecord(exit_code, finished_at_ns, number, oom_killed)
+        reason = ""
         if self._log is not None:
             self._log.close()
             if self._log.lost_bytes:
-                record = ExitRecord(
-                    exit_code,
-                    finished_at_ns,
-                    number,
-                    oom_killed,
-                    f"{self._log.lost_bytes} bytes of the log could not be written",
-                )
+                reason = f"{self._log.lost_bytes} bytes of the log could not be written"
+        record = ExitRecord(exit_code, finished_at_ns, number, oom_killed, reason)
         exitfile.write_exit(self._directory, record)
         self._record = record
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+        os.close(self._pidfd)
         for engine in list(self._engines):
             self._tell(engine, record)
         point("shim.exit.told")
@@ -311,7 +195,8 @@ class Shim:
         now = time.monotonic()
         for client in self.clients:
             client.end(now)
-        self._cgroup.remove()
+        if cgroup is not None:
+            cgroup.remove()
 
     def _drain(self) -> None:
         """Take what the container wrote last."""
@@ -439,7 +324,7 @@ class Shim:
         self.clients.append(client)
 
     def _resize(self, engine: socket.socket, request: protocol.Resize) -> None:
-        if self._console is None or self._record is not None:
+        if self._console < 0 or self._record is not None:
             self._tell(engine, protocol.Refused(request.request, errno.ESRCH, "the container has no terminal now"))
             return
         try:

@@ -1,0 +1,50 @@
+"""What a starter hands to its shim: a running container or exec, and the descriptors that go with it.
+
+Both are forks of one launcher, so this is not part of the protocol that must be understood by other versions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from onggi.runtime.protocol import AttachPlan, LogPlan, ShimState, Started
+
+
+class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
+    """Descriptors, in this order: the engine's socket, the shim's directory, its listener, pidfd of init, console or
+    stdin (if `has_input`) and stdout and stderr, `attach` sockets, `dns` sockets, and the ones that are only held.
+    """
+
+    directory: str
+    state: ShimState
+    log: LogPlan
+    tty: bool
+    has_input: bool
+    stdin_once: bool
+    attach: list[AttachPlan]
+    dns: int
+
+
+class ExecHandover(msgspec.Struct, frozen=True, tag="exec"):
+    """Descriptor: the engine's socket."""
+
+    pid: int
+
+
+Handover = ContainerHandover | ExecHandover
+
+decode: Final = msgspec.msgpack.Decoder(Handover).decode
+
+
+def started_report(state: ShimState, *, dns: int, pidfd: bool = True) -> Started:
+    """What an engine is told of a container."""
+    return Started(
+        pid=state.pid,
+        pid_start=state.pid_start,
+        started_at_ns=state.started_at_ns,
+        shim_pid=state.shim_pid,
+        pidfd=pidfd,
+        dns=dns,
+    )
