@@ -11,7 +11,7 @@ import msgspec
 from onggi.errors import Corrupt
 from onggi.kernel.faults import point
 from onggi.oci.digest import Digest, DigestField
-from onggi.store import durable, remove
+from onggi.store import diff, durable, remove
 from onggi.store.directories import LayerDirectories
 from onggi.store.pump import Pump
 from onggi.store.tarread import TarReader
@@ -104,3 +104,17 @@ def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
         durable.sync_filesystem(tree, "the layer")
     digest = Digest("sha256:" + packer.sink.hexdigest())
     return msgspec.msgpack.encode(Unpacked(digest, packer.files_size, packer.entries, packer.sink.size))
+
+
+class Upper(msgspec.Struct, frozen=True):
+    """Descriptor: a container's upper directory. `lower` as in Snapshot."""
+
+    lower: list[str]
+
+
+def changes(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    return msgspec.msgpack.encode(diff.changes(fds[0], msgspec.msgpack.decode(args, type=Upper).lower))
+
+
+def usage(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    return msgspec.msgpack.encode(diff.usage(fds[0]))

@@ -125,7 +125,8 @@ class Layers:
             info = LayerInfo(found.diff_id, found.size, found.entries)
             with self._place() as place:
                 os.rename(upper, os.path.join(place, "diff"))
-                self._publish(place, info)
+                if not self._publish(place, info):
+                    await self._remove_ingest(os.path.basename(place))
             return info
         finally:
             os.close(upper_fd)
@@ -190,7 +191,8 @@ class Layers:
                     os.close(diff_fd)
                 done = msgspec.msgpack.decode(answer, type=jobs.Unpacked)
                 info = LayerInfo(done.diff_id, done.size, done.entries)
-                self._publish(place, info)
+                if not self._publish(place, info):
+                    await self._remove_ingest(os.path.basename(place))
                 return info
 
     @contextlib.contextmanager
@@ -201,8 +203,8 @@ class Layers:
             os.mkdir(place, 0o700)
             yield place
 
-    def _publish(self, place: str, info: LayerInfo) -> None:
-        """The unpacked tree becomes the layer. Holds: all of it is on the disk, or it is moved here to be synced now."""
+    def _publish(self, place: str, info: LayerInfo) -> bool:
+        """The unpacked tree becomes the layer; False when the layer was there before. Holds: the tree is on the disk."""
         path = os.path.join(place, "layer.json")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -218,21 +220,11 @@ class Layers:
             # Another task was first with the same content (two builds alike): theirs is as good.
             if not self.has(info.diff_id):
                 raise
-            os.rename(place, os.path.join(self._ingest, f"removed-{secrets.token_hex(8)}"))
-            asyncio.get_running_loop().call_soon(self._sweep)
-            return
+            return False
         point("store.layer.renamed")
         durable.sync_directory_path(self._layers)
         self._known[info.diff_id] = info
-
-    def _sweep(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.clean_removed(), name="sweep of doubled layers")
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    async def clean_removed(self) -> None:
-        for name in os.listdir(self._ingest):
-            if name.startswith("removed-"):
-                await self._remove_ingest(name)
+        return True
 
     async def _remove_ingest(self, name: str) -> None:
         fd = os.open(self._ingest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

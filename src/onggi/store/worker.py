@@ -16,6 +16,7 @@ import contextlib
 import gc
 import importlib
 import os
+import resource
 import signal
 import socket
 import struct
@@ -63,6 +64,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_pdeathsig(signal.SIGKILL)
     os.umask(0)
+    # Walks hold a descriptor for each level.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for module in PRELOADED:
         importlib.import_module(module)
     # What is loaded by now never goes away: children need not touch (and so copy) its pages.

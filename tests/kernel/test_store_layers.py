@@ -1,0 +1,429 @@
+"""Layers on a real file system, overlaid by the kernel: what a tar means to a container. Needs root."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from onggi.errors import Corrupt
+from onggi.oci.digest import Digest, sha256_of
+from onggi.store.content import Content
+from onggi.store.layers import LayerInfo, Layers
+from onggi.store.snapshots import Snapshots
+from onggi.store.unpack import Limits
+from onggi.store.workers import Workers
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files of any owner are made")
+
+
+def entry(
+    name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", **fields: object
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.size = len(data)
+    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
+    info.mtime = 1_600_000_000
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info, data
+
+
+def folder(name: str, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, tarfile.DIRTYPE, **fields)
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, kind, linkname=target)
+
+
+def tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+class Store:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.workers = Workers()
+        self.content = Content(root)
+        self.layers = Layers(root, self.content, self.workers)
+        self.snapshots = Snapshots(root, self.layers, self.workers)
+
+    async def apply(self, archive: bytes, **options: object) -> LayerInfo:
+        async def pieces():
+            yield archive
+
+        return await self.layers.apply(pieces(), **options)
+
+    def tree(self, *layers: LayerInfo) -> dict[str, str]:
+        """What a container of these layers sees, without the stubs: path → content, or a word on what it is."""
+        snapshot = self.snapshots.prepare("c" * 64, [layer.diff_id for layer in layers])
+        found = {}
+        with self.snapshots.mounted(snapshot) as root:
+            for path, _, files, fd in os.fwalk(".", dir_fd=root.fileno()):
+                for name in files:
+                    at = os.path.normpath(f"{path}/{name}")
+                    status = os.lstat(name, dir_fd=fd)
+                    if stat.S_ISLNK(status.st_mode):
+                        found[at] = "-> " + os.readlink(name, dir_fd=fd)
+                    elif stat.S_ISREG(status.st_mode):
+                        found[at] = Path(f"/proc/self/fd/{fd}/{name}").read_text()
+                    else:
+                        found[at] = f"mode {status.st_mode:o}"
+        self.snapshots.remove("c" * 64)
+        return {
+            path: text
+            for path, text in found.items()
+            if path.split("/")[0] not in {"dev", ".dockerenv", "etc", "proc", "sys"}
+        }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[[Callable[[Store], Awaitable[None]]], None]]:
+    def run(scenario: Callable[[Store], Awaitable[None]]) -> None:
+        async def main() -> None:
+            store = Store(tmp_path / "root")
+            try:
+                await scenario(store)
+            finally:
+                await store.snapshots.close()
+                await store.workers.close()
+            assert os.listdir(tmp_path / "root" / "ingest") == []
+
+        os.makedirs(tmp_path / "root")
+        asyncio.run(main())
+
+    return run
+
+
+@pytest.mark.row("I-028")
+def test_a_whiteout_hides_the_lower_name(run) -> None:
+    async def scenario(store: Store) -> None:
+        base = await store.apply(
+            tar(folder("a"), entry("a/x", data=b"1"), entry("a/y", data=b"2"), entry("gone", data=b"3"))
+        )
+        upper = await store.apply(tar(entry("a/.wh.x"), entry(".wh.gone"), entry(".wh.never-there")))
+        assert store.tree(base, upper) == {"a/y": "2"}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.row("I-029")
+def test_opaque_hides_lower_children_and_none_of_its_own_layer(run, first: bool) -> None:
+    async def scenario(store: Store) -> None:
+        base = await store.apply(tar(folder("a"), entry("a/low", data=b"1")))
+        mark, own = entry("a/.wh..wh..opq"), entry("a/own", data=b"2")
+        upper = await store.apply(tar(folder("a"), *((mark, own) if first else (own, mark))))
+        assert store.tree(base, upper) == {"a/own": "2"}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_whiteout_beside_its_own_layers_name_hides_only_the_lower_one(run, first: bool) -> None:
+    async def scenario(store: Store) -> None:
+        base = await store.apply(tar(folder("a"), entry("a/low", data=b"1"), entry("f", data=b"1")))
+        marks, own = [entry(".wh.a"), entry(".wh.f")], [folder("a"), entry("a/own", data=b"2"), entry("f", data=b"2")]
+        upper = await store.apply(tar(*(marks + own if first else own + marks)))
+        assert store.tree(base, upper) == {"a/own": "2", "f": "2"}
+
+    run(scenario)
+
+
+@pytest.mark.row("I-030")
+def test_aufs_leftovers_are_ignored(run) -> None:
+    async def scenario(store: Store) -> None:
+        layer = await store.apply(tar(folder(".wh..wh.plnk"), entry(".wh..wh.aufs"), entry("x", data=b"1")))
+        assert store.tree(layer) == {"x": "1"}
+
+    run(scenario)
+
+
+@pytest.mark.row("I-051")
+def test_a_directory_becomes_a_file_and_a_file_a_directory(run) -> None:
+    async def scenario(store: Store) -> None:
+        base = await store.apply(tar(folder("a"), entry("a/x", data=b"1"), entry("b", data=b"2")))
+        upper = await store.apply(tar(entry("a", data=b"3"), folder("b"), entry("b/y", data=b"4")))
+        assert store.tree(base, upper) == {"a": "3", "b/y": "4"}
+
+    run(scenario)
+
+
+@pytest.mark.row("I-052")
+def test_the_last_of_two_entries_wins(run) -> None:
+    async def scenario(store: Store) -> None:
+        layer = await store.apply(
+            tar(
+                entry("f", data=b"1"),
+                entry("f", data=b"2"),
+                folder("d"),
+                entry("d/x", data=b"1"),
+                link("d", "f"),
+                link("s", "f"),
+                entry("s", data=b"3"),
+            )
+        )
+        assert store.tree(layer) == {"f": "2", "d": "-> f", "s": "3"}
+
+    run(scenario)
+
+
+@pytest.mark.row("I-036")
+def test_names_are_cleaned(run) -> None:
+    async def scenario(store: Store) -> None:
+        layer = await store.apply(
+            tar(
+                entry("./a//b/../c", data=b"1"),
+                entry("/abs", data=b"2"),
+                entry("x/./y/", data=b"3"),
+                entry("./", tarfile.DIRTYPE),
+            )
+        )
+        assert store.tree(layer) == {"a/c": "1", "abs": "2", "x/y": "3"}
+
+    run(scenario)
+
+
+@pytest.mark.row("I-035")
+def test_a_link_on_the_way_is_followed_inside_the_layer_only(run, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    async def scenario(store: Store) -> None:
+        layer = await store.apply(
+            tar(
+                folder("usr/lib"),
+                link("lib", "usr/lib"),
+                entry("lib/x", data=b"1"),
+                folder(str(outside)[1:]),
+                link("out", str(outside)),
+                entry("out/y", data=b"2"),
+            )
+        )
+        assert store.tree(layer)["usr/lib/x"] == "1"
+        assert list(outside.iterdir()) == []
+
+    run(scenario)
+
+
+@pytest.mark.row("I-037")
+def test_modes_owners_and_times_are_those_of_the_tar(run) -> None:
+    async def scenario(store: Store) -> None:
+        layer = await store.apply(
+            tar(
+                folder("."),
+                folder("sticky", mode=0o1777, uid=7, gid=8),
+                folder("group", mode=0o2775, gid=50),
+                entry("group/plain", data=b"x"),
+                entry("setuid", mode=0o4755, uid=1000, gid=1000, data=b"x"),
+                link("link", "setuid"),
+                entry("old", mtime=-5.5, pax_headers={"mtime": "-5.5"}),
+                entry("fine", pax_headers={"mtime": "1600000000.123456789"}),
+            )
+        )
+        root = Path(store.layers.path(layer.diff_id))
+        modes = {name: (root / name).lstat() for name in ("sticky", "group", "group/plain", "setuid", "old", "fine")}
+        assert [stat.S_IMODE(modes[name].st_mode) for name in ("sticky", "group", "setuid")] == [0o1777, 0o2775, 0o4755]
+        assert (modes["sticky"].st_uid, modes["setuid"].st_uid, modes["group/plain"].st_gid) == (7, 1000, 0)
+        assert modes["sticky"].st_mtime == modes["group"].st_mtime == 1_600_000_000
+        assert modes["old"].st_mtime == -5.5
+        assert modes["fine"].st_mtime_ns == 1_600_000_000_123_456_789
+
+    run(scenario)
+
+
+@pytest.mark.row("S-43")
+@pytest.mark.row("I-042")
+def test_only_harmless_xattrs_are_set(run) -> None:
+    capability = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    headers = {
+        "SCHILY.xattr.security.capability": capability,
+        "SCHILY.xattr.user.note": "hi",
+        "SCHILY.xattr.user.overlay.opaque": "y",
+        "SCHILY.xattr.trusted.overlay.redirect": "/etc",
+        "SCHILY.xattr.security.selinux": "x",
+    }
+
+    async def scenario(store: Store) -> None:
+        layer = await store.apply(
+            tar(
+                entry("ping", data=b"x", pax_headers=headers),
+                folder("d", pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "y"}),
+            )
+        )
+        root = store.layers.path(layer.diff_id)
+        assert sorted(os.listxattr(f"{root}/ping")) == ["security.capability", "user.note"]
+        assert os.listxattr(f"{root}/d") == []
+
+    run(scenario)
+
+
+def test_devices_other_than_the_harmless_ones_are_passed_over(run) -> None:
+    async def scenario(store: Store) -> None:
+        disk = entry("disk", tarfile.BLKTYPE, devmajor=8, devminor=0)
+        fake = entry("fake-whiteout", tarfile.CHRTYPE, devmajor=0, devminor=0)
+        layer = await store.apply(
+            tar(
+                disk,
+                fake,
+                entry("null", tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666),
+                entry("pipe", tarfile.FIFOTYPE),
+            )
+        )
+        assert sorted(store.tree(layer)) == ["null", "pipe"]
+
+    run(scenario)
+
+
+@pytest.mark.row("S-45")
+@pytest.mark.row("I-022")
+def test_a_layer_with_another_digest_is_refused_and_leaves_nothing(run) -> None:
+    async def scenario(store: Store) -> None:
+        archive = tar(entry("x", data=b"hello" * 1000))
+        wanted = sha256_of(archive)
+        for place in range(0, len(archive) - 1024, len(archive) // 20):
+            with pytest.raises(Corrupt):
+                await store.apply(archive[:place] + bytes([archive[place] ^ 1]) + archive[place + 1 :], diff_id=wanted)
+        with pytest.raises(Corrupt):
+            await store.apply(archive + b"\0", diff_id=wanted)
+        assert list(store.layers.walk()) == []
+        assert (await store.apply(archive, diff_id=wanted)).diff_id == wanted
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
+def test_a_layer_is_the_same_however_it_is_packed(run, pack) -> None:
+    async def scenario(store: Store) -> None:
+        archive = tar(entry("x", data=os.urandom(300_000)))
+        assert (await store.apply(pack(archive))).diff_id == sha256_of(archive)
+
+    run(scenario)
+
+
+def test_a_layer_that_two_ask_for_is_unpacked_once(run) -> None:
+    async def scenario(store: Store) -> None:
+        archive = tar(entry("x", data=b"1"))
+        read = 0
+
+        async def pieces():
+            nonlocal read
+            read += 1
+            yield archive
+
+        wanted = sha256_of(archive)
+        found = await asyncio.gather(*(store.layers.apply(pieces(), diff_id=wanted) for _ in range(5)))
+        assert {info.diff_id for info in found} == {wanted}
+        assert read == 1
+
+    run(scenario)
+
+
+@pytest.mark.row("S-44")
+def test_a_bomb_is_refused_and_leaves_nothing(run) -> None:
+    async def scenario(store: Store) -> None:
+        zeros = gzip.compress(tar(entry("zeros", data=bytes(40_000_000))))
+        with pytest.raises(Corrupt, match="no real image"):
+            await store.apply(zeros, limits=Limits(ratio_from_bytes=1_000_000))
+        with pytest.raises(Corrupt, match="more than 1000000 bytes"):
+            await store.apply(zeros, limits=Limits(total_bytes=1_000_000))
+        with pytest.raises(Corrupt, match="more than 100 entries"):
+            await store.apply(tar(*(entry(f"f{n}") for n in range(101))), limits=Limits(entries=100))
+
+    run(scenario)
+
+
+@pytest.mark.row("I-031")
+def test_a_captured_layer_says_in_plain_tar_what_the_upper_directory_says(run) -> None:
+    async def scenario(store: Store) -> None:
+        base = await store.apply(
+            tar(
+                folder("keep"),
+                entry("keep/x", data=b"1"),
+                entry("gone", data=b"2"),
+                folder("swap"),
+                entry("swap/old", data=b"3"),
+            )
+        )
+        snapshot = store.snapshots.prepare("a" * 64, [base.diff_id])
+        with store.snapshots.mounted(snapshot, writable=True) as merged:
+            root = merged.fileno()
+            os.unlink("gone", dir_fd=root)
+            os.unlink("swap/old", dir_fd=root)
+            os.rmdir("swap", dir_fd=root)
+            os.mkdir("swap", dir_fd=root)
+            for name in ("swap/new", "keep/y", "one"):
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=root))
+            os.link("one", "two", src_dir_fd=root, dst_dir_fd=root)
+        copied = await store.layers.capture(snapshot.upper, keep=True)
+        read_end, write_end = os.pipe()
+        pack = asyncio.create_task(store.layers.pack(copied.diff_id, write_end))
+        await asyncio.sleep(0)
+        os.close(write_end)
+        with open(read_end, "rb") as pipe:
+            archive = await asyncio.to_thread(pipe.read)
+        await pack
+        assert Digest("sha256:" + hashlib.sha256(archive).hexdigest()) == copied.diff_id
+        with tarfile.open(fileobj=io.BytesIO(archive)) as read:
+            kinds = {member.name: member.type for member in read}
+        assert kinds == {
+            ".": tarfile.DIRTYPE,
+            ".wh.gone": tarfile.REGTYPE,
+            "keep": tarfile.DIRTYPE,
+            "keep/y": tarfile.REGTYPE,
+            "one": tarfile.REGTYPE,
+            "swap": tarfile.DIRTYPE,
+            "swap/.wh..wh..opq": tarfile.REGTYPE,
+            "swap/new": tarfile.REGTYPE,
+            "two": tarfile.LNKTYPE,
+        }
+        expected = {"keep/x": "1", "keep/y": "", "swap/new": "", "one": "", "two": ""}
+        assert store.tree(base, copied) == expected
+        moved = await store.layers.capture(snapshot.upper, keep=False)
+        assert moved == copied
+        store.snapshots.remove("a" * 64)
+
+    run(scenario)
+
+
+@pytest.mark.row("E-006")
+def test_changes_are_listed_as_docker_lists_them(run) -> None:
+    async def scenario(store: Store) -> None:
+        base = await store.apply(
+            tar(
+                folder("."),
+                folder("keep"),
+                entry("keep/x", data=b"1"),
+                entry("gone", data=b"2"),
+                folder("same"),
+                entry("same/y"),
+            )
+        )
+        snapshot = store.snapshots.prepare("b" * 64, [base.diff_id])
+        with store.snapshots.mounted(snapshot, writable=True) as merged:
+            root = merged.fileno()
+            os.unlink("gone", dir_fd=root)
+            os.mkdir("new", dir_fd=root)
+            for name in ("new/file", "keep/x"):
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600, dir_fd=root))
+        listed = [(change.path, change.kind) for change in await store.snapshots.changes(snapshot)]
+        assert listed == [("/gone", 2), ("/keep", 0), ("/keep/x", 0), ("/new", 1), ("/new/file", 1)]
+        assert await store.snapshots.usage(snapshot) == 0
+        store.snapshots.remove("b" * 64)
+
+    run(scenario)
