@@ -375,7 +375,7 @@ def test_a_captured_layer_says_in_plain_tar_what_the_upper_directory_says(run) -
         pack = asyncio.create_task(store.layers.pack(copied.diff_id, write_end))
         await asyncio.sleep(0)
         os.close(write_end)
-        with open(read_end, "rb") as pipe:
+        with os.fdopen(read_end, "rb") as pipe:
             archive = await asyncio.to_thread(pipe.read)
         await pack
         assert Digest("sha256:" + hashlib.sha256(archive).hexdigest()) == copied.diff_id
