@@ -59,7 +59,9 @@ def clone3(flags: CloneFlag, *, cgroup: int | None = None, exit_signal: int = si
     Raises OSError: EPERM, ENOSPC (limit of namespaces), EAGAIN (pids), EBUSY, EOPNOTSUPP (domain of the cgroup).
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(flags=flags | CloneFlag.PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
+    # With PARENT the signal is that of the caller itself; the kernel refuses another (clone3(2), EINVAL).
+    sent = 0 if flags & CloneFlag.PARENT else exit_signal
+    args = _CloneArgs(flags=flags | CloneFlag.PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=sent)
     if cgroup is not None:
         args.flags |= CloneFlag.INTO_CGROUP
         args.cgroup = cgroup

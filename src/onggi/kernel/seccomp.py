@@ -139,10 +139,9 @@ def native_architecture() -> str:
     return {"arm64": "aarch64", "amd64": "x86_64"}.get(platform.machine(), platform.machine())
 
 
-def _number(name: str) -> int | None:
-    """The native number of `name`, negative pseudo numbers of foreign calls included; None when nobody knows it."""
-    number: int = _library().seccomp_syscall_resolve_name(name.encode())
-    return _UNIFIED_NUMBERS.get(name) if number == -1 else number
+def _is_known(name: str) -> bool:
+    """Whether libseccomp has a number for `name`; calls of other architectures have negative ones."""
+    return bool(_library().seccomp_syscall_resolve_name(name.encode()) != -1)
 
 
 def _return_value(action: Action, number: int) -> int:
@@ -173,9 +172,7 @@ def compile_profile(profile: Profile) -> bytes:
         program = _export(lib, context)
     finally:
         lib.seccomp_release(context)
-    if profile.newer_is_enosys and profile.default in {Action.ERRNO, Action.KILL_PROCESS, Action.KILL_THREAD}:
-        return _newer_is_enosys(profile) + program
-    return program
+    return _prefix(profile) + program
 
 
 def _add_architectures(lib: ctypes.CDLL, context: ctypes.c_void_p, architectures: tuple[str, ...]) -> None:
@@ -197,9 +194,9 @@ def _add_rule(lib: ctypes.CDLL, context: ctypes.c_void_p, rule: Rule, default: i
     for arguments in _one_rule_each(rule.arguments):
         array = (_ArgCmp * len(arguments))(*[_ArgCmp(a.index, int(a.op), a.value, a.value_two) for a in arguments])
         for name in rule.names:
-            number = _number(name)
-            if number is None:
+            if not _is_known(name):
                 continue
+            number = lib.seccomp_syscall_resolve_name(name.encode())
             result = lib.seccomp_rule_add_array(context, value, number, len(arguments), array)
             if result not in (0, -errno.EEXIST, -errno.EDOM):  # EDOM: the call does not exist on this architecture
                 _check(f"seccomp_rule_add {name}", result)
@@ -229,31 +226,48 @@ def _instruction(code: int, true: int, false: int, k: int) -> bytes:
     return struct.pack("=HBBI", code, true, false, k)
 
 
-def _newer_is_enosys(profile: Profile) -> bytes:
-    """Instructions that stand before the filter and answer ENOSYS to calls newer than any the profile names.
+def _prefix(profile: Profile) -> bytes:
+    """Instructions that stand before the filter: calls that are newer than libseccomp, and newer than the profile.
 
-    A profile that is older than the C library in the image would say EPERM to a new call, and the library would not
-    fall back to the old one. The rest of the filter follows for every other number.
+    Rules for calls that libseccomp doesn't know yet are answered here. Calls newer than any that the profile names get
+    ENOSYS: a profile older than the C library in the image would say EPERM, and the library would not fall back.
     Layout of struct seccomp_data: nr at 0, arch at 4.
     """
     names = {name for rule in profile.rules for name in rule.names}
     program = b""
     for arch in profile.architectures:
-        newest = _newest(arch, names)
-        if newest <= 0:
+        if arch not in _AUDIT_ARCH:
             continue
-        is_x32 = arch == "x32"
-        above = newest | _X32_BIT if is_x32 else newest
-        # A 64-bit number stays below the x32 bit, an x32 number has it: the two share one AUDIT_ARCH.
+        bit = _X32_BIT if arch == "x32" else 0
+        body: list[bytes] = []
+        for number, value in _newer_rules(profile):
+            body += [_instruction(_JEQ, 0, 1, number | bit), _instruction(_RET, 0, 0, value)]
+        newest = _newest(arch, names)
+        if newest and profile.newer_is_enosys and profile.default in _DENIALS:
+            body += [_instruction(_JGT, 0, 1, newest | bit), _instruction(_RET, 0, 0, ENOSYS_RETURN)]
+        if not body:
+            continue
+        # x86_64 and x32 share one AUDIT_ARCH: the number's bit tells them apart.
         if arch == "x86_64":
-            body = [(_JGE, 2, 0, _X32_BIT), (_JGT, 0, 1, above), (_RET, 0, 0, ENOSYS_RETURN)]
-        elif is_x32:
-            body = [(_JGE, 0, 2, _X32_BIT), (_JGT, 0, 1, above), (_RET, 0, 0, ENOSYS_RETURN)]
-        else:
-            body = [(_JGT, 0, 1, above), (_RET, 0, 0, ENOSYS_RETURN)]
+            body.insert(0, _instruction(_JGE, len(body), 0, _X32_BIT))
+        elif arch == "x32":
+            body.insert(0, _instruction(_JGE, 0, len(body), _X32_BIT))
         program += _instruction(_LD, 0, 0, 4) + _instruction(_JEQ, 0, len(body) + 1, _AUDIT_ARCH[arch])
-        program += _instruction(_LD, 0, 0, 0) + b"".join(_instruction(*line) for line in body)
+        program += _instruction(_LD, 0, 0, 0) + b"".join(body)
     return program
+
+
+_DENIALS = frozenset({Action.ERRNO, Action.KILL_PROCESS, Action.KILL_THREAD})
+
+
+def _newer_rules(profile: Profile) -> list[tuple[int, int]]:
+    """(number, verdict) of rules for calls that libseccomp can't express; the first rule for a number holds."""
+    found: dict[int, int] = {}
+    for rule in profile.rules:
+        for name in rule.names:
+            if not rule.arguments and name in _UNIFIED_NUMBERS and not _is_known(name):
+                found.setdefault(_UNIFIED_NUMBERS[name], _return_value(rule.action, rule.errno))
+    return sorted(found.items())
 
 
 def _newest(arch: str, names: set[str]) -> int:

@@ -163,6 +163,11 @@ class Runtime:
         """Ids of all containers that have a shim's directory."""
         return sorted(os.listdir(self._shims))
 
+    @property
+    def launcher_pid(self) -> int:
+        """0: there is none."""
+        return 0 if self._launcher is None or self._launcher.dead else self._launcher.pid
+
     async def forget(self, container_id: str) -> None:
         """Remove what a shim that is gone has left: directory and cgroup. Its exit is committed."""
         directory = self._shims / container_id
@@ -335,13 +340,10 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 def _kill_cgroup(path: str) -> None:
-    group = cgroups.open(path)
-    if group is not None:
-        group.kill_all()
+    cgroups.open(path).kill_all()
 
 
 def _remove_cgroup(path: str) -> None:
     group = cgroups.open(path)
-    if group is not None:
-        group.kill_all()
-        group.remove()
+    group.kill_all()
+    group.remove()

@@ -19,6 +19,7 @@ from onggi.kernel.cgroups.resources import Resources
 from onggi.oci.runtime import Capabilities, Hook, Hooks, Process, Spec, State
 from onggi.runtime import consoles, hooks, init
 from onggi.runtime.bundles import FIFO, Bundles, ContainerState, boot_id, is_alive
+from onggi.runtime.devicerules import with_default_rules
 from onggi.runtime.flags import Given, UsageError
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
@@ -59,7 +60,7 @@ def _make(
     except OSError as error:
         raise NotFound(f"{what} failed: chdir {given.text('bundle')}: {_go_text(error)}") from None
     bundle = os.getcwd()
-    spec = _load_spec(what)
+    spec = with_default_rules(_load_spec(what))
     plan = _plan(spec, given)
     tty = plan.spec.process is not None and plan.spec.process.terminal
     consoles.check(tty=tty, detached=detached, socket_path=given.text("console-socket"))
@@ -253,9 +254,8 @@ def _kill(options: Given, given: Given) -> int:
     bundles = Bundles(Path(options.text("root")))
     state = bundles.load(given.rest[0])
     number = signal_number(given.rest[1] if len(given.rest) > 1 else "SIGTERM")
-    cgroup = cgroups.open(state.cgroup_path)
-    if "all" in given.switches and cgroup is not None:
-        for pid in cgroup.pids():
+    if "all" in given.switches:
+        for pid in cgroups.open(state.cgroup_path).pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         return 0
@@ -300,11 +300,9 @@ def _delete(options: Given, given: Given) -> int:
 def _remove(bundles: Bundles, state: ContainerState) -> None:
     """End what is left of a container, and forget it."""
     cgroup = cgroups.open(state.cgroup_path)
-    if cgroup is not None:
-        cgroup.kill_all()
+    cgroup.kill_all()
     _wait_dead(state)
-    if cgroup is not None:
-        cgroup.remove()
+    cgroup.remove()
     _hooks(_state_hooks(state).poststop, state, "stopped")
     bundles.remove(state.id)
 
@@ -328,9 +326,7 @@ def _pause(options: Given, given: Given) -> int:
     status = status_of(bundles, state)
     if status not in {"running", "created"}:
         raise Conflict(f"container not running or created: {status}")
-    cgroup = cgroups.open(state.cgroup_path)
-    if cgroup is not None:
-        cgroup.freeze()
+    cgroups.open(state.cgroup_path).freeze()
     return 0
 
 
@@ -339,19 +335,16 @@ def _resume(options: Given, given: Given) -> int:
     state = bundles.load(given.rest[0])
     if status_of(bundles, state) != "paused":
         raise Conflict("container not paused")
-    cgroup = cgroups.open(state.cgroup_path)
-    if cgroup is not None:
-        cgroup.thaw()
+    cgroups.open(state.cgroup_path).thaw()
     return 0
 
 
 def _update(options: Given, given: Given) -> int:
     bundles = Bundles(Path(options.text("root")))
     state = bundles.load(given.rest[0])
-    cgroup = cgroups.open(state.cgroup_path)
-    if cgroup is None or not is_alive(state):
+    if not is_alive(state):
         raise Conflict("container not running")
-    cgroup.apply(_resources(given))
+    cgroups.open(state.cgroup_path).apply(_resources(given))
     return 0
 
 

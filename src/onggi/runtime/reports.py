@@ -35,8 +35,7 @@ def status_of(bundles: Bundles, state: ContainerState) -> str:
     """created, running, paused or stopped (runtime.md, "State"), as the kernel knows it now."""
     if not is_alive(state):
         return "stopped"
-    cgroup = cgroups.open(state.cgroup_path)
-    if cgroup is not None and cgroup.is_frozen():
+    if cgroups.open(state.cgroup_path).is_frozen():
         return "paused"
     return "created" if bundles.waits_for_start(state.id) else "running"
 
@@ -97,8 +96,7 @@ def _ps(options: Given, given: Given) -> int:
     state = bundles.load(given.rest[0])
     if status_of(bundles, state) == "stopped":
         raise Conflict("container not running")
-    cgroup = cgroups.open(state.cgroup_path)
-    pids = cgroup.pids() if cgroup is not None else [state.pid]
+    pids = cgroups.open(state.cgroup_path).pids()
     if given.text("format") == "json":
         sys.stdout.write(msgspec.json.encode(pids).decode())
         return 0

@@ -171,11 +171,9 @@ class Shim:
         finished_at_ns = time.time_ns()
         point("shim.exit.dead")
         cgroup = cgroups.open(self._state.cgroup_path)
-        oom_killed = False
-        if cgroup is not None:
-            oom_killed = cgroup.oom_kills() > 0
-            # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
-            cgroup.kill_all()
+        oom_killed = cgroup.oom_kills() > 0
+        # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
+        cgroup.kill_all()
         self._drain()
         reason = ""
         if self._log is not None:
@@ -195,8 +193,7 @@ class Shim:
         now = time.monotonic()
         for client in self.clients:
             client.end(now)
-        if cgroup is not None:
-            cgroup.remove()
+        cgroup.remove()
 
     def _drain(self) -> None:
         """Take what the container wrote last."""

@@ -136,10 +136,7 @@ def _pipes(request: StartContainer) -> tuple[tuple[int, int, int], list[int]]:
 
 
 def exec_plan(request: ExecProcess) -> init.ExecPlan:
-    """What init needs of a request. Raises RuntimeStepError when the container has no cgroup any more."""
-    cgroup = cgroups.open(request.cgroup_path)
-    if cgroup is None:
-        raise RuntimeStepError("exec", errno.ESRCH, f"container {request.container_id} is not running")
+    """What init needs of a request."""
     return init.ExecPlan(
         pid=request.pid,
         pid_start=request.pid_start,
@@ -148,7 +145,7 @@ def exec_plan(request: ExecProcess) -> init.ExecPlan:
         tty=request.tty,
         user=request.user,
         groups=request.groups,
-        cgroup=cgroup,
+        cgroup=cgroups.open(request.cgroup_path),
     )
 
 

@@ -1,0 +1,50 @@
+"""Control groups, v1 and v2 behind one face: limits, membership, freezing, killing, counters.
+
+Begin in face.py (what a cgroup can do), then v1.py and v2.py. resources.py is the runtime spec's vocabulary.
+A machine is v2 when /sys/fs/cgroup itself is the unified hierarchy; with v1 hierarchies there, a v2 mount beside them
+has no controllers and is left alone (hybrid).
+Blocking code: the shim calls it, and the engine for single files that the kernel answers from memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from onggi.kernel.cgroups.face import Cgroup, CgroupStats
+from onggi.kernel.cgroups.resources import Resources
+from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
+from onggi.kernel.cgroups.v2 import CgroupV2
+
+__all__ = ["Cgroup", "CgroupStats", "Resources", "create", "is_unified", "open"]
+
+ROOT = "/sys/fs/cgroup"
+
+
+@functools.cache
+def is_unified() -> bool:
+    """Whether this machine has v2 alone."""
+    return os.path.exists(f"{ROOT}/cgroup.controllers")
+
+
+def create(path: str, resources: Resources) -> Cgroup:
+    """The cgroup `path` (below the root of each hierarchy), made and limited.
+
+    Raises OSError with the file's name; what was made is removed then. A directory that is there already is taken over,
+    as runc does.
+    """
+    group: Cgroup = (
+        CgroupV2(f"{ROOT}/{path.strip('/')}") if is_unified() else CgroupV1(path.strip("/"), mounted_hierarchies())
+    )
+    try:
+        group.make()
+        group.apply(resources)
+    except OSError:
+        group.remove()
+        raise
+    return group
+
+
+def open(path: str) -> Cgroup:
+    """The cgroup `path` as it is; nothing is made."""
+    return CgroupV2(f"{ROOT}/{path.strip('/')}") if is_unified() else CgroupV1(path.strip("/"), mounted_hierarchies())

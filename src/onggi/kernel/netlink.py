@@ -1,0 +1,318 @@
+"""rtnetlink: links, addresses, routes, neighbours; raw messages, nothing but socket and struct.
+
+The shim and the container's child use it between fork and exec, so it stays small: the field's library takes 140 ms to
+import. Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr,veth}.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Self
+
+_HEADER = struct.Struct("=IHHII")
+_IFINFO = struct.Struct("=BxHiII")
+_IFADDR = struct.Struct("=BBBBi")
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_ATTRIBUTE = struct.Struct("=HH")
+
+
+class Message(IntEnum):
+    ERROR = 2
+    DONE = 3
+    NEWLINK = 16
+    DELLINK = 17
+    GETLINK = 18
+    NEWADDR = 20
+    DELADDR = 21
+    GETADDR = 22
+    NEWROUTE = 24
+    DELROUTE = 25
+    GETROUTE = 26
+
+
+_REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 1, 4, 0x200, 0x400, 0x100, 0x300
+_NESTED = 0x8000
+_IFF_UP = 1
+(
+    _IFLA_ADDRESS,
+    _IFLA_IFNAME,
+    _IFLA_MTU,
+    _IFLA_MASTER,
+    _IFLA_LINKINFO,
+    _IFLA_NET_NS_PID,
+    _IFLA_IFALIAS,
+    _IFLA_NET_NS_FD,
+) = 1, 3, 4, 10, 18, 19, 20, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_STATS64 = 23
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Struct rtattr with its padding to four bytes."""
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, value) of each attribute in `data`."""
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+def _text(value: str) -> bytes:
+    return value.encode() + b"\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface as the kernel shows it."""
+
+    index: int
+    name: str
+    mtu: int
+    master: int
+    mac: str
+    alias: str
+    kind: str
+    is_up: bool
+
+
+class Route:
+    """A netlink socket in the network namespace in which it was made (or of `namespace`, a descriptor)."""
+
+    def __init__(self, namespace: int | None = None) -> None:
+        if namespace is None:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        else:
+            self._socket = _socket_in(namespace)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _ask(self, step: str, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
+        """One request; the (type, body) of each answer. Raises OSError with `step`."""
+        self._sequence += 1
+        self._socket.send(_HEADER.pack(16 + len(body), kind, flags | _REQUEST, self._sequence, 0) + body)
+        found: list[tuple[int, bytes]] = []
+        while True:
+            data = self._socket.recv(1 << 17)
+            at = 0
+            while at + 16 <= len(data):
+                length, answer, _, sequence, _ = _HEADER.unpack_from(data, at)
+                payload = data[at + 16 : at + length]
+                at += (length + 3) & ~3
+                if sequence != self._sequence:
+                    continue
+                if answer == Message.ERROR:
+                    number = -struct.unpack_from("=i", payload)[0]
+                    if number:
+                        raise OSError(number, f"{step}: {os.strerror(number)}")
+                    return found
+                if answer == Message.DONE:
+                    return found
+                found.append((answer, payload))
+            if not flags & (_ACK | _DUMP) and found:
+                return found
+
+    def _do(self, step: str, kind: int, flags: int, body: bytes) -> None:
+        self._ask(step, kind, flags | _ACK, body)
+
+    def index(self, name: str) -> int:
+        """Raises OSError ENODEV."""
+        return self.link(name).index
+
+    def link(self, name: str) -> Link:
+        """Raises OSError ENODEV."""
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _text(name))
+        answers = self._ask(f"link {name}", Message.GETLINK, 0, body)
+        return _link(answers[0][1])
+
+    def links(self) -> list[Link]:
+        answers = self._ask("list links", Message.GETLINK, _DUMP, _IFINFO.pack(0, 0, 0, 0, 0))
+        return [_link(payload) for kind, payload in answers if kind == Message.NEWLINK]
+
+    def add_veth(
+        self,
+        name: str,
+        *,
+        bridge: str,
+        peer: str,
+        peer_mac: str = "",
+        mtu: int = 1500,
+        peer_pid: int | None = None,
+        peer_ns: int | None = None,
+    ) -> None:
+        """A veth pair: `name` here, up and in `bridge`; `peer` in the namespace of process `peer_pid` or descriptor `peer_ns`.
+
+        One message: there is no moment in which the peer is in this namespace. Raises OSError EEXIST, ENODEV.
+        """
+        inside = attribute(_IFLA_IFNAME, _text(peer)) + attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        if peer_mac:
+            inside += attribute(_IFLA_ADDRESS, bytes.fromhex(peer_mac.replace(":", "")))
+        if peer_pid is not None:
+            inside += attribute(_IFLA_NET_NS_PID, struct.pack("=I", peer_pid))
+        elif peer_ns is not None:
+            inside += attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_ns))
+        data = attribute(_VETH_INFO_PEER | _NESTED, _IFINFO.pack(0, 0, 0, 0, 0) + inside)
+        info = attribute(_IFLA_INFO_KIND, b"veth") + attribute(_IFLA_INFO_DATA | _NESTED, data)
+        body = _IFINFO.pack(0, 0, 0, _IFF_UP, _IFF_UP) + attribute(_IFLA_IFNAME, _text(name))
+        body += attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        if bridge:
+            body += attribute(_IFLA_MASTER, struct.pack("=I", self.index(bridge)))
+        body += attribute(_IFLA_LINKINFO | _NESTED, info)
+        self._do(f"add veth {name}", Message.NEWLINK, _CREATE | _EXCLUSIVE, body)
+
+    def add_bridge(self, name: str, *, alias: str = "", mtu: int = 0, mac: str = "") -> None:
+        """A bridge, not yet up. Raises OSError EEXIST."""
+        info = attribute(_IFLA_INFO_KIND, b"bridge")
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _text(name))
+        if mac:
+            body += attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+        if mtu:
+            body += attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        body += attribute(_IFLA_LINKINFO | _NESTED, info)
+        self._do(f"add bridge {name}", Message.NEWLINK, _CREATE | _EXCLUSIVE, body)
+        if alias:
+            self._change(name, attribute(_IFLA_IFALIAS, alias.encode()))
+
+    def _change(self, name: str, extra: bytes, *, up: bool | None = None) -> None:
+        flags = 0 if up is None else _IFF_UP
+        body = _IFINFO.pack(0, 0, self.index(name), flags if up else 0, flags) + extra
+        self._do(f"change link {name}", Message.NEWLINK, 0, body)
+
+    def set_up(self, name: str) -> None:
+        self._change(name, b"", up=True)
+
+    def set_down(self, name: str) -> None:
+        self._change(name, b"", up=False)
+
+    def rename(self, name: str, new: str) -> None:
+        self._change(name, attribute(_IFLA_IFNAME, _text(new)))
+
+    def delete(self, name: str) -> None:
+        """Raises OSError ENODEV. The kernel waits for a grace period of RCU: about 16 ms."""
+        body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _text(name))
+        self._do(f"delete link {name}", Message.DELLINK, 0, body)
+
+    def add_address(self, name: str, address: str) -> None:
+        """`address` in CIDR. IPv6 without duplicate detection: the address is ours to give. Raises OSError EEXIST."""
+        interface = ip_interface(address)
+        family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+        nodad = 0x02 if interface.version == 6 else 0
+        body = _IFADDR.pack(family, interface.network.prefixlen, nodad, 0, self.index(name))
+        body += attribute(2, interface.ip.packed) + attribute(1, interface.ip.packed)
+        if interface.version == 4:
+            body += attribute(4, interface.network.broadcast_address.packed)
+        self._do(f"add address {address} to {name}", Message.NEWADDR, _CREATE | _EXCLUSIVE, body)
+
+    def addresses(self, name: str) -> list[str]:
+        """Addresses of the link in CIDR."""
+        wanted, found = self.index(name), []
+        for kind, payload in self._ask("list addresses", Message.GETADDR, _DUMP, _IFADDR.pack(0, 0, 0, 0, 0)):
+            _, prefix, _, _, index = _IFADDR.unpack_from(payload)
+            if kind == Message.NEWADDR and index == wanted:
+                values = dict(attributes(payload[_IFADDR.size :]))
+                raw = values.get(2) or values.get(1)
+                if raw:
+                    found.append(f"{ip_address(raw)}/{prefix}")
+        return found
+
+    def add_route(self, destination: str, *, gateway: str | None, link: str) -> None:
+        """`destination` in CIDR through `gateway`, or straight out of `link`. Raises OSError EEXIST, ENETUNREACH."""
+        network = ip_network(destination, strict=False)
+        family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+        scope = 0 if gateway else 253  # universe, link
+        body = _RTMSG.pack(family, network.prefixlen, 0, 0, 254, 3, scope, 1, 0)
+        if network.prefixlen:
+            body += attribute(1, network.network_address.packed)
+        if gateway:
+            body += attribute(5, ip_address(gateway).packed)
+        body += attribute(4, struct.pack("=I", self.index(link)))
+        self._do(f"add route {destination}", Message.NEWROUTE, _CREATE | _EXCLUSIVE, body)
+
+    def default_mtu(self) -> int | None:
+        """MTU of the link of the IPv4 default route, None without one."""
+        for kind, payload in self._ask(
+            "list routes", Message.GETROUTE, _DUMP, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+        ):
+            fields = _RTMSG.unpack_from(payload)
+            if kind == Message.NEWROUTE and fields[1] == 0 and fields[4] == 254:
+                values = dict(attributes(payload[_RTMSG.size :]))
+                if 4 in values:
+                    index = struct.unpack("=I", values[4])[0]
+                    return next((link.mtu for link in self.links() if link.index == index), None)
+        return None
+
+    def routes(self) -> list[str]:
+        """Destinations of the IPv4 main table in CIDR: what a new subnet must not overlap."""
+        found = []
+        for kind, payload in self._ask(
+            "list routes", Message.GETROUTE, _DUMP, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+        ):
+            fields = _RTMSG.unpack_from(payload)
+            values = dict(attributes(payload[_RTMSG.size :]))
+            if kind == Message.NEWROUTE and fields[4] == 254 and 1 in values:
+                found.append(f"{ip_address(values[1])}/{fields[1]}")
+        return found
+
+
+def _link(payload: bytes) -> Link:
+    _, _, index, flags, _ = _IFINFO.unpack_from(payload)
+    values = dict(attributes(payload[_IFINFO.size :]))
+    info = dict(attributes(values.get(_IFLA_LINKINFO, b"")))
+    return Link(
+        index,
+        values.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(),
+        struct.unpack("=I", values.get(_IFLA_MTU, b"\0\0\0\0"))[0],
+        struct.unpack("=I", values.get(_IFLA_MASTER, b"\0\0\0\0"))[0],
+        values.get(_IFLA_ADDRESS, b"").hex(":"),
+        values.get(_IFLA_IFALIAS, b"").rstrip(b"\0").decode(errors="replace"),
+        info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode(),
+        bool(flags & _IFF_UP),
+    )
+
+
+def _socket_in(namespace: int) -> socket.socket:
+    """A netlink socket that belongs to another network namespace: made by a thread that goes there and ends.
+
+    setns(2) moves the calling thread alone, so the process stays where it is.
+    """
+    import threading
+
+    from onggi.kernel.clone import CloneFlag
+    from onggi.kernel.process import setns
+
+    made: list[socket.socket | OSError] = []
+
+    def run() -> None:
+        try:
+            setns(namespace, CloneFlag.NEWNET)
+            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE))
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=run, name="netlink socket in a namespace")
+    thread.start()
+    thread.join()
+    result = made[0] if made else OSError(errno.EIO, "netlink: no socket")
+    if isinstance(result, OSError):
+        raise result
+    return result

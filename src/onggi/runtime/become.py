@@ -1,0 +1,173 @@
+"""The last stretch of a child: from root in the container to the user's program. Shared by start and exec.
+
+Runs between clone3 (or setns) and exec: prebuilt structures, system calls, nothing else (S-11, S-20). The order is
+the point:
+1. bounding set dropped, while CAP_SETPCAP is there;
+2. without no_new_privs the filter is loaded now, while CAP_SYS_ADMIN is there: every later step must be allowed by it;
+3. groups, gid, uid with keepcaps, then the exact sets, then ambient;
+4. the working directory, checked to be inside the root (CVE-2024-21626);
+5. with no_new_privs the filter is loaded last, so that a tight profile can't stop our own steps;
+6. every descriptor but stdio is closed at exec.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+
+from onggi.errors import InvalidArgument
+from onggi.kernel import capabilities, paths, process, seccomp
+from onggi.kernel.fds import Fd
+from onggi.kernel.syscalls import libc
+from onggi.oci.runtime import Capabilities, Process
+from onggi.runtime.steps import CANNOT_RUN, NOT_FOUND, StepFailed
+from onggi.runtime.users import Identity
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Program:
+    """What to become, prepared before the clone: masks, limits, words as C has them."""
+
+    def __init__(self, spec: Process, filter: bytes, *, preserve_fds: int = 0) -> None:
+        if not spec.args:
+            raise InvalidArgument("no command specified")
+        caps = spec.capabilities or Capabilities()
+        self.spec = spec
+        self.bounding = capabilities.parse_caps(caps.bounding)
+        self.effective = capabilities.parse_caps(caps.effective)
+        self.permitted = capabilities.parse_caps(caps.permitted)
+        self.inheritable = capabilities.parse_caps(caps.inheritable)
+        self.ambient = capabilities.parse_caps(caps.ambient)
+        self.filter = filter
+        self.rlimits = []
+        for limit in spec.rlimits:
+            if limit.type not in process.RLIMITS:
+                raise InvalidArgument(f"invalid rlimit type: {limit.type}")
+            self.rlimits.append((process.RLIMITS[limit.type], limit.soft, limit.hard))
+        self.arguments = [_bytes(word) for word in spec.args]
+        self.environment = [_bytes(word) for word in spec.env]
+        self.first_fd = 3 + preserve_fds
+        capabilities.last_cap()  # read while the host's /proc is there
+
+
+def _bytes(word: str) -> bytes:
+    raw = os.fsencode(word)
+    if b"\0" in raw:
+        raise InvalidArgument(f"a NUL byte in {word!r}")
+    return raw
+
+
+def apply_limits(program: Program) -> None:
+    """Resource limits and no_new_privs: while still root."""
+    for resource, soft, hard in program.rlimits:
+        process.set_rlimit(resource, soft, hard)
+    if program.spec.no_new_privileges:
+        process.set_no_new_privs()
+
+
+def drop_rights(program: Program, identity: Identity) -> None:
+    """Steps 1 to 3."""
+    capabilities.drop_bounding(program.bounding)
+    if program.filter and not program.spec.no_new_privileges:
+        seccomp.load(program.filter)
+    process.set_keepcaps(True)
+    os.setgroups(list(identity.groups))
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    # A process that isn't root keeps none of the sets over exec unless they are ambient: as the kernel's rules have it.
+    capabilities.set_caps(program.effective, program.permitted, program.inheritable)
+    if program.ambient:
+        capabilities.set_ambient(program.ambient)
+    process.set_keepcaps(False)
+
+
+def enter_directory(path: str) -> None:
+    """Step 4. Raises StepFailed in runc's words."""
+    try:
+        os.chdir(path or "/")
+        where = paths.current_directory()
+    except OSError as error:
+        raise StepFailed(
+            error.errno or errno.EIO, f'chdir to cwd ("{path}") set in config.json failed: {_words(error)}', CANNOT_RUN
+        ) from None
+    if not where.startswith("/"):
+        raise StepFailed(
+            errno.EPERM,
+            "current working directory is outside of container mount namespace root -- possible container breakout detected",
+        )
+
+
+def exec_program(program: Program, environment: list[bytes], arguments: tuple[object, object]) -> None:
+    """Steps 5 and 6, and the program. Returns only by raising StepFailed."""
+    found = find_program(program.arguments[0], environment)
+    process.close_range(program.first_fd, on_exec=True)
+    if program.filter and program.spec.no_new_privileges:
+        seccomp.load(program.filter)
+    libc.execve(found, *arguments)
+    number = ctypes.get_errno()
+    name = program.arguments[0].decode("utf-8", "replace")
+    if number == errno.ENOENT:
+        raise StepFailed(number, f"exec {name}: no such file or directory", NOT_FOUND)
+    raise StepFailed(number, f"exec {name}: {os.strerror(number).lower()}", CANNOT_RUN)
+
+
+def c_arrays(arguments: list[bytes], environment: list[bytes]) -> tuple[object, object]:
+    """Argv and envp for execve, made before anything is given up."""
+    return (
+        (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None),
+        (ctypes.c_char_p * (len(environment) + 1))(*environment, None),
+    )
+
+
+def find_program(name: bytes, environment: list[bytes]) -> bytes:
+    """Where PATH has `name`, as Go's exec.LookPath finds it. Raises StepFailed: 127 not found, 126 can't be run."""
+    shown = name.decode("utf-8", "replace")
+    if b"/" in name:
+        _check_executable(name, shown)
+        return name
+    search = next((word[5:] for word in reversed(environment) if word.startswith(b"PATH=")), DEFAULT_PATH.encode())
+    for directory in search.split(b":"):
+        candidate = (directory or b".") + b"/" + name
+        try:
+            status = os.stat(candidate)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
+            return candidate
+    raise StepFailed(errno.ENOENT, f'exec: "{shown}": executable file not found in $PATH', NOT_FOUND)
+
+
+def _check_executable(path: bytes, shown: str) -> None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise StepFailed(errno.ENOENT, f'exec: "{shown}": stat {shown}: no such file or directory', NOT_FOUND) from None
+    except OSError as error:
+        raise StepFailed(
+            error.errno or errno.EIO, f'exec: "{shown}": stat {shown}: {_words(error)}', CANNOT_RUN
+        ) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise StepFailed(errno.EISDIR, f'exec: "{shown}": is a directory', CANNOT_RUN)
+    if not status.st_mode & 0o111:
+        raise StepFailed(errno.EACCES, f'exec: "{shown}": permission denied', CANNOT_RUN)
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else "error"
+
+
+def take_stdio(stdio: tuple[int, int, int]) -> None:
+    """`stdio` become 0, 1 and 2, whatever numbers they have."""
+    for target, fd in enumerate(stdio):
+        if fd == target:
+            os.set_inheritable(fd, True)
+        else:
+            os.dup2(fd, target, inheritable=True)
+
+
+def take_terminal(slave: Fd) -> None:
+    from_fd = slave.fileno()
+    take_stdio((from_fd, from_fd, from_fd))

@@ -1,0 +1,76 @@
+"""/dev of a container: nodes, links, the terminal's console. Runs in the child, before the pivot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from onggi.kernel import mounts, paths, pty
+from onggi.kernel.fds import AnyFd, Fd
+from onggi.oci.runtime import Device
+from onggi.runtime.steps import StepFailed
+
+_DEFAULT_NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+"""Devices that each container has (config-linux.md, "Default Devices")."""
+
+_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+)
+_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+def make_nodes(root: AnyFd, devices: list[Device]) -> None:
+    """The default nodes and links in /dev, then `devices`. What an image or a volume has there already stays."""
+    with paths.make_dirs_in_root(root, "/dev") as dev:
+        for name, major, minor in _DEFAULT_NODES:
+            _node(dev, name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        for name, target in _LINKS:
+            try:
+                os.symlink(target, name, dir_fd=dev.fileno())
+            except FileExistsError:
+                continue
+        try:
+            os.symlink("pts/ptmx", "ptmx", dir_fd=dev.fileno())
+        except FileExistsError:
+            pass
+    for device in devices:
+        if device.type not in _TYPES:
+            raise StepFailed(errno.EINVAL, f"device {device.path}: unknown type {device.type!r}")
+        directory, _, name = device.path.rpartition("/")
+        mode = _TYPES[device.type] | (0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode))
+        with paths.make_dirs_in_root(root, directory) as parent:
+            _node(parent, name, mode, os.makedev(device.major, device.minor))
+            os.chown(name, device.uid or 0, device.gid or 0, dir_fd=parent.fileno(), follow_symlinks=False)
+
+
+def _node(directory: Fd, name: str, mode: int, device: int) -> None:
+    # The umask is 0 here (init.py), so the mode is as given.
+    try:
+        os.mknod(name, mode, device, dir_fd=directory.fileno())
+    except FileExistsError:
+        return
+
+
+def open_terminal(root: AnyFd) -> tuple[Fd, Fd]:
+    """(master, slave) of a terminal in the container's own devpts, which must be one (S-07)."""
+    try:
+        devpts = paths.open_in_root(root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StepFailed(
+            error.errno or errno.EIO, f"terminal: no /dev/pts in the container: {error.strerror}"
+        ) from None
+    with devpts:
+        master, slave = pty.open_pair(devpts)
+        if os.major(os.fstat(slave.fileno()).st_rdev) != 136:  # UNIX98 slaves: Documentation/admin-guide/devices.txt
+            raise StepFailed(errno.ENODEV, "terminal: /dev/pts of the container is no devpts")
+        return master, slave
+
+
+def bind_console(root: AnyFd, slave: Fd) -> None:
+    """/dev/console is the terminal, mounted from its descriptor (CVE-2025-52565)."""
+    with paths.make_file_in_root(root, "/dev/console") as target, mounts.open_tree(slave, "", clone=True) as console:
+        mounts.move_mount(console, target)

@@ -1,0 +1,48 @@
+"""A container's network: veth pairs made by the parent, addresses and routes set by the child, sockets for names."""
+
+from __future__ import annotations
+
+import socket
+
+from onggi.kernel import dnsredirect, netlink
+from onggi.runtime.plan import LinkPlan
+
+DNS_ADDRESS = "127.0.0.11"
+
+
+def connect(links: list[LinkPlan], pid: int) -> None:
+    """Parent: each pair, its host end up in its bridge, its other end already in the namespace of `pid`."""
+    with netlink.Route() as route:
+        for link in links:
+            route.add_veth(
+                link.host_name, bridge=link.bridge, peer=link.name, peer_mac=link.mac, mtu=link.mtu, peer_pid=pid
+            )
+
+
+def configure(links: list[LinkPlan]) -> None:
+    """Child, in its network namespace: lo up, addresses, links up, routes."""
+    with netlink.Route() as route:
+        route.set_up("lo")
+        for link in links:
+            for address in link.addresses:
+                route.add_address(link.name, address)
+            route.set_up(link.name)
+            for extra in link.routes:
+                route.add_route(extra.destination, gateway=extra.gateway or None, link=link.name)
+            for gateway, everything in ((link.gateway4, "0.0.0.0/0"), (link.gateway6, "::/0")):
+                if gateway:
+                    route.add_route(everything, gateway=gateway, link=link.name)
+
+
+def dns_sockets() -> list[socket.socket]:
+    """Child: UDP and TCP on 127.0.0.11, at ports that no program asks for; port 53 there leads to them.
+
+    Bound to 53 itself they would take it from a name server that runs in the container.
+    """
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    udp.bind((DNS_ADDRESS, 0))
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    tcp.bind((DNS_ADDRESS, 0))
+    tcp.listen(16)
+    dnsredirect.install(udp.getsockname()[1], tcp.getsockname()[1])
+    return [udp, tcp]

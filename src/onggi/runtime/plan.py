@@ -1,0 +1,68 @@
+"""What it takes to make one container: a runtime spec, and what a spec has no words for.
+
+Pure data. The engine (or a bundle) makes a plan; init.py carries it out.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from onggi.oci.runtime import Spec
+
+
+class RootfsPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An overlay of `lower` (topmost first) with `upper` and `work`, or the directory `path` as it is.
+
+    The overlay is mounted in the container's own mount namespace: the host's table never shows it, and it goes with
+    the last process.
+    """
+
+    lower: list[str] = []
+    upper: str = ""
+    work: str = ""
+    path: str = ""
+
+
+class RoutePlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A route in the container: `destination` in CIDR, through `gateway` or straight out of the link."""
+
+    destination: str
+    gateway: str = ""
+
+
+class LinkPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One veth pair: its host end in `bridge`, its other end called `name` in the container.
+
+    `addresses` in CIDR; gateways are those of the default routes, empty for none.
+    """
+
+    host_name: str
+    bridge: str
+    name: str = "eth0"
+    mac: str = ""
+    addresses: list[str] = []
+    gateway4: str = ""
+    gateway6: str = ""
+    mtu: int = 1500
+    routes: list[RoutePlan] = []
+
+
+class InitPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A container to be made.
+
+    `user` is docker's "name|uid[:group|gid]", looked up in the container's own files; "" takes spec.process.user.
+    `seccomp` is a compiled filter, empty for none. `dns`: sockets on 127.0.0.11 are made inside and handed out.
+    `init`: process 1 is a reaper of ours that starts the process and forwards signals. `preserve_fds`: descriptors
+    3 to 2+n stay open. `keyring` names the session keyring, "" keeps the caller's.
+    """
+
+    spec: Spec
+    rootfs: RootfsPlan
+    links: list[LinkPlan] = []
+    user: str = ""
+    groups: list[str] = []
+    seccomp: bytes = b""
+    dns: bool = False
+    init: bool = False
+    preserve_fds: int = 0
+    keyring: str = "_ses"

@@ -1,0 +1,273 @@
+"""The container's file system: the root, the mounts on it, what is masked, and the pivot into it.
+
+Runs in the child, inside its new mount namespace. Imports nothing there and opens no path of the container but
+through its root descriptor (S-05, S-20).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from onggi.kernel import mounts, paths
+from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
+from onggi.kernel.mounts import MountAttr, MountFlag
+from onggi.oci.runtime import Mount, Spec
+from onggi.runtime.options import MountOptions, parse_options
+from onggi.runtime.plan import RootfsPlan
+from onggi.runtime.steps import NOT_FOUND, StepFailed
+
+PROC_ALLOWED = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+        "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    )
+)  # fmt: skip
+"""What may be mounted over in /proc (runc's checkProcMount): anything else could redirect what we write there (S-09)."""
+
+
+class PreparedMount:
+    """A mount of the spec with its option words read: that is done before the clone."""
+
+    __slots__ = ("destination", "options", "source", "type")
+
+    def __init__(self, mount: Mount) -> None:
+        if not mount.destination.startswith("/"):
+            raise StepFailed(errno.EINVAL, f"mount destination {mount.destination} not absolute")
+        destination = os.path.normpath("/" + mount.destination.lstrip("/"))
+        if destination.startswith("/proc/") and destination not in PROC_ALLOWED and mount.type != "proc":
+            raise StepFailed(errno.EINVAL, f'"{destination}" cannot be mounted because it is inside /proc')
+        self.destination, self.source = destination, mount.source
+        self.options: MountOptions = parse_options(mount.options)
+        self.type = "bind" if self.options.bind else mount.type
+
+
+def prepare_mounts(spec: Spec) -> list[PreparedMount]:
+    return [PreparedMount(mount) for mount in spec.mounts]
+
+
+def make_private(propagation: str) -> None:
+    """Nothing that is mounted from now on reaches the host (S-10). `slave` lets the host's mounts come in."""
+    flag = MountFlag.SLAVE if propagation in ("slave", "rslave", "shared", "rshared") else MountFlag.PRIVATE
+    mounts.mount(None, "/", None, MountFlag.REC | flag)
+
+
+def open_rootfs(plan: RootfsPlan) -> Fd:
+    """The root, mounted in this namespace alone; its descriptor is where every path begins."""
+    if plan.lower:
+        root = mounts.overlay(plan.lower, plan.upper or None, plan.work or None)
+    else:
+        root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
+        mounts.mount_setattr(root, propagation=MountFlag.PRIVATE, recursive=True)
+    with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as slash:
+        mounts.move_mount(root, slash)
+    return root
+
+
+def mount_all(root: AnyFd, prepared: list[PreparedMount], cgroups: CgroupView) -> None:
+    """The mounts of the spec, in its order."""
+    for mount in prepared:
+        try:
+            match mount.type:
+                case "bind":
+                    _bind(root, mount)
+                case "cgroup" | "cgroup2":
+                    cgroups.mount(root, mount)
+                case _:
+                    _file_system(root, mount)
+        except OSError as error:
+            _explain(mount, error)
+
+
+def _explain(mount: PreparedMount, error: OSError) -> None:
+    number = error.errno or errno.EIO
+    text = f'error mounting "{mount.source}" to rootfs at "{mount.destination}": {error.strerror}'
+    if number == errno.ENOTDIR:
+        text += ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        raise StepFailed(number, text, NOT_FOUND) from None
+    raise StepFailed(number, text) from None
+
+
+def _file_system(root: AnyFd, mount: PreparedMount) -> None:
+    options = mount.options
+    data = dict(options.data)
+    if mount.type not in _WITHOUT_SOURCE and mount.source:
+        data.setdefault("source", mount.source)
+    made = mounts.new_mount(mount.type, data, options.set)
+    with made, paths.make_dirs_in_root(root, mount.destination) as target:
+        if options.copy_up:
+            _copy_up(target, made)
+        mounts.move_mount(made, target)
+        _propagate(made, options)
+
+
+_WITHOUT_SOURCE = frozenset({"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2"})
+
+
+def _bind(root: AnyFd, mount: PreparedMount) -> None:
+    options = mount.options
+    source = mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=options.recursive)
+    with source:
+        is_directory = stat.S_ISDIR(os.fstat(source.fileno()).st_mode)
+        make = paths.make_dirs_in_root if is_directory else paths.make_file_in_root
+        try:
+            target = make(root, mount.destination)
+        except IsADirectoryError as error:
+            raise OSError(errno.ENOTDIR, f"mount a file on a directory: {error.strerror}") from None
+        with target:
+            # A mount that propagates could carry what the container mounts below it back to the host.
+            mounts.mount_setattr(source, propagation=MountFlag.PRIVATE, recursive=True)
+            if options.set or options.clear:
+                mounts.mount_setattr(source, set=options.set, clear=options.clear)
+            if options.recursive_set or options.recursive_clear:
+                mounts.mount_setattr(source, set=options.recursive_set, clear=options.recursive_clear, recursive=True)
+            mounts.move_mount(source, target)
+            _propagate(source, options)
+
+
+def _propagate(mount: AnyFd, options: MountOptions) -> None:
+    for flag, recursive in options.propagation:
+        if flag != MountFlag.PRIVATE:
+            mounts.mount_setattr(mount, propagation=flag, recursive=recursive)
+
+
+def _copy_up(source: AnyFd, target: AnyFd) -> None:
+    """tmpcopyup: what the image has at the mount's place is there in the tmpfs too. Regular files, directories, links."""
+    opened = paths.reopen(source, os.O_RDONLY | os.O_DIRECTORY)
+    with opened:
+        for entry in os.scandir(opened.fileno()):
+            status = entry.stat(follow_symlinks=False)
+            into = target if isinstance(target, int) else target.fileno()
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.name, dir_fd=opened.fileno()), entry.name, dir_fd=into)
+            elif entry.is_dir(follow_symlinks=False):
+                os.mkdir(entry.name, stat.S_IMODE(status.st_mode), dir_fd=into)
+                with (
+                    paths.openat2(
+                        opened,
+                        entry.name,
+                        os.O_PATH | os.O_DIRECTORY,
+                        paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS,
+                    ) as child,
+                    paths.openat2(
+                        into, entry.name, os.O_PATH | os.O_DIRECTORY, paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
+                    ) as below,
+                ):
+                    _copy_up(child, below)
+            elif entry.is_file(follow_symlinks=False):
+                _copy_file(opened, entry.name, into, status.st_mode)
+            else:
+                continue
+            os.chown(entry.name, status.st_uid, status.st_gid, dir_fd=into, follow_symlinks=False)
+
+
+def _copy_file(source: AnyFd, name: str, target: int, mode: int) -> None:
+    resolve = paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
+    with (
+        paths.openat2(source, name, os.O_RDONLY, resolve) as reader,
+        paths.openat2(target, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, resolve, stat.S_IMODE(mode)) as writer,
+    ):
+        while os.sendfile(writer.fileno(), reader.fileno(), None, 1 << 20):
+            pass
+
+
+class CgroupView:
+    """What a container sees at /sys/fs/cgroup.
+
+    v2: the hierarchy, through the container's own cgroup namespace when it has one. v1: a tmpfs with one bind mount for
+    each hierarchy, of the container's own directory when it has no namespace (docker's default there).
+    """
+
+    def __init__(self, hierarchies: dict[str, str], *, unified: bool) -> None:
+        """`hierarchies`: name of the v1 mount ("cpu,cpuacct") → directory on the host that the container sees."""
+        self._hierarchies, self._unified = hierarchies, unified
+
+    def mount(self, root: AnyFd, mount: PreparedMount) -> None:
+        if self._unified:
+            made = mounts.new_mount("cgroup2", {}, mount.options.set)
+            with made, paths.make_dirs_in_root(root, mount.destination) as target:
+                mounts.move_mount(made, target)
+            return
+        attributes = mount.options.set & ~MountAttr.RDONLY
+        made = mounts.new_mount("tmpfs", {"mode": "755", "size": "1m"}, attributes)
+        with made, paths.make_dirs_in_root(root, mount.destination) as target:
+            for name, directory in self._hierarchies.items():
+                os.mkdir(name, 0o755, dir_fd=made.fileno())
+                shown = mounts.open_tree(AT_FDCWD, directory, clone=True)
+                with shown, Fd(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=made.fileno())) as place:
+                    mounts.mount_setattr(shown, set=mount.options.set)
+                    _move_below(shown, place)
+                for alias in name.split(",") if "," in name else ():
+                    os.symlink(name, alias, dir_fd=made.fileno())
+            if mount.options.set & MountAttr.RDONLY:
+                mounts.mount_setattr(made, set=MountAttr.RDONLY)
+            mounts.move_mount(made, target)
+
+
+def _move_below(mount: AnyFd, place: AnyFd) -> None:
+    mounts.move_mount(mount, place)
+
+
+def set_readonly(root: AnyFd, wanted: list[str]) -> None:
+    """Each of `wanted` that exists becomes a read-only mount of itself."""
+    for path in wanted:
+        try:
+            found = paths.open_in_root(root, path, os.O_PATH)
+        except FileNotFoundError:
+            continue
+        with found, mounts.open_tree(found, "", clone=True, recursive=True) as copy:
+            mounts.mount_setattr(copy, set=MountAttr.RDONLY)
+            mounts.move_mount(copy, found)
+
+
+def mask(root: AnyFd, wanted: list[str]) -> None:
+    """Each of `wanted` that exists shows nothing: a directory an empty read-only tmpfs, a file the null device.
+
+    The null device is the host's, looked at before it is used: an image may bring a /dev/null that leads elsewhere
+    (CVE-2025-31133). A mask that cannot be placed fails the start.
+    """
+    empty: Fd | None = None
+    null: Fd | None = None
+    try:
+        for path in wanted:
+            try:
+                found = paths.open_in_root(root, path, os.O_PATH)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            with found:
+                if stat.S_ISDIR(os.fstat(found.fileno()).st_mode):
+                    empty = empty or mounts.new_mount("tmpfs", {"size": "0", "nr_inodes": "2"}, MountAttr.RDONLY)
+                    cover = mounts.open_tree(empty, "", clone=True)
+                else:
+                    null = null or _null_device()
+                    cover = mounts.open_tree(null, "", clone=True)
+                with cover:
+                    mounts.move_mount(cover, found)
+    finally:
+        for fd in (empty, null):
+            if fd:
+                fd.close()
+
+
+def _null_device() -> Fd:
+    fd = Fd(os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+    status = os.fstat(fd.fileno())
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+        raise StepFailed(errno.EINVAL, "mask: /dev/null of the host is not the null device")
+    return fd
+
+
+def pivot(root: Fd, propagation: str) -> None:
+    """`root` becomes `/`; the host's tree is gone from this namespace (S-10). The working directory is `/`."""
+    os.fchdir(root.fileno())
+    mounts.pivot_root(".", ".")
+    # The old root now lies on top of the new one: made private, so that its going away reaches nobody.
+    mounts.mount(None, ".", None, MountFlag.REC | MountFlag.PRIVATE)
+    mounts.umount2(".", mounts.MNT_DETACH)
+    os.chdir("/")
+    if propagation in ("shared", "rshared"):
+        mounts.mount(
+            None, "/", None, MountFlag.SHARED | (MountFlag.REC if propagation == "rshared" else MountFlag.NONE)
+        )

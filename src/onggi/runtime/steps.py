@@ -1,0 +1,111 @@
+"""How a child between clone3 and exec speaks with its parent: where it is, what failed, descriptors to hand out.
+
+The child must not format a traceback: that opens source files by path, and the paths are the container's by then
+(S-20). It sends fixed structures over a socket pair that closes itself at exec: the end of the stream is success.
+
+A message is one byte of kind, then: E errno (4 bytes), exit code (2 bytes), step; R ready (nothing); F descriptors.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Never
+
+from onggi.errors import OnggiError, RuntimeStepError
+from onggi.kernel.fds import Fd
+
+_ERROR = struct.Struct("=cih")
+NOT_FOUND, CANNOT_RUN, FAILED = 127, 126, 128
+
+
+class StepFailed(Exception):
+    """Raised in the child where the exit code or the words are docker's own."""
+
+    def __init__(self, number: int, text: str, exit_code: int = FAILED) -> None:
+        super().__init__(text)
+        self.errno, self.text, self.exit_code = number, text, exit_code
+
+
+class ChildLink:
+    """The child's end. SEQPACKET: a message is whole or not there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def wait(self) -> None:
+        """Until the parent says go. A parent that has died ends the child."""
+        if self._socket.recv(1) != b"G":
+            os._exit(1)
+
+    def ready(self) -> None:
+        self._socket.send(b"R")
+
+    def hand_out(self, fds: Sequence[int]) -> None:
+        self._socket.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+    def fail(self, error: BaseException) -> Never:
+        """Says what failed and ends the process. Uses nothing but what is loaded and in memory."""
+        number, code, text = errno.EIO, FAILED, type(error).__name__
+        if isinstance(error, StepFailed):
+            number, code, text = error.errno, error.exit_code, error.text
+        elif isinstance(error, OSError):
+            number, text = error.errno or errno.EIO, error.strerror or ""
+        elif isinstance(error, (OnggiError, ValueError, KeyError, TypeError)):
+            number, text = errno.EINVAL, str(error.args[0]) if error.args else text
+        try:
+            self._socket.send(_ERROR.pack(b"E", number, code) + text.encode("utf-8", "replace")[:2000])
+        finally:
+            os._exit(1)
+
+
+class ParentLink:
+    """The parent's end."""
+
+    def __init__(self) -> None:
+        self._socket, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.child: socket.socket | None = child
+
+    def child_side(self) -> ChildLink:
+        """For the child, right after clone3."""
+        child, self.child = self.child, None
+        self._socket.close()
+        if child is None:
+            raise AssertionError("the child's end is taken")
+        return ChildLink(child)
+
+    def forked(self) -> None:
+        """For the parent, right after clone3: with its copy of the child's end open it would never see the end."""
+        if self.child:
+            self.child.close()
+            self.child = None
+
+    def go(self) -> None:
+        try:
+            self._socket.send(b"G")
+        except OSError:  # the child has failed: its words come with the next receive
+            return
+
+    def receive(self) -> tuple[bytes, list[Fd]]:
+        """(b"R", []), (b"F", descriptors), or (b"", []) when the child has become its program.
+
+        Raises RuntimeStepError when it failed.
+        """
+        payload, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
+        fds: list[Fd] = []
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds += [Fd(fd) for fd in array.array("i", data[: len(data) - len(data) % 4])]
+        if payload[:1] == b"E":
+            _, number, code = _ERROR.unpack_from(payload)
+            text = payload[_ERROR.size :].decode("utf-8", "replace")
+            raise RuntimeStepError(text.partition(":")[0], number, text, code)
+        return payload[:1], fds
+
+    def close(self) -> None:
+        self.forked()
+        self._socket.close()

@@ -1,0 +1,53 @@
+"""Kernel settings of the container's namespaces, written where they are meant to go.
+
+A fake /proc/sys in the rootfs must not catch the write (CVE-2025-52881), so they go through a procfs of our own that
+nothing is mounted on. Runs in the child.
+"""
+
+from __future__ import annotations
+
+import os
+
+from onggi.errors import InvalidArgument
+from onggi.kernel import mounts
+from onggi.kernel.paths import Resolve, openat2
+
+_IPC = (
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+)
+
+
+def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool) -> None:
+    """Only what a namespace of the container's own holds (S-40). Raises InvalidArgument naming the first that isn't."""
+    for name in values:
+        key = name.replace("/", ".")
+        if key in _IPC or key.startswith("fs.mqueue."):
+            allowed, kind = own_ipc, "ipc"
+        elif key.startswith("net."):
+            allowed, kind = own_net, "network"
+        elif key in ("kernel.domainname", "kernel.hostname"):
+            allowed, kind = own_uts, "uts"
+        else:
+            raise InvalidArgument(f"sysctl {name!r} is not in a separate kernel namespace")
+        if not allowed:
+            raise InvalidArgument(f"sysctl {name!r} not allowed in host {kind} namespace")
+
+
+def apply(values: dict[str, str]) -> None:
+    """Raises OSError with the setting's name in its step."""
+    with mounts.new_mount("proc") as proc:
+        for name, value in values.items():
+            path = "sys/" + name.replace(".", "/") if "/" not in name else f"sys/{name}"
+            with openat2(proc, path, os.O_WRONLY, Resolve.BENEATH | Resolve.NO_XDEV | Resolve.NO_SYMLINKS) as fd:
+                os.write(fd.fileno(), value.encode())
+
+
+def set_domainname(name: str) -> None:
+    apply({"kernel.domainname": name})
