@@ -15,7 +15,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import stat
+import sys
+from typing import Never
 
 from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities, paths, process, seccomp
@@ -32,7 +35,8 @@ class Program:
     """What to become, prepared before the clone: masks, limits, words as C has them."""
 
     def __init__(self, spec: Process, filter: bytes, *, preserve_fds: int = 0) -> None:
-        if not spec.args:
+        """Raises InvalidArgument for what the spec may not say."""
+        if not spec.args or not spec.args[0]:
             raise InvalidArgument("no command specified")
         caps = spec.capabilities or Capabilities()
         self.spec = spec
@@ -49,8 +53,15 @@ class Program:
             self.rlimits.append((process.RLIMITS[limit.type], limit.soft, limit.hard))
         self.arguments = [_bytes(word) for word in spec.args]
         self.environment = [_bytes(word) for word in spec.env]
+        self.has_home = any(word.startswith(b"HOME=") for word in self.environment)
         self.first_fd = 3 + preserve_fds
+        # An ignored signal stays ignored over exec; CPython ignores two itself, its parent may ignore more.
+        self.ignored = [number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN]
         capabilities.last_cap()  # read while the host's /proc is there
+
+    def add_home(self, home: str) -> None:
+        self.environment.append(b"HOME=" + os.fsencode(home))
+        self.has_home = True
 
 
 def _bytes(word: str) -> bytes:
@@ -58,6 +69,26 @@ def _bytes(word: str) -> bytes:
     if b"\0" in raw:
         raise InvalidArgument(f"a NUL byte in {word!r}")
     return raw
+
+
+def leave_parent(program: Program, *, supervised: bool) -> None:
+    """A process of its own: untraceable, of its own session, with the signals' defaults; dies with its parent if
+    `supervised`.
+    """
+    # An object that dies here must not print: a traceback opens source files, by paths that are the container's soon.
+    sys.unraisablehook = _say_nothing
+    process.set_dumpable(False)
+    if supervised:
+        process.set_pdeathsig(signal.SIGKILL)
+    for number in program.ignored:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0)
+    os.setsid()
+
+
+def _say_nothing(_: object) -> None:
+    return
 
 
 def apply_limits(program: Program) -> None:
@@ -100,26 +131,19 @@ def enter_directory(path: str) -> None:
         )
 
 
-def exec_program(program: Program, environment: list[bytes], arguments: tuple[object, object]) -> None:
+def exec_program(program: Program) -> Never:
     """Steps 5 and 6, and the program. Returns only by raising StepFailed."""
-    found = find_program(program.arguments[0], environment)
+    found = find_program(program.arguments[0], program.environment)
+    argv = (ctypes.c_char_p * (len(program.arguments) + 1))(*program.arguments, None)
+    envp = (ctypes.c_char_p * (len(program.environment) + 1))(*program.environment, None)
     process.close_range(program.first_fd, on_exec=True)
     if program.filter and program.spec.no_new_privileges:
         seccomp.load(program.filter)
-    libc.execve(found, *arguments)
+    libc.execve(found, argv, envp)
     number = ctypes.get_errno()
     name = program.arguments[0].decode("utf-8", "replace")
-    if number == errno.ENOENT:
-        raise StepFailed(number, f"exec {name}: no such file or directory", NOT_FOUND)
-    raise StepFailed(number, f"exec {name}: {os.strerror(number).lower()}", CANNOT_RUN)
-
-
-def c_arrays(arguments: list[bytes], environment: list[bytes]) -> tuple[object, object]:
-    """Argv and envp for execve, made before anything is given up."""
-    return (
-        (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None),
-        (ctypes.c_char_p * (len(environment) + 1))(*environment, None),
-    )
+    text = f"exec {name}: {os.strerror(number).lower()}"
+    raise StepFailed(number, text, NOT_FOUND if number == errno.ENOENT else CANNOT_RUN)
 
 
 def find_program(name: bytes, environment: list[bytes]) -> bytes:

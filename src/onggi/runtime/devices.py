@@ -8,7 +8,7 @@ import stat
 
 from onggi.kernel import mounts, paths, pty
 from onggi.kernel.fds import AnyFd, Fd
-from onggi.oci.runtime import Device
+from onggi.oci.runtime import Box, Device
 from onggi.runtime.steps import StepFailed
 
 _DEFAULT_NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -74,3 +74,14 @@ def bind_console(root: AnyFd, slave: Fd) -> None:
     """/dev/console is the terminal, mounted from its descriptor (CVE-2025-52565)."""
     with paths.make_file_in_root(root, "/dev/console") as target, mounts.open_tree(slave, "", clone=True) as console:
         mounts.move_mount(console, target)
+
+
+def set_size(slave: Fd, size: Box | None) -> None:
+    if size and size.height and size.width:
+        pty.set_size(slave, size.height, size.width)
+
+
+def give_terminal(slave: Fd, uid: int) -> None:
+    """The user may open what is its own terminal by name too. The group stays tty's, from the devpts's options."""
+    if uid:
+        os.fchown(slave.fileno(), uid, -1)

@@ -146,8 +146,8 @@ class _Parent:
             try:
                 prepare(spawned.pid)
             except (OSError, OnggiError) as error:
-                # The child's own words, if it has failed already, are the cause.
-                self._listen(link, spawned, timeout_ms=0)
+                # If the child has failed already, its words are the cause and this is what follows from it.
+                link.receive(wait=False)
                 raise _as_step_error(error) from error
             link.go()
             self._listen(link, spawned)
@@ -189,21 +189,23 @@ class _Parent:
                 process.set_dumpable(True)
         return Spawned(*cloned)
 
-    def _listen(self, link: ParentLink, spawned: Spawned, timeout_ms: int | None = None) -> None:
+    def _listen(self, link: ParentLink, spawned: Spawned) -> None:
         """Until the child is its program (end of the stream) or waits before that (ready)."""
-        while link.wait(timeout_ms):
+        became = False
+        while True:
             kind, fds = link.receive()
             if kind == b"F" and self._expected.pop(0) == "console":
                 spawned.console = fds[0]
             elif kind == b"F":
                 spawned.dns_fds = fds
             elif kind == b"B":
-                # In its program, or dead before it could say so.
+                became = True
+            elif kind or became:
                 return
-            elif not kind:
-                raise RuntimeStepError("init", errno.ESRCH, "init: the process was killed before its program began", FAILED)
             else:
-                return
+                raise RuntimeStepError(
+                    "init", errno.ESRCH, "init: the process was killed before its program began", FAILED
+                )
 
     def _undo(self, spawned: Spawned) -> None:
         """The child and its namespaces are gone when this returns."""

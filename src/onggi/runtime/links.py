@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 
 from onggi.kernel import dnsredirect, netlink
+from onggi.kernel.fds import AnyFd
+from onggi.runtime import sysctls
 from onggi.runtime.plan import LinkPlan
 
 DNS_ADDRESS = "127.0.0.11"
@@ -19,11 +21,12 @@ def connect(links: list[LinkPlan], pid: int) -> None:
             )
 
 
-def configure(links: list[LinkPlan]) -> None:
-    """Child, in its network namespace: lo up, addresses, links up, routes."""
+def configure(links: list[LinkPlan], proc: AnyFd | None) -> None:
+    """Child, in its network namespace: lo up, addresses, links up, routes. `proc` is the root of a procfs of ours."""
     with netlink.Route() as route:
         route.set_up("lo")
         for link in links:
+            _set_ipv6(link, proc)
             for address in link.addresses:
                 route.add_address(link.name, address)
             route.set_up(link.name)
@@ -32,6 +35,17 @@ def configure(links: list[LinkPlan]) -> None:
             for gateway, everything in ((link.gateway4, "0.0.0.0/0"), (link.gateway6, "::/0")):
                 if gateway:
                     route.add_route(everything, gateway=gateway, link=link.name)
+
+
+def _set_ipv6(link: LinkPlan, proc: AnyFd | None) -> None:
+    """Without an IPv6 address of ours there is no IPv6, and router advertisements are never believed (CVE-2020-13401)."""
+    wanted = any(":" in address for address in link.addresses)
+    name, value = ("accept_ra", "0") if wanted else ("disable_ipv6", "1")
+    try:
+        sysctls.apply({f"net/ipv6/conf/{link.name}/{name}": value}, proc)
+    except FileNotFoundError:
+        if wanted:
+            raise  # a kernel without IPv6, asked for it
 
 
 def dns_sockets() -> list[socket.socket]:

@@ -31,7 +31,7 @@ PROC_ALLOWED = frozenset(
 class PreparedMount:
     """A mount of the spec with its option words read: that is done before the clone."""
 
-    __slots__ = ("destination", "options", "source", "type")
+    __slots__ = ("data", "destination", "is_kernels", "options", "source", "type")
 
     def __init__(self, mount: Mount) -> None:
         if not mount.destination.startswith("/"):
@@ -42,6 +42,8 @@ class PreparedMount:
         self.destination, self.source = destination, mount.source
         self.options: MountOptions = parse_options(mount.options)
         self.type = "bind" if self.options.bind else mount.type
+        self.data = {"source": mount.source or mount.type, **self.options.data}
+        self.is_kernels = mount.type in ("proc", "sysfs", "mqueue", "devpts") or destination == "/dev"
 
 
 def prepare_mounts(spec: Spec) -> list[PreparedMount]:
@@ -66,19 +68,35 @@ def open_rootfs(plan: RootfsPlan) -> Fd:
     return root
 
 
-def mount_all(root: AnyFd, prepared: list[PreparedMount], cgroups: CgroupView) -> None:
-    """The mounts of the spec, in its order."""
-    for mount in prepared:
-        try:
-            match mount.type:
-                case "bind":
-                    _bind(root, mount)
-                case "cgroup" | "cgroup2":
-                    cgroups.mount(root, mount)
-                case _:
-                    _file_system(root, mount)
-        except OSError as error:
-            _explain(mount, error)
+class MountedRoot:
+    """The root's descriptor, and that of the procfs mounted in it: what is found through that is the kernel's."""
+
+    __slots__ = ("fd", "proc")
+
+    def __init__(self, fd: Fd) -> None:
+        self.fd = fd
+        self.proc: Fd | None = None
+
+    def close(self) -> None:
+        self.fd.close()
+        if self.proc is not None:
+            self.proc.close()
+
+
+def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> None:
+    """One mount of the spec. Raises StepFailed in runc's words."""
+    try:
+        match mount.type:
+            case "bind":
+                _bind(root.fd, mount)
+            case "cgroup" | "cgroup2":
+                cgroups.mount(root.fd, mount)
+            case _:
+                made = _file_system(root.fd, mount)
+                if mount.destination == "/proc" and not mount.options.set & MountAttr.RDONLY:
+                    root.proc = made
+    except OSError as error:
+        _explain(mount, error)
 
 
 def _explain(mount: PreparedMount, error: OSError) -> None:
@@ -90,20 +108,31 @@ def _explain(mount: PreparedMount, error: OSError) -> None:
     raise StepFailed(number, text) from None
 
 
-def _file_system(root: AnyFd, mount: PreparedMount) -> None:
+def _file_system(root: AnyFd, mount: PreparedMount) -> Fd:
     options = mount.options
-    data = dict(options.data)
-    if mount.type not in _WITHOUT_SOURCE and mount.source:
-        data.setdefault("source", mount.source)
-    made = mounts.new_mount(mount.type, data, options.set)
-    with made, paths.make_dirs_in_root(root, mount.destination) as target:
+    made = mounts.new_mount(mount.type, mount.data, options.set)
+    # A link there would lead the mount elsewhere, and who writes to /proc after it with it (CVE-2023-27561, CVE-2026-41579).
+    make = _make_plain_directory if mount.is_kernels else paths.make_dirs_in_root
+    with make(root, mount.destination) as target:
         if options.copy_up:
             _copy_up(target, made)
         mounts.move_mount(made, target)
         _propagate(made, options)
+    return made
 
 
-_WITHOUT_SOURCE = frozenset({"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2"})
+def _make_plain_directory(root: AnyFd, path: str) -> Fd:
+    """`path` below `root`, made if missing. Raises StepFailed when it is no directory but leads to one."""
+    try:
+        return paths.openat2(
+            root, path.lstrip("/"), os.O_PATH | os.O_DIRECTORY, paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
+        )
+    except FileNotFoundError:
+        return paths.make_dirs_in_root(root, path)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        raise StepFailed(errno.ELOOP, f"filesystem at {path} must be mounted on ordinary directory") from None
 
 
 def _bind(root: AnyFd, mount: PreparedMount) -> None:
@@ -210,11 +239,11 @@ def _move_below(mount: AnyFd, place: AnyFd) -> None:
     mounts.move_mount(mount, place)
 
 
-def set_readonly(root: AnyFd, wanted: list[str]) -> None:
+def set_readonly(root: MountedRoot, wanted: list[str]) -> None:
     """Each of `wanted` that exists becomes a read-only mount of itself."""
     for path in wanted:
         try:
-            found = paths.open_in_root(root, path, os.O_PATH)
+            found = paths.open_in_root(root.fd, path, os.O_PATH)
         except FileNotFoundError:
             continue
         with found, mounts.open_tree(found, "", clone=True, recursive=True) as copy:
@@ -222,7 +251,7 @@ def set_readonly(root: AnyFd, wanted: list[str]) -> None:
             mounts.move_mount(copy, found)
 
 
-def mask(root: AnyFd, wanted: list[str]) -> None:
+def mask(root: MountedRoot, wanted: list[str]) -> None:
     """Each of `wanted` that exists shows nothing: a directory an empty read-only tmpfs, a file the null device.
 
     The null device is the host's, looked at before it is used: an image may bring a /dev/null that leads elsewhere
@@ -233,7 +262,7 @@ def mask(root: AnyFd, wanted: list[str]) -> None:
     try:
         for path in wanted:
             try:
-                found = paths.open_in_root(root, path, os.O_PATH)
+                found = paths.open_in_root(root.fd, path, os.O_PATH)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             with found:

@@ -3,7 +3,8 @@
 The child must not format a traceback: that opens source files by path, and the paths are the container's by then
 (S-20). It sends fixed structures over a socket pair that closes itself at exec: the end of the stream is success.
 
-A message is one byte of kind, then: E errno (4 bytes), exit code (2 bytes), step; R ready (nothing); F descriptors.
+A message is one byte of kind, then: E errno (4 bytes), exit code (2 bytes), text; F (descriptors); R ready, waiting for
+the fifo; B about to become the program, after which the end of the stream is success and before which it is a death.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class ChildLink:
 
     def ready(self) -> None:
         self._socket.send(b"R")
+
+    def becoming(self) -> None:
+        """Said while every call is still allowed: a tight filter may refuse the next send."""
+        self._socket.send(b"B")
 
     def hand_out(self, fds: Sequence[int]) -> None:
         self._socket.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
@@ -90,16 +95,22 @@ class ParentLink:
         except OSError:  # the child has failed: its words come with the next receive
             return
 
-    def receive(self) -> tuple[bytes, list[Fd]]:
-        """(b"R", []), (b"F", descriptors), or (b"", []) when the child has become its program.
+    def receive(self, *, wait: bool = True) -> tuple[bytes, list[Fd]]:
+        """(kind, descriptors); kind is empty at the end of the stream, and when there is nothing and `wait` is False.
 
-        Raises RuntimeStepError when it failed.
+        Raises RuntimeStepError when the child failed, OSError when descriptors were cut off.
         """
-        payload, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        try:
+            payload, ancillary, said, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(64), flags)
+        except BlockingIOError:
+            return b"", []
         fds: list[Fd] = []
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds += [Fd(fd) for fd in array.array("i", data[: len(data) - len(data) % 4])]
+        if said & socket.MSG_CTRUNC:
+            raise OSError(errno.EMFILE, "descriptors of the child: no room for them")
         if payload[:1] == b"E":
             _, number, code = _ERROR.unpack_from(payload)
             text = payload[_ERROR.size :].decode("utf-8", "replace")

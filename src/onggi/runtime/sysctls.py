@@ -10,6 +10,7 @@ import os
 
 from onggi.errors import InvalidArgument
 from onggi.kernel import mounts
+from onggi.kernel.fds import AnyFd
 from onggi.kernel.paths import Resolve, openat2
 
 _IPC = (
@@ -40,14 +41,17 @@ def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool
             raise InvalidArgument(f"sysctl {name!r} not allowed in host {kind} namespace")
 
 
-def apply(values: dict[str, str]) -> None:
-    """Raises OSError with the setting's name in its step."""
-    with mounts.new_mount("proc") as proc:
-        for name, value in values.items():
-            path = "sys/" + name.replace(".", "/") if "/" not in name else f"sys/{name}"
-            with openat2(proc, path, os.O_WRONLY, Resolve.BENEATH | Resolve.NO_XDEV | Resolve.NO_SYMLINKS) as fd:
-                os.write(fd.fileno(), value.encode())
+def apply(values: dict[str, str], proc: AnyFd | None) -> None:
+    """`proc` is the root of a procfs mount of ours, None makes one. Raises OSError with the setting's name in its step."""
+    if proc is None:
+        with mounts.new_mount("proc") as made:
+            apply(values, made)
+        return
+    for name, value in values.items():
+        write(proc, name if "/" in name else name.replace(".", "/"), value)
 
 
-def set_domainname(name: str) -> None:
-    apply({"kernel.domainname": name})
+def write(proc: AnyFd, path: str, value: str) -> None:
+    """One setting, by its path below /proc/sys. NO_XDEV: nothing that is mounted over the file is written to."""
+    with openat2(proc, f"sys/{path}", os.O_WRONLY, Resolve.BENEATH | Resolve.NO_XDEV | Resolve.NO_SYMLINKS) as fd:
+        os.write(fd.fileno(), value.encode())

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from onggi.errors import InvalidArgument
 from onggi.kernel.fds import AnyFd
 from onggi.kernel.paths import open_in_root
+from onggi.oci.runtime import User
 
 MAX_BYTES = 4 << 20
 MAX_ID = 2**31 - 1
+_OUT_OF_RANGE = "uids and gids must be in range 0-2147483647"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,26 @@ def read_lines(root: AnyFd, path: str) -> list[list[str]]:
     return [line.split(":") for line in content.decode("utf-8", "replace").split("\n") if line and line[0] != "#"]
 
 
+def identify(root: AnyFd, given: User, user: str, groups: list[str], *, home: bool) -> Identity:
+    """Docker's `user` and `groups` if there are any, else the numbers of the spec. `home`: the home directory is asked for."""
+    if user or groups:
+        text = user or str(given.uid)
+        return lookup(text, groups, read_lines(root, "/etc/passwd"), read_lines(root, "/etc/group"))
+    for number in (given.uid, given.gid, *given.additional_gids):
+        if not 0 <= number <= MAX_ID:
+            raise InvalidArgument(_OUT_OF_RANGE)
+    passwd = read_lines(root, "/etc/passwd") if home else []
+    found = lookup(str(given.uid), [], passwd, []).home
+    return Identity(given.uid, given.gid, tuple(given.additional_gids), found)
+
+
 def _id(text: str) -> int | None:
     """The number, or None when it is a name. Raises InvalidArgument for one out of range."""
     if not text.lstrip("-").isascii() or not text.lstrip("-").isdigit():
         return None
     value = int(text)
     if not 0 <= value <= MAX_ID:
-        raise InvalidArgument("uids and gids must be in range 0-2147483647")
+        raise InvalidArgument(_OUT_OF_RANGE)
     return value
 
 
@@ -76,7 +91,10 @@ def lookup(user: str, groups: Iterable[str], passwd: list[list[str]], group: lis
 
 
 def _number_field(entry: list[str], at: int) -> int:
-    return _id(entry[at]) or 0
+    number = _id(entry[at])
+    if number is None:
+        raise InvalidArgument(f"unable to find user {entry[0]}: its passwd entry has no number")
+    return number
 
 
 def _group(text: str, group: list[list[str]]) -> int:

@@ -1,0 +1,206 @@
+"""The child's side of a start, from its first instruction in new namespaces to exec.
+
+Runs inside the container's namespaces, while the parent puts it into its cgroups and makes its links. `Start` is
+prepared by the parent and inherited. Nothing is imported and nothing is opened by a name that the container controls
+(S-11, S-20); any error ends the process (init.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import stat
+
+from onggi.kernel import cgroups, mounts, paths, process, pty
+from onggi.kernel.clone import CloneFlag
+from onggi.kernel.fds import Fd
+from onggi.kernel.mounts import MountAttr
+from onggi.kernel.namespaces import NamespaceKind
+from onggi.oci.runtime import Linux, Process
+from onggi.runtime import become, devices, links, reaper, rootfs, sysctls, users
+from onggi.runtime.become import Program
+from onggi.runtime.plan import InitPlan
+from onggi.runtime.rootfs import CgroupView, MountedRoot
+from onggi.runtime.steps import CANNOT_RUN, ChildLink, StepFailed
+
+
+class Start:
+    """One start: all that can be read, checked and computed on the host, and what the child does with it."""
+
+    def __init__(
+        self,
+        plan: InitPlan,
+        stdio: tuple[int, int, int],
+        cgroup: cgroups.Cgroup,
+        *,
+        tty: bool,
+        exec_fifo: int | None,
+        supervised: bool,
+    ) -> None:
+        """Raises StepFailed, InvalidArgument, OSError."""
+        if plan.spec.process is None:
+            raise StepFailed(errno.EINVAL, "the spec has no process")
+        self.plan, self.stdio, self.tty, self.exec_fifo = plan, stdio, tty, exec_fifo
+        self.supervised = supervised
+        self.linux = plan.spec.linux or Linux()
+        self.process: Process = plan.spec.process
+        self.program = Program(self.process, plan.seccomp, preserve_fds=plan.preserve_fds)
+        self.mounts = rootfs.prepare_mounts(plan.spec)
+        self.new, self.joined = _namespaces(self.linux)
+        self.settings = dict(self.linux.sysctl)
+        sysctls.check(
+            self.settings,
+            own_ipc=self._has_own(NamespaceKind.IPC),
+            own_net=self._has_own(NamespaceKind.NETWORK),
+            own_uts=self._has_own(NamespaceKind.UTS),
+        )
+        if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
+            self.settings["kernel.domainname"] = plan.spec.domainname
+        self.cgroup_view = CgroupView(cgroup.view(), unified=cgroup.unified)
+        self.clone_cgroup = cgroup.clone_fd()
+
+    def _has_own(self, kind: NamespaceKind) -> bool:
+        """A new one, or another container's: not the host's."""
+        return bool(self.new & kind.flag) or any(flag == kind.flag for _, flag in self.joined)
+
+    def become(self, link: ChildLink) -> None:
+        """The whole way. Returns only by raising."""
+        become.leave_parent(self.program, supervised=self.supervised)
+        for fd, flag in self.joined:
+            if flag != CloneFlag.NEWPID:
+                process.setns(fd, flag)
+            fd.close()
+        if CloneFlag.NEWNS in self.new:
+            root = self._file_system(link)
+        else:
+            root = MountedRoot(Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
+            link.wait()
+        slave = self._terminal(root, link)
+        self._network(root, link)
+        if self.plan.spec.hostname and CloneFlag.NEWUTS in self.new:
+            socket.sethostname(self.plan.spec.hostname)
+        if self.settings:
+            sysctls.apply(self.settings, root.proc)
+        identity = self._identity(root.fd)
+        if CloneFlag.NEWNS in self.new:
+            self._finish_root(root)
+        root.close()
+        if self.plan.keyring:
+            process.join_session_keyring(self.plan.keyring)
+        self._run_program(link, identity, slave)
+
+    def _file_system(self, link: ChildLink) -> MountedRoot:
+        """Root, mounts and devices. Returns when the parent has done its part too."""
+        rootfs.make_private(self.linux.rootfs_propagation)
+        root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs))
+        # A cgroup namespace is new only when the process is in its cgroup, and the mount shows what the namespace does.
+        waits = CloneFlag.NEWCGROUP in self.new
+        for mount in self.mounts:
+            if waits and mount.type in ("cgroup", "cgroup2"):
+                waits = False
+                self._enter_cgroup(link)
+            rootfs.mount_one(root, mount, self.cgroup_view)
+        devices.make_nodes(root.fd, self.linux.devices)
+        if CloneFlag.NEWCGROUP not in self.new:
+            link.wait()
+        elif waits:
+            self._enter_cgroup(link)
+        return root
+
+    @staticmethod
+    def _enter_cgroup(link: ChildLink) -> None:
+        link.wait()
+        process.unshare(CloneFlag.NEWCGROUP)
+
+    def _terminal(self, root: MountedRoot, link: ChildLink) -> Fd | None:
+        if not self.tty:
+            return None
+        master, slave = devices.open_terminal(root.fd)
+        if CloneFlag.NEWNS in self.new:
+            devices.bind_console(root.fd, slave)
+        devices.set_size(slave, self.process.console_size)
+        link.hand_out([master.fileno()])
+        master.close()
+        return slave
+
+    def _network(self, root: MountedRoot, link: ChildLink) -> None:
+        if CloneFlag.NEWNET in self.new:
+            links.configure(self.plan.links, root.proc)
+        if self.plan.dns:
+            sockets = links.dns_sockets()
+            link.hand_out([sock.fileno() for sock in sockets])
+            for sock in sockets:
+                sock.close()
+
+    def _identity(self, root: Fd) -> users.Identity:
+        return users.identify(root, self.process.user, self.plan.user, self.plan.groups, home=not self.program.has_home)
+
+    def _finish_root(self, root: MountedRoot) -> None:
+        """What is hidden, what can't be written, the working directory; then the pivot."""
+        rootfs.set_readonly(root, self.linux.readonly_paths)
+        rootfs.mask(root, self.linux.masked_paths)
+        self._make_working_directory(root.fd)
+        if self.plan.spec.root and self.plan.spec.root.readonly:
+            mounts.mount_setattr(root.fd, set=MountAttr.RDONLY)
+        rootfs.pivot(root.fd, self.linux.rootfs_propagation)
+
+    def _make_working_directory(self, root: Fd) -> None:
+        """One that the image lacks is made, for root, as docker does."""
+        if self.process.cwd in ("", "/"):
+            return
+        try:
+            paths.make_dirs_in_root(root, self.process.cwd).close()
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                text = f"mkdir {self.process.cwd}: not a directory"
+                raise StepFailed(errno.ENOTDIR, text, CANNOT_RUN) from None
+            if error.errno not in (errno.EROFS, errno.ENOENT):
+                raise
+
+    def _run_program(self, link: ChildLink, identity: users.Identity, slave: Fd | None) -> None:
+        program = self.program
+        if not program.has_home:
+            program.add_home(identity.home)
+        if slave:
+            devices.give_terminal(slave, identity.uid)
+            pty.take_as_controlling(slave)
+            become.take_terminal(slave)
+        else:
+            become.take_stdio(self.stdio)
+        become.apply_limits(program)
+        if self.exec_fifo is None:
+            link.becoming()
+        become.drop_rights(program, identity)
+        if self.supervised:
+            process.set_pdeathsig(signal.SIGKILL)  # the change of ids has cleared it
+        os.umask(0o022 if self.process.user.umask is None else self.process.user.umask)
+        become.enter_directory(self.process.cwd)
+        if self.exec_fifo is not None:
+            # Found out now, while `create` can still say it: runc does so too.
+            become.find_program(program.arguments[0], program.environment)
+            link.ready()
+            os.read(self.exec_fifo, 1)
+        if self.plan.init:
+            reaper.split(keep_open=program.first_fd)
+        become.exec_program(program)
+
+
+def _namespaces(linux: Linux) -> tuple[CloneFlag, list[tuple[Fd, CloneFlag]]]:
+    """Flags of the new ones, and (descriptor, flag) of those to join, the user namespace first: it gives the rights."""
+    new: CloneFlag = CloneFlag.NONE
+    joined: list[tuple[Fd, CloneFlag]] = []
+    for namespace in linux.namespaces:
+        try:
+            kind = NamespaceKind(namespace.type)
+        except ValueError:
+            raise StepFailed(errno.EINVAL, f"unknown namespace type {namespace.type!r}") from None
+        if namespace.path:
+            fd = Fd(os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC))
+            if not stat.S_ISREG(os.fstat(fd.fileno()).st_mode):
+                raise StepFailed(errno.EINVAL, f"{namespace.path} is no namespace")
+            joined.insert(0 if kind == NamespaceKind.USER else len(joined), (fd, kind.flag))
+        else:
+            new |= kind.flag
+    return new, joined

@@ -1,0 +1,120 @@
+"""A process beside the first one of a running container: the child's side of an exec.
+
+It is born in the container's pid namespace, where hostile processes may already wait for it, so it holds nothing of the
+host's but what it needs: it is untraceable (CVE-2016-9962), enters the other namespaces at once, and the descriptors
+that are open are those listed here: stdio, the link to the parent, the pidfd of the container's init until it has joined.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from onggi.kernel import cgroups, namespaces, process, pty
+from onggi.kernel.clone import CloneFlag
+from onggi.kernel.fds import Fd
+from onggi.kernel.namespaces import NamespaceKind
+from onggi.oci.runtime import Process
+from onggi.runtime import become, devices, users
+from onggi.runtime.become import Program
+from onggi.runtime.processes import start_time
+from onggi.runtime.steps import ChildLink, StepFailed
+
+_JOINED = (
+    NamespaceKind.USER,
+    NamespaceKind.MOUNT,
+    NamespaceKind.NETWORK,
+    NamespaceKind.IPC,
+    NamespaceKind.UTS,
+    NamespaceKind.CGROUP,
+)
+
+
+class ExecPlan:
+    """A process to be started in the running container of `pid`: what exec_in needs to know.
+
+    `user`, `groups`, `seccomp`, `preserve_fds` as in InitPlan; `pid_start` 0 doesn't check it.
+    """
+
+    __slots__ = ("cgroup", "groups", "keyring", "pid", "pid_start", "preserve_fds", "process", "seccomp", "tty", "user")
+
+    def __init__(
+        self,
+        *,
+        pid: int,
+        process: Process,
+        cgroup: cgroups.Cgroup | None,
+        pid_start: int = 0,
+        seccomp: bytes = b"",
+        tty: bool = False,
+        user: str = "",
+        groups: list[str] | None = None,
+        preserve_fds: int = 0,
+        keyring: str = "_ses",
+    ) -> None:
+        self.pid, self.pid_start, self.process, self.seccomp = pid, pid_start, process, seccomp
+        self.tty, self.user, self.groups, self.cgroup = tty, user, groups or [], cgroup
+        self.preserve_fds, self.keyring = preserve_fds, keyring
+
+
+class Entry:
+    """One exec: prepared by the parent, carried out by the child."""
+
+    def __init__(self, plan: ExecPlan, stdio: tuple[int, int, int] | None, *, supervised: bool) -> None:
+        """Raises StepFailed, InvalidArgument, OSError."""
+        if not plan.tty and stdio is None:
+            raise StepFailed(errno.EINVAL, "exec: neither descriptors nor a terminal")
+        self.plan, self.stdio, self.supervised = plan, stdio, supervised
+        self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds)
+        try:
+            self.target = process.pidfd_open(plan.pid)
+        except ProcessLookupError:
+            raise StepFailed(errno.ESRCH, "cannot exec in a stopped container") from None
+        # Asked with the pidfd in hand: from here on the number can't become another process (S-18).
+        if plan.pid_start and start_time(plan.pid) != plan.pid_start:
+            raise StepFailed(errno.ESRCH, "cannot exec in a stopped container")
+        self.clone_cgroup = plan.cgroup.clone_fd() if plan.cgroup is not None else None
+        self.differing = CloneFlag.NONE
+        for kind in _JOINED:
+            if namespaces.inode("self", kind) != namespaces.inode(plan.pid, kind):
+                self.differing |= kind.flag
+
+    def become(self, link: ChildLink) -> None:
+        """The whole way. Returns only by raising."""
+        program, spec = self.program, self.plan.process
+        become.leave_parent(program, supervised=self.supervised)
+        link.wait()
+        if self.differing:
+            process.setns(self.target, self.differing)
+        self.target.close()
+        slave = None
+        with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            identity = users.identify(root, spec.user, self.plan.user, self.plan.groups, home=not program.has_home)
+            if self.plan.tty:
+                slave = self._terminal(root, link, identity.uid)
+        if not program.has_home:
+            program.add_home(identity.home)
+        if slave is not None:
+            become.take_terminal(slave)
+        elif self.stdio is not None:
+            become.take_stdio(self.stdio)
+        if self.plan.keyring:
+            process.join_session_keyring(self.plan.keyring)
+        become.apply_limits(program)
+        link.becoming()
+        become.drop_rights(program, identity)
+        if self.supervised:
+            process.set_pdeathsig(signal.SIGKILL)  # the change of ids has cleared it
+        os.umask(0o022 if spec.user.umask is None else spec.user.umask)
+        become.enter_directory(spec.cwd)
+        become.exec_program(program)
+
+    def _terminal(self, root: Fd, link: ChildLink, uid: int) -> Fd:
+        master, slave = devices.open_terminal(root)
+        devices.set_size(slave, self.plan.process.console_size)
+        devices.give_terminal(slave, uid)
+        link.hand_out([master.fileno()])
+        master.close()
+        pty.take_as_controlling(slave)
+        return slave
