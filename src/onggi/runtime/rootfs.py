@@ -56,10 +56,14 @@ def make_private(propagation: str) -> None:
     mounts.mount(None, "/", None, MountFlag.REC | flag)
 
 
+_OVERLAY_OPTIONS = {"source": "overlay", "redirect_dir": "off", "metacopy": "off", "index": "off"}
+"""Whatever this kernel's own defaults: an upper directory must be complete in itself to become a layer."""
+
+
 def open_rootfs(plan: RootfsPlan) -> Fd:
     """The root, mounted in this namespace alone; its descriptor is where every path begins."""
     if plan.lower:
-        root = mounts.overlay(plan.lower, plan.upper or None, plan.work or None)
+        root = mounts.overlay(plan.lower, plan.upper or None, plan.work or None, options=_OVERLAY_OPTIONS)
     else:
         root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
         mounts.mount_setattr(root, propagation=MountFlag.PRIVATE, recursive=True)
@@ -101,7 +105,8 @@ def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> N
 
 def _explain(mount: PreparedMount, error: OSError) -> None:
     number = error.errno or errno.EIO
-    text = f'error mounting "{mount.source}" to rootfs at "{mount.destination}": {error.strerror}'
+    reason = (error.strerror or "").replace(os.strerror(number), os.strerror(number).lower())
+    text = f'error mounting "{mount.source}" to rootfs at "{mount.destination}": {reason}'
     if number == errno.ENOTDIR:
         text += ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
         raise StepFailed(number, text, NOT_FOUND) from None
