@@ -175,10 +175,17 @@ def test_the_last_of_two_entries_wins(run) -> None:
                 entry("d/x", data=b"1"),
                 link("d", "f"),
                 link("s", "f"),
+                folder("n/d"),
+                entry("n/d/x"),
+                entry("n/d", data=b"4"),
+                folder("n/e"),
+                entry("n/e", data=b"5"),
+                folder("n/e"),
+                entry("n/e/z", data=b"6"),
                 entry("s", data=b"3"),
             )
         )
-        assert store.tree(layer) == {"f": "2", "d": "-> f", "s": "3"}
+        assert store.tree(layer) == {"f": "2", "d": "-> f", "s": "3", "n/d": "4", "n/e/z": "6"}
 
     run(scenario)
 

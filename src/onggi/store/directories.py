@@ -1,10 +1,11 @@
-"""Directories of a layer that is being unpacked, by path, with the last ones kept open."""
+"""Directories that an archive is unpacked into, by path, with the last ones kept open."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from onggi.kernel.paths import Resolve, make_dirs_in_root, openat2
@@ -15,25 +16,21 @@ _STRICT: Final = Resolve.BENEATH | Resolve.NO_SYMLINKS | Resolve.NO_MAGICLINKS |
 _AS_CHROOT: Final = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS | Resolve.NO_XDEV
 
 
-class LayerDirectories:
-    """The `Directories` (unpack.py) below `root`.
+class KeptDirectories:
+    """The `Directories` of unpack.py. `resolve(path, make)` opens one that isn't kept; what it answers is owned here."""
 
-    A path with a link in it means what it would mean in a chroot, as for docker and containerd: some builders write
-    `lib -> usr/lib` and then lib/x. No path leads out of `root`, and none to another file system.
-    """
-
-    def __init__(self, root: int) -> None:
-        self._root = root
+    def __init__(self, resolve: Callable[[str, bool], int]) -> None:
+        self._resolve = resolve
         self._open: OrderedDict[str, int] = OrderedDict()
+        self._stale: list[int] = []
 
     def open(self, path: str, *, make: bool = True) -> int:
-        if not path:
-            return self._root
+        self._close_stale()
         fd = self._open.get(path)
         if fd is not None:
             self._open.move_to_end(path)
             return fd
-        fd = self._resolve(path, make=make)
+        fd = self._resolve(path, make)
         self.added(path, fd)
         return fd
 
@@ -47,22 +44,34 @@ class LayerDirectories:
             os.close(oldest)
 
     def replaced(self, path: str) -> None:  # noqa: ARG002 - the protocol's
-        # A link elsewhere may have led below `path`, so nothing is kept.
-        self.close()
+        """Nothing is kept: a link elsewhere may have led below `path`. Closed at the next `open`: the caller still uses one."""
+        self._stale.extend(self._open.values())
+        self._open.clear()
 
     def close(self) -> None:
-        while self._open:
-            _, fd = self._open.popitem()
-            os.close(fd)
+        self.replaced("")
+        self._close_stale()
 
-    def _resolve(self, path: str, *, make: bool) -> int:
+    def _close_stale(self) -> None:
+        while self._stale:
+            os.close(self._stale.pop())
+
+
+def layer_directories(root: int) -> KeptDirectories:
+    """Those of a layer below `root`.
+
+    A path with a link in it means what it would mean in a chroot, as for docker and containerd: some builders write
+    `lib -> usr/lib` and then lib/x. No path leads out of `root`, and none to another file system.
+    """
+
+    def resolve(path: str, make: bool) -> int:
         try:
-            return openat2(self._root, path, _FLAGS, _STRICT).detach()
+            return openat2(root, path or ".", _FLAGS, _STRICT).detach()
         except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ELOOP}:
-                raise
-            if error.errno == errno.ENOENT and not make:
+            if error.errno not in {errno.ENOENT, errno.ELOOP} or (error.errno == errno.ENOENT and not make):
                 raise
         if make:
-            return make_dirs_in_root(self._root, path, 0o755).detach()
-        return openat2(self._root, path, _FLAGS, _AS_CHROOT).detach()
+            return make_dirs_in_root(root, path, 0o755).detach()
+        return openat2(root, path, _FLAGS, _AS_CHROOT).detach()
+
+    return KeptDirectories(resolve)

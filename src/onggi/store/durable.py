@@ -75,8 +75,11 @@ def _sync(operation: Callable[[int], None], fd: int, what: str) -> None:
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """A full disk becomes NoSpace, a broken one Unavailable; `what` is what was being written."""
+def disk_errors(what: str, *, ours: bool = True) -> Iterator[None]:
+    """A full disk becomes NoSpace, a broken one Unavailable; `what` is what was being written.
+
+    Not `ours`: the files may be anybody's (a bind mount's), whose broken disk says nothing about the store's.
+    """
     try:
         yield
     except OSError as error:
@@ -84,7 +87,7 @@ def disk_errors(what: str) -> Iterator[None]:
             raise NoSpace(
                 f"{what}: no space left on device (free some, for example with a prune, and try again)"
             ) from error
-        if error.errno in _FATAL:
+        if ours and error.errno in _FATAL:
             declare_broken(f"{what}: {error.strerror}")
             check_writable()
         raise

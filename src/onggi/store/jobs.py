@@ -12,7 +12,7 @@ from onggi.errors import Corrupt
 from onggi.kernel.faults import point
 from onggi.oci.digest import Digest, DigestField
 from onggi.store import diff, durable, remove
-from onggi.store.directories import LayerDirectories
+from onggi.store.directories import layer_directories
 from onggi.store.pump import Pump
 from onggi.store.tarread import TarReader
 from onggi.store.tarstream import Packer, Packing, Sink
@@ -45,7 +45,7 @@ def unpack_layer(args: bytes, fds: list[int], report: Report) -> bytes:
     source, root = fds
     pump = Pump(source, request.limits, report)
     rules = Rules(whiteouts=True, root_metadata=True, limits=request.limits)
-    extractor = Extractor(LayerDirectories(root), rules)
+    extractor = Extractor(layer_directories(root), rules)
     reader = TarReader(pump.more)
     try:
         tally = extractor.extract(reader)
@@ -98,7 +98,7 @@ def digest_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: 
 def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
     request = msgspec.msgpack.decode(args, type=PackTree)
     packer = Packer(Sink(out, digest=True), Packing(whiteouts=request.whiteouts))
-    packer.tree(tree, b".")
+    packer.tree(tree)
     packer.end()
     if sync:
         durable.sync_filesystem(tree, "the layer")

@@ -59,6 +59,17 @@ async def _write_all(fd: int, data: bytes) -> None:
                 loop.remove_writer(fd)
 
 
+async def readable(fd: int) -> None:
+    """Returns when a non-blocking descriptor has something, or its end."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
+
+
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

@@ -58,7 +58,7 @@ def header(member: Member) -> bytes:
     return extended + body + bytes(-len(body) % BLOCK) + block
 
 
-def _block(  # noqa: PLR0917 - the header's fields in their order
+def _block(
     name: bytes,
     mode: int,
     uid: int,

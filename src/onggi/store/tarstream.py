@@ -2,7 +2,7 @@
 
 Deterministic: the same tree gives the same bytes, whenever and in whatever order its files were made: entries by name,
 the first name of a hard link has the data, whiteouts have no time of their own. Walks by descriptors, follows no link, holds
-no file in memory.
+no file in memory, and opens nothing before it is known to be a regular file.
 
 The tree may change meanwhile (a running container's): a file that shrinks is filled up with zeros, one that grows is cut, one
 that goes away is left out.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +22,8 @@ from onggi.store.tarparse import Member
 from onggi.store.unpack import OPAQUE_NAME, OPAQUE_XATTR, WHITEOUT_PREFIX, is_whiteout
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_ANYTHING: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE: Final = 256 * 1024
 _KEPT_XATTRS: Final = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
 
@@ -93,15 +94,29 @@ class Packing:
     """How a tree becomes an archive.
 
     whiteouts: overlayfs' signs become `.wh.` files, and names of that form are left out.
-    stay: another file system that is mounted below is an empty directory or file in the archive.
+    stay: another file system that is mounted below is an empty directory or file in the archive, but for the paths in `cross`.
+    root_entry: the tree's own directory is an entry.
     owner: maps a file's owner.
     enter: what is at a path instead of what the tree has there (a volume joined in); a descriptor that stays the caller's.
     """
 
     whiteouts: bool = False
     stay: bool = False
+    cross: frozenset[str] = frozenset()
+    root_entry: bool = True
     owner: Callable[[int, int], tuple[int, int]] | None = None
     enter: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Level:
+    """A directory on the way down: what is left of it, and what its entries' names begin with."""
+
+    fd: int
+    prefix: bytes
+    path: str
+    device: int
+    names: Iterator[str]
 
 
 @dataclass(slots=True)
@@ -114,120 +129,106 @@ class Packer:
     files_size: int = 0
     _links: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
-    def tree(self, fd: int, name: bytes, path: str = "") -> None:
-        """The directory `fd` as `name` (without a slash at its end; b"." for the root) and all below it.
+    def tree(self, fd: int, name: bytes = b".", prefix: bytes = b"", path: str = "") -> None:
+        """The directory `fd`, as an entry called `name`, and all below it, each called `prefix` and its path from there.
 
-        `path` is where it is in the tree that `Packing.enter` speaks of, "" for its root.
+        `path` is where `fd` is in the tree that `Packing.enter` and `cross` speak of, "" for its root.
         """
         status = os.fstat(fd)
-        self._directory(fd, name, status)
-        stack = [(fd, name, path, iter(self._names(fd)))]
-        device = status.st_dev
+        if self.packing.root_entry:
+            self._directory(fd, name, prefix, status)
+        stack = [_Level(fd, prefix, path, status.st_dev, iter(_names(fd)))]
         try:
             while stack:
-                above, prefix, at, names = stack[-1]
-                entry = next(names, None)
+                level = stack[-1]
+                entry = next(level.names, None)
                 if entry is None:
                     stack.pop()
-                    if above != fd:
-                        os.close(above)
+                    if level.fd != fd:
+                        os.close(level.fd)
                     continue
-                inside = f"{at}/{entry}" if at else entry
-                member_name = os.fsencode(entry) if prefix == b"." else prefix + b"/" + os.fsencode(entry)
-                opened = self._entry(above, entry, member_name, inside, device)
-                if opened is not None:
-                    stack.append((opened, member_name, inside, iter(self._names(opened))))
+                deeper = self._entry(level, entry)
+                if deeper is not None:
+                    stack.append(deeper)
         finally:
-            for above, _, _, _ in stack:
-                if above != fd:
-                    os.close(above)
+            for level in stack:
+                if level.fd != fd:
+                    os.close(level.fd)
 
-    def file(self, parent: int, entry: str, name: bytes) -> None:
-        """One entry that is no directory."""
-        self._entry(parent, entry, name, entry, None)
+    def single(self, fd: int, name: bytes) -> None:
+        """What `fd` (O_PATH) is, as one entry; no directory."""
+        self._plain(fd, name, os.fstat(fd))
 
     def end(self) -> None:
         self.sink.write(tarformat.END)
         self.sink.flush()
 
-    def _entry(self, parent: int, entry: str, name: bytes, path: str, device: int | None) -> int | None:
+    def _entry(self, level: _Level, entry: str) -> _Level | None:
         """Writes one entry; a directory comes back opened, to be gone through."""
-        joined = self.packing.enter.get(path)
+        packing = self.packing
+        if packing.whiteouts and entry.startswith(WHITEOUT_PREFIX):
+            return None
+        path = f"{level.path}/{entry}" if level.path else entry
+        joined = packing.enter.get(path)
         try:
-            status = os.fstat(joined) if joined is not None else os.lstat(entry, dir_fd=parent)
+            fd = os.dup(joined) if joined is not None else os.open(entry, _ANYTHING, dir_fd=level.fd)
         except FileNotFoundError:
             return None
-        if self.packing.whiteouts:
-            if is_whiteout(status):
-                directory, _, last = name.rpartition(b"/")
-                hidden = os.fsencode(WHITEOUT_PREFIX) + last
-                self._empty(directory + b"/" + hidden if directory else hidden)
-                return None
-            if entry.startswith(WHITEOUT_PREFIX):
-                return None
-        foreign = self.packing.stay and device is not None and status.st_dev != device
-        if stat.S_ISDIR(status.st_mode):
-            return self._enter(parent, entry, name, joined, foreign=foreign)
-        if joined is not None or (foreign and stat.S_ISREG(status.st_mode)):
-            self._plain(name, status, joined)
-        elif stat.S_ISREG(status.st_mode):
-            self._file(parent, entry, name, status)
-        elif stat.S_IFMT(status.st_mode) in _TYPES:
-            self._special(parent, entry, name, status)
+        try:
+            status = os.fstat(fd)
+            crossed = joined is not None or path in packing.cross
+            foreign = packing.stay and status.st_dev != level.device and not crossed
+            if stat.S_ISDIR(status.st_mode):
+                return self._subdirectory(fd, level.prefix + os.fsencode(entry), path, foreign=foreign)
+            if packing.whiteouts and is_whiteout(status):
+                self._empty(level.prefix + os.fsencode(WHITEOUT_PREFIX + entry))
+            elif foreign:
+                # The file that something is mounted over can't be seen: an empty one stands for it.
+                if stat.S_ISREG(status.st_mode):
+                    self._write(self._member(level.prefix + os.fsencode(entry), tarparse.FILE, status))
+            else:
+                self._plain(fd, level.prefix + os.fsencode(entry), status)
+        finally:
+            os.close(fd)
         return None
 
-    def _enter(self, parent: int, entry: str, name: bytes, joined: int | None, *, foreign: bool) -> int | None:
+    def _subdirectory(self, fd: int, name: bytes, path: str, *, foreign: bool) -> _Level | None:
+        opened = os.open(".", _DIRECTORY, dir_fd=fd)
         try:
-            fd = os.open(entry if joined is None else ".", _DIRECTORY, dir_fd=parent if joined is None else joined)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        try:
-            self._directory(fd, name, os.fstat(fd))
+            status = os.fstat(opened)
+            self._directory(opened, name, name + b"/", status)
+            if not foreign:
+                return _Level(opened, name + b"/", path, status.st_dev, iter(_names(opened)))
         except BaseException:
-            os.close(fd)
+            os.close(opened)
             raise
-        if foreign:
-            os.close(fd)
-            return None
-        return fd
+        os.close(opened)
+        return None
 
-    def _names(self, fd: int) -> list[str]:
-        return sorted(os.listdir(fd), key=os.fsencode)
-
-    def _directory(self, fd: int, name: bytes, status: os.stat_result) -> None:
+    def _directory(self, fd: int, name: bytes, prefix: bytes, status: os.stat_result) -> None:
         xattrs, opaque = self._xattrs(fd)
         self._write(self._member(name + b"/", tarparse.DIRECTORY, status, xattrs=xattrs))
         if opaque and self.packing.whiteouts:
-            opaque_name = os.fsencode(OPAQUE_NAME)
-            self._empty(opaque_name if name == b"." else name + b"/" + opaque_name)
+            self._empty(prefix + os.fsencode(OPAQUE_NAME))
 
-    def _file(self, parent: int, entry: str, name: bytes, status: os.stat_result) -> None:
-        if status.st_nlink > 1:
-            first = self._links.setdefault((status.st_dev, status.st_ino), name)
-            if first != name:
-                self._write(self._member(name, tarparse.HARD_LINK, status, link=first))
-                return
-        try:
-            fd = os.open(entry, _FILE, dir_fd=parent)
-        except (FileNotFoundError, OSError) as error:
-            if isinstance(error, FileNotFoundError) or self._gone(parent, entry, status):
-                return
-            raise
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return
-            self._contents(fd, name, status)
-        finally:
-            os.close(fd)
-
-    def _gone(self, parent: int, entry: str, status: os.stat_result) -> bool:
-        """Whether the file that couldn't be opened has been swapped for something else meanwhile."""
-        try:
-            now = os.lstat(entry, dir_fd=parent)
-        except FileNotFoundError:
-            return True
-        return (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino)
+    def _plain(self, fd: int, name: bytes, status: os.stat_result) -> None:
+        """Anything but a directory. `fd` is O_PATH: the file is opened only now that it is known to be one."""
+        if stat.S_ISREG(status.st_mode):
+            if status.st_nlink > 1:
+                first = self._links.setdefault((status.st_dev, status.st_ino), name)
+                if first != name:
+                    self._write(self._member(name, tarparse.HARD_LINK, status, link=first))
+                    return
+            opened = os.open(f"/proc/self/fd/{fd}", _FILE)
+            try:
+                self._contents(opened, name, os.fstat(opened))
+            finally:
+                os.close(opened)
+            return
+        kind = _TYPES.get(stat.S_IFMT(status.st_mode))
+        if kind is not None:
+            link = os.fsencode(os.readlink("", dir_fd=fd)) if kind == tarparse.SYMLINK else b""
+            self._write(self._member(name, kind, status, link=link))
 
     def _contents(self, fd: int, name: bytes, status: os.stat_result) -> None:
         xattrs, _ = self._xattrs(fd)
@@ -237,27 +238,6 @@ class Packer:
         if member.padding:
             self.sink.write(bytes(member.padding))
         self.files_size += member.size
-
-    def _plain(self, name: bytes, status: os.stat_result, joined: int | None) -> None:
-        """A file that another one is mounted over (empty), or one joined in."""
-        if joined is None:
-            self._write(self._member(name, tarparse.FILE, status))
-            return
-        fd = os.open(f"/proc/self/fd/{joined}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            self._contents(fd, name, os.fstat(fd))
-        finally:
-            os.close(fd)
-
-    def _special(self, parent: int, entry: str, name: bytes, status: os.stat_result) -> None:
-        kind = _TYPES[stat.S_IFMT(status.st_mode)]
-        link = b""
-        if kind == tarparse.SYMLINK:
-            try:
-                link = os.fsencode(os.readlink(entry, dir_fd=parent))
-            except OSError:
-                return
-        self._write(self._member(name, kind, status, link=link))
 
     def _empty(self, name: bytes) -> None:
         self._write(Member(name=name, type=tarparse.FILE, mode=0o600, uid=0, gid=0, size=0, mtime_ns=0))
@@ -307,3 +287,7 @@ class Packer:
             if name in _KEPT_XATTRS or (name.startswith("user.") and not name.startswith("user.overlay.")):
                 found[os.fsencode(name)] = os.getxattr(fd, name)
         return found, OPAQUE_XATTR in names and os.getxattr(fd, OPAQUE_XATTR) == b"y"
+
+
+def _names(fd: int) -> list[str]:
+    return sorted(os.listdir(fd), key=os.fsencode)

@@ -78,7 +78,7 @@ class Tally:
 
 
 class Directories(Protocol):
-    """Directories below the root, by path. Descriptors stay the provider's; the last one given stays open until the next call but one."""
+    """Directories below the root, by path. Descriptors stay the provider's; the one given last is open until the next `open`."""
 
     def open(self, path: str, *, make: bool = True) -> int:
         """The directory `path` ("" is the root). `make` makes missing ones, 0755. Raises OSError."""

@@ -42,9 +42,15 @@ class Workers:
         self._idle: asyncio.TimerHandle | None = None
 
     async def run(
-        self, job: str, args: msgspec.Struct | None = None, fds: Sequence[int] = (), *, progress: Progress | None = None
+        self,
+        job: str,
+        args: msgspec.Struct | None = None,
+        fds: Sequence[int] = (),
+        *,
+        progress: Progress | None = None,
+        ours: bool = True,
     ) -> bytes:
-        """The answer of `job` (`module:function`), which gets copies of `fds`.
+        """The answer of `job` (`module:function`), which gets copies of `fds`. `ours`: it works in the data root.
 
         Raises what the job raised: OnggiError, OSError (a full disk as NoSpace, a broken one as Unavailable); Unavailable when
         its process was killed. Cancelled: the job is killed and has ended; what it has done so far stays.
@@ -52,8 +58,8 @@ class Workers:
         message = msgspec.msgpack.encode(Request(job, msgspec.msgpack.encode(args) if args is not None else b""))
         if len(message) > MESSAGE_LIMIT:
             raise ValueError(f"arguments of {job} are too long")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        ours.setblocking(False)
+        reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        reply.setblocking(False)
         self._running += 1
         if self._idle:
             self._idle.cancel()
@@ -61,10 +67,10 @@ class Workers:
         try:
             with theirs:
                 self._send(message, [theirs.fileno(), *fds])
-            with durable.disk_errors(job.rpartition(":")[2].replace("_", " ")):
-                return await _Answer(ours, job, progress).wait()
+            with durable.disk_errors(job.rpartition(":")[2].replace("_", " "), ours=ours):
+                return await _Answer(reply, job, progress).wait()
         finally:
-            ours.close()
+            reply.close()
             self._running -= 1
             if not self._running and self._control:
                 self._idle = asyncio.get_running_loop().call_later(_IDLE_S, self._end)

@@ -20,7 +20,7 @@ from onggi.kernel.faults import point
 from onggi.kernel.filesystem import RenameFlag, renameat2
 from onggi.kernel.paths import open_in_root, reopen
 from onggi.store import durable, remove
-from onggi.store.directories import LayerDirectories
+from onggi.store.directories import layer_directories
 from onggi.store.tarread import TarReader
 from onggi.store.tarstream import Packer, Packing, Sink
 from onggi.store.unpack import Extractor, Rules
@@ -112,7 +112,7 @@ def copy_tree(source: int, target: int) -> None:
     def pack() -> None:
         try:
             packer = Packer(Sink(write_end), Packing(stay=True))
-            packer.tree(source, b".")
+            packer.tree(source)
             packer.end()
         except BrokenPipeError:
             pass
@@ -123,7 +123,7 @@ def copy_tree(source: int, target: int) -> None:
 
     packing = threading.Thread(target=pack, name="pack", daemon=True)
     packing.start()
-    directories = LayerDirectories(target)
+    directories = layer_directories(target)
     try:
         Extractor(directories, Rules(root_metadata=True)).extract(TarReader(lambda: os.read(read_end, _PIECE)))
     finally:

@@ -1,0 +1,89 @@
+"""A container's files as the engine sees them, for `cp`, `export` and the like: running or not, volumes included.
+
+A running container is seen through the root of its process: all its mounts are there. One that isn't is its merged tree as a
+detached mount, and what would be mounted is joined in by path, a descriptor for each: nothing is mounted or made for a copy
+(CVE-2026-41568 and CVE-2026-42306 raced such mounts).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from onggi.errors import Conflict
+from onggi.store.snapshots import Snapshot, Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """Something mounted in the container: a volume, a bind, one of the engine's files (/etc/hosts…), a tmpfs (no source)."""
+
+    destination: str
+    source: str | None
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RootView:
+    """What there is to see. `pid` and `pidfd` are the container's first process, None when it isn't running."""
+
+    container_id: str
+    snapshot: Snapshot
+    mounts: list[Mounted] = field(default_factory=list)
+    read_only_root: bool = False
+    pid: int | None = None
+    pidfd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenView:
+    """Descriptors of a view, for a job: the root, then one for each of `joined`."""
+
+    root: int
+    joined: list[tuple[Mounted, int]]
+    seen: list[Mounted]
+    """Mounts that are in the root already."""
+
+    @property
+    def fds(self) -> list[int]:
+        return [self.root, *(fd for _, fd in self.joined)]
+
+
+@contextlib.contextmanager
+def open_view(
+    view: RootView, snapshots: Snapshots, *, writable: bool = False, volumes: bool = True
+) -> Iterator[OpenView]:
+    """Holds: the container can't change between running and not (its lock), until the block's begin at least.
+
+    Raises Conflict when the process ended under our hands, OSError when the merged tree can't be had.
+    """
+    with contextlib.ExitStack() as opened:
+        if view.pid is not None:
+            root = os.open(f"/proc/{view.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, root)
+            # The number may be another process's by now: it is the container's only if that lived after the root was opened.
+            if view.pidfd is None or _has_ended(view.pidfd):
+                raise Conflict(f"container {view.container_id} has just stopped (try again)")
+            yield OpenView(root, [], view.mounts if volumes else [])
+            return
+        merged = snapshots.mounted(view.snapshot, writable=writable)
+        opened.callback(merged.close)
+        joined = []
+        for mount in view.mounts if volumes else ():
+            if mount.source is None:
+                continue
+            # A bind whose source is missing fails a start, not a copy.
+            with contextlib.suppress(OSError):
+                fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+                opened.callback(os.close, fd)
+                joined.append((mount, fd))
+        yield OpenView(merged.fileno(), joined, [])
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
