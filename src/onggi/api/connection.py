@@ -1,0 +1,158 @@
+"""One client's connection: aiohttp's protocol with our answers to errors, hang-ups and take-overs.
+
+Hang-ups: a handler that only waits is cancelled when its client goes (R-24); one that changes something runs to its end,
+because half of a create is worse than one that nobody asked for any more. Which is which: `HangUp` of the route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_server import Server
+
+from onggi.api.answers import problem
+from onggi.api.table import HangUp
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.web_request import BaseRequest
+
+MAX_CONNECTIONS: Final = 4096
+MAX_EARLY: Final = 1 << 16
+_IDLE_S: Final = 180.0  # also the longest that a request's head may take (S-66)
+_LINGER_S: Final = 5.0  # how long the rest of a body that nobody wants is read
+
+log = logging.getLogger(__name__)
+
+
+class TakenOver(StreamResponse):
+    """What a handler returns when the connection is no longer HTTP: nothing is left to write."""
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing to end."""
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return False
+
+
+class Connection(RequestHandler):
+    """The protocol of one accepted socket. `trusted` is false for TCP: guards.py then looks at every request."""
+
+    __slots__ = ("_early", "_hang_up", "_held", "_task", "at_end", "trusted")
+
+    def __init__(self, manager: Server, *, trusted: bool, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            manager,
+            loop=loop,
+            keepalive_timeout=_IDLE_S,
+            lingering_time=_LINGER_S,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp tests it for truth
+            auto_decompress=False,
+            max_line_size=8190,
+            max_field_size=8190,
+            max_headers=128,
+        )
+        self.trusted = trusted
+        self.at_end = False
+        self._task: asyncio.Task[object] | None = None
+        self._hang_up = HangUp.FINISH
+        self._held = False
+        self._early = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._manager is not None and len(self._manager.connections) > MAX_CONNECTIONS:
+            log.warning("too many connections: one is closed", extra={"limit": MAX_CONNECTIONS})
+            self.force_close()
+
+    def serve(self, hang_up: HangUp) -> None:
+        """The running task serves a route of this kind from now on. Called at the handler's first step."""
+        self._task = asyncio.current_task()
+        self._hang_up = hang_up
+        if self.at_end and hang_up is HangUp.CANCEL and self._task is not None:
+            self._task.cancel()
+
+    def served(self) -> None:
+        self._task = None
+        self._held = False
+
+    def dismiss(self) -> None:
+        """The engine goes: what only waits or sends ends now."""
+        if self._task is not None and self._hang_up is not HangUp.FINISH:
+            self._task.cancel()
+
+    def hold(self) -> None:
+        """The request is whole: bytes from now on belong to the stream that the connection becomes."""
+        self._held = True
+
+    def data_received(self, data: bytes) -> None:
+        if not self._held:
+            super().data_received(data)
+            return
+        self._early += data
+        if len(self._early) >= MAX_EARLY and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract; aiohttp says None
+        """The client sends no more. Answers still go out; what waits for nothing else is cancelled, as Go's server does."""
+        self.at_end = True
+        if self._task is not None and self._hang_up is HangUp.CANCEL:
+            self._task.cancel()
+        self.close()
+        return True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.at_end = True
+        if self._task is not None and self._hang_up is not HangUp.FINISH:
+            self._task.cancel()
+        super().connection_lost(exc)
+
+    def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """The transport, which from now on talks to `protocol`, and what the client sent ahead.
+
+        Raises ConnectionResetError when the client has gone. aiohttp's side is told that its connection is over.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        early, self._early = self._early, b""
+        self.served()
+        self.transport = None  # or aiohttp closes it at the end of its request
+        transport.set_protocol(protocol)
+        super().connection_lost(None)
+        if len(early) >= MAX_EARLY:
+            transport.resume_reading()
+        return transport, early
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> StreamResponse:
+        """A request that could not be parsed. The text is the parser's; it can hold none of ours."""
+        if status >= 500:
+            log.error("a request failed outside its handler", exc_info=exc, extra={"path": request.path})
+            answer = problem(500, "internal error")
+        else:
+            answer = problem(status, (message or "bad request").splitlines()[0][:200])
+        self.close()
+        return answer
+
+
+class Connections(Server):
+    """Makes the protocols of one listener; the listener is trusted when only the machine's own users reach it."""
+
+    def __init__(self, handler: Callable[[BaseRequest], Awaitable[StreamResponse]], *, trusted: bool) -> None:
+        super().__init__(handler)
+        self._trusted = trusted
+
+    def __call__(self, *_: Any) -> Connection:
+        return Connection(self, trusted=self._trusted, loop=self._loop)

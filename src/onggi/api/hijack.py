@@ -1,0 +1,171 @@
+"""Taken-over connections: `101 UPGRADED`, or `200 OK` for clients that never learnt to upgrade; then raw bytes both ways.
+
+Bytes go between the client's transport and the engine's socket, on which a shim or an exec is the other end. Each side
+that is slow pauses reading of the other: at most one buffer a direction stands here (R-20), the shim bounds the rest.
+Half-close goes through in both directions; a client's whole close ends the pair, the container goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from onggi.api.answers import head
+from onggi.api.connection import TakenOver
+
+if TYPE_CHECKING:
+    import socket
+
+    from onggi.api.call import Call
+    from onggi.api.detachkeys import DetachScanner
+
+RAW: Final = "application/vnd.docker.raw-stream"
+MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
+_HIGH_WATER: Final = 1 << 18
+_DRAIN_S: Final = 300.0
+
+
+def stream_type(call: Call, *, tty: bool) -> str:
+    """Before 1.42 everything was called raw, frames too (E-237)."""
+    return RAW if tty or call.version < 42 else MULTIPLEXED
+
+
+class _End(asyncio.Protocol):
+    """One end of the pair: what it reads, `other` writes."""
+
+    def __init__(self, scanner: DetachScanner | None = None) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.other: _End = self
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._scanner = scanner
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.adopt(cast("asyncio.Transport", transport))  # uvloop's are no subclass of asyncio's
+
+    def adopt(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        if self._scanner is not None:
+            data = self._scanner.feed(data)
+        other = self.other.transport
+        if data and other is not None and not other.is_closing():
+            other.write(data)
+        if self._scanner is not None and self._scanner.found:
+            self.close()
+
+    def eof_received(self) -> bool:
+        """Half-close: the other side is told; this one may still be written to."""
+        self.other.end()
+        return True
+
+    def end(self) -> None:
+        """No more comes from the other side."""
+        transport = self.transport
+        if transport is None or self._ended or transport.is_closing():
+            return
+        self._ended = True
+        if transport.can_write_eof():
+            transport.write_eof()
+
+    def pause_writing(self) -> None:
+        if (other := self.other.transport) is not None and not other.is_closing():
+            other.pause_reading()
+
+    def resume_writing(self) -> None:
+        if (other := self.other.transport) is not None and not other.is_closing():
+            other.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+        self.other.close()
+
+    def close(self) -> None:
+        """Close once what is buffered has been sent."""
+        if self.transport is not None:
+            self.transport.close()
+
+
+class _ContainerEnd(_End):
+    """The engine's socket: when its output ends, everything has been said and the client's connection closes."""
+
+    def eof_received(self) -> bool:
+        self.other.close()
+        return False
+
+
+class Hijack:
+    """A connection that stops being HTTP. Use `open`, then `join` or `close`."""
+
+    def __init__(self, call: Call, content_type: str, scanner: DetachScanner | None = None) -> None:
+        self._call = call
+        self._content_type = content_type
+        self.scanner = scanner
+        self._client = _End(scanner)
+        self._early = b""
+        self._ended_early = False
+
+    def open(self) -> None:
+        """Answer the request and take its connection. Raises ConnectionResetError when the client has gone.
+
+        The client's bytes are not read until `join`. What goes wrong from here on can only be said in the stream.
+        """
+        upgrade = self._call.header("Upgrade")
+        if upgrade and "upgrade" in self._call.header("Connection").lower():
+            answer = head(101, (("Content-Type", self._content_type), ("Connection", "Upgrade"), ("Upgrade", upgrade)))
+            answer = answer.replace(b"101 Switching Protocols", b"101 UPGRADED", 1)
+        else:
+            answer = head(200, (("Content-Type", self._content_type),))
+        at_end = self._call.connection.at_end
+        transport, self._early = self._call.connection.take_over(self._client)
+        transport.pause_reading()
+        self._client.adopt(transport)
+        transport.write(answer + b"\r\n")
+        self._ended_early = at_end
+
+    def write(self, data: bytes) -> None:
+        if self._client.transport is not None:
+            self._client.transport.write(data)
+
+    async def join(self, sock: socket.socket) -> TakenOver:
+        """Pump between the client and `sock` (ours from now on) until both are at their end.
+
+        Cancelled: both are closed. What runs in the container isn't touched.
+        """
+        container = _ContainerEnd()
+        container.other, self._client.other = self._client, container
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: container, sock=sock)
+            if self._early:
+                self._client.data_received(self._early)
+            if self._ended_early:
+                container.end()
+            elif self._client.transport is not None:
+                self._client.transport.resume_reading()
+            else:
+                container.close()
+            await container.lost
+            await self._drained()
+        finally:
+            container.close()
+            self._client.close()
+        return TakenOver()
+
+    async def close(self) -> TakenOver:
+        """The end, when there is nothing to join."""
+        self._client.close()
+        await self._drained()
+        return TakenOver()
+
+    async def _drained(self) -> None:
+        """The client has read the rest, or didn't in time."""
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                await asyncio.shield(self._client.lost)
+        except TimeoutError:
+            if self._client.transport is not None:
+                self._client.transport.abort()
