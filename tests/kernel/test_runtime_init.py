@@ -257,7 +257,7 @@ def test_several_starts_leave_no_descriptor_behind(container: Box) -> None:
     container.run("true")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        container.run("true").code
+        assert container.run("true").code == 0
         container.running[-1].pidfd.close()
         with pytest.raises(RuntimeStepError):
             container.start("missing")

@@ -12,7 +12,12 @@ import platform
 from typing import Final
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
-libc.syscall.restype = ctypes.c_long
+
+# Every argument as a pointer: that takes integers whole (a C int would cut them to 32 bits), bytes, structures and None.
+_syscall: Final = libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, *[ctypes.c_void_p] * 6)
+_NOTHING: Final = (0, 0, 0, 0, 0, 0)
 
 _X86_64: Final = platform.machine() == "x86_64"
 
@@ -49,13 +54,8 @@ class NR:
 
 
 def call(step: str, number: int, *arguments: object) -> int:
-    """The call's result. Raises OSError with `step` in its text when it fails.
-
-    Integers are passed as C longs, bytes as pointers: an int would otherwise be cut to 32 bits.
-    """
-    result: int = libc.syscall(
-        ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    )
+    """The call's result. Raises OSError with `step` in its text when it fails."""
+    result: int = _syscall(number, *arguments, *_NOTHING[len(arguments) :])
     if result == -1:
         error = ctypes.get_errno()
         raise OSError(error, f"{step}: {os.strerror(error)}")

@@ -19,7 +19,7 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import NamespaceKind
 from onggi.oci.runtime import Linux, Process
-from onggi.runtime import become, devices, links, reaper, rootfs, sysctls, users
+from onggi.runtime import become, devices, links, masks, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot
@@ -139,8 +139,8 @@ class Start:
 
     def _finish_root(self, root: MountedRoot) -> None:
         """What is hidden, what can't be written, the working directory; then the pivot."""
-        rootfs.set_readonly(root, self.linux.readonly_paths)
-        rootfs.mask(root, self.linux.masked_paths)
+        masks.set_readonly(root, self.linux.readonly_paths)
+        masks.mask(root, self.linux.masked_paths)
         self._make_working_directory(root.fd)
         if self.plan.spec.root and self.plan.spec.root.readonly:
             mounts.mount_setattr(root.fd, set=MountAttr.RDONLY)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
 
 from onggi.kernel import dnsredirect, netlink
 from onggi.kernel.fds import AnyFd
 from onggi.runtime import sysctls
 from onggi.runtime.plan import LinkPlan
 
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+_INTERFACE_FLAGS = struct.Struct("16sH14x")  # struct ifreq
 DNS_ADDRESS = "127.0.0.11"
 
 
@@ -23,8 +27,10 @@ def connect(links: list[LinkPlan], pid: int) -> None:
 
 def configure(links: list[LinkPlan], proc: AnyFd | None) -> None:
     """Child, in its network namespace: lo up, addresses, links up, routes. `proc` is the root of a procfs of ours."""
+    _set_loopback_up()
+    if not links:
+        return
     with netlink.Route() as route:
-        route.set_up("lo")
         for link in links:
             _set_ipv6(link, proc)
             for address in link.addresses:
@@ -35,6 +41,12 @@ def configure(links: list[LinkPlan], proc: AnyFd | None) -> None:
             for gateway, everything in ((link.gateway4, "0.0.0.0/0"), (link.gateway6, "::/0")):
                 if gateway:
                     route.add_route(everything, gateway=gateway, link=link.name)
+
+
+def _set_loopback_up() -> None:
+    """By ioctl (netdevice(7)): half the price of netlink, and all that a container without links needs."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, _INTERFACE_FLAGS.pack(b"lo", _IFF_UP))
 
 
 def _set_ipv6(link: LinkPlan, proc: AnyFd | None) -> None:

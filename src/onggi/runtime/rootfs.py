@@ -81,6 +81,13 @@ class MountedRoot:
         self.fd = fd
         self.proc: Fd | None = None
 
+    def find(self, path: str) -> Fd | None:
+        """`path` in the root (O_PATH), None when there is none."""
+        try:
+            return paths.open_in_root(self.fd, path, os.O_PATH)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def close(self) -> None:
         self.fd.close()
         if self.proc is not None:
@@ -221,76 +228,21 @@ class CgroupView:
     def mount(self, root: AnyFd, mount: PreparedMount) -> None:
         if self._unified:
             made = mounts.new_mount("cgroup2", {}, mount.options.set)
-            with made, paths.make_dirs_in_root(root, mount.destination) as target:
-                mounts.move_mount(made, target)
-            return
-        attributes = mount.options.set & ~MountAttr.RDONLY
-        made = mounts.new_mount("tmpfs", {"mode": "755", "size": "1m"}, attributes)
-        with made, paths.make_dirs_in_root(root, mount.destination) as target:
+        else:
+            made = mounts.new_mount("tmpfs", {"source": "cgroup", "mode": "755", "size": "1m"})
+        with made, _make_plain_directory(root, mount.destination) as target:
+            mounts.move_mount(made, target)
+            if self._unified:
+                return
             for name, directory in self._hierarchies.items():
+                # The tmpfs is ours alone until the program runs: names in it lead where we made them lead.
                 os.mkdir(name, 0o755, dir_fd=made.fileno())
-                shown = mounts.open_tree(AT_FDCWD, directory, clone=True)
-                with shown, Fd(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=made.fileno())) as place:
-                    mounts.mount_setattr(shown, set=mount.options.set)
-                    _move_below(shown, place)
+                with mounts.open_tree(AT_FDCWD, directory, clone=True) as shown:
+                    mounts.move_mount(shown, made, name)
                 for alias in name.split(",") if "," in name else ():
                     os.symlink(name, alias, dir_fd=made.fileno())
-            if mount.options.set & MountAttr.RDONLY:
-                mounts.mount_setattr(made, set=MountAttr.RDONLY)
-            mounts.move_mount(made, target)
-
-
-def _move_below(mount: AnyFd, place: AnyFd) -> None:
-    mounts.move_mount(mount, place)
-
-
-def set_readonly(root: MountedRoot, wanted: list[str]) -> None:
-    """Each of `wanted` that exists becomes a read-only mount of itself."""
-    for path in wanted:
-        try:
-            found = paths.open_in_root(root.fd, path, os.O_PATH)
-        except FileNotFoundError:
-            continue
-        with found, mounts.open_tree(found, "", clone=True, recursive=True) as copy:
-            mounts.mount_setattr(copy, set=MountAttr.RDONLY)
-            mounts.move_mount(copy, found)
-
-
-def mask(root: MountedRoot, wanted: list[str]) -> None:
-    """Each of `wanted` that exists shows nothing: a directory an empty read-only tmpfs, a file the null device.
-
-    The null device is the host's, looked at before it is used: an image may bring a /dev/null that leads elsewhere
-    (CVE-2025-31133). A mask that cannot be placed fails the start.
-    """
-    empty: Fd | None = None
-    null: Fd | None = None
-    try:
-        for path in wanted:
-            try:
-                found = paths.open_in_root(root.fd, path, os.O_PATH)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            with found:
-                if stat.S_ISDIR(os.fstat(found.fileno()).st_mode):
-                    empty = empty or mounts.new_mount("tmpfs", {"size": "0", "nr_inodes": "2"}, MountAttr.RDONLY)
-                    cover = mounts.open_tree(empty, "", clone=True)
-                else:
-                    null = null or _null_device()
-                    cover = mounts.open_tree(null, "", clone=True)
-                with cover:
-                    mounts.move_mount(cover, found)
-    finally:
-        for fd in (empty, null):
-            if fd:
-                fd.close()
-
-
-def _null_device() -> Fd:
-    fd = Fd(os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
-    status = os.fstat(fd.fileno())
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
-        raise StepFailed(errno.EINVAL, "mask: /dev/null of the host is not the null device")
-    return fd
+            # The tmpfs and each hierarchy at once: one that can be written to is a way out (CVE-2022-0492).
+            mounts.mount_setattr(made, set=mount.options.set, recursive=True)
 
 
 def pivot(root: Fd, propagation: str) -> None:

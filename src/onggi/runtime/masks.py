@@ -1,0 +1,63 @@
+"""What a container must not see or change of the kernel's: masked and read-only paths.
+
+Runs in the child, before the pivot, when everything else is mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from onggi.kernel import mounts
+from onggi.kernel.fds import Fd
+from onggi.kernel.mounts import MountAttr
+from onggi.runtime.rootfs import MountedRoot
+from onggi.runtime.steps import StepFailed
+
+_DIRECTORY, _FILE = "directory", "file"
+
+
+def set_readonly(root: MountedRoot, wanted: list[str]) -> None:
+    """Each of `wanted` that exists becomes a read-only mount of itself, with what is mounted below."""
+    for path in wanted:
+        found = root.find(path)
+        if found is None:
+            continue
+        with found, mounts.open_tree(found, "", clone=True, recursive=True) as copy:
+            mounts.mount_setattr(copy, set=MountAttr.RDONLY, recursive=True)
+            mounts.move_mount(copy, found)
+
+
+def mask(root: MountedRoot, wanted: list[str]) -> None:
+    """Each of `wanted` that exists shows nothing: a directory an empty read-only tmpfs, a file the null device.
+
+    The null device is the host's, looked at before it is used: an image may bring a /dev/null that leads elsewhere
+    (CVE-2025-31133). A mask that cannot be placed fails the start; only what isn't there needs none.
+    """
+    with contextlib.ExitStack() as covers:
+        made: dict[str, Fd] = {}
+        for path in wanted:
+            found = root.find(path)
+            if found is None:
+                continue
+            with found:
+                kind = _DIRECTORY if stat.S_ISDIR(os.fstat(found.fileno()).st_mode) else _FILE
+                if kind not in made:
+                    made[kind] = covers.enter_context(_empty_directory() if kind == _DIRECTORY else _null_device())
+                with mounts.open_tree(made[kind], "", clone=True) as cover:
+                    mounts.move_mount(cover, found)
+
+
+def _empty_directory() -> Fd:
+    return mounts.new_mount("tmpfs", {"source": "tmpfs", "size": "0", "nr_inodes": "2"}, MountAttr.RDONLY)
+
+
+def _null_device() -> Fd:
+    fd = Fd(os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+    status = os.fstat(fd.fileno())
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+        fd.close()
+        raise StepFailed(errno.EINVAL, "mask: /dev/null of the host is not the null device")
+    return fd
