@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 _ADOPT_TIMEOUT_S: Final = 10.0
 _BACKOFF_S: Final = (0.0, 0.05, 0.2, 1.0)
-"""Waits before the launcher is started again when it keeps dying."""
+"""Pauses before each try to hand a request to a launcher, a new one if the last has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,8 @@ class Runtime:
     async def _ask(self, request: StartContainer | ExecProcess, fds: Sequence[int]) -> Link:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            while True:
+            for pause_s in _BACKOFF_S:
+                await asyncio.sleep(pause_s)
                 launcher = await self._running_launcher()
                 try:
                     await launcher.send(request, [theirs.fileno(), *fds])
@@ -196,6 +197,8 @@ class Runtime:
                 except (BrokenPipeError, ConnectionResetError):
                     # Not taken by anybody (invariant 2): a new launcher may have it.
                     launcher.dead = True
+            else:
+                raise Unavailable("the launcher ends as soon as it is started: see its words on the engine's stderr")
         except BaseException:
             ours.close()
             raise
