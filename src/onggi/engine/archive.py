@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final
 
 import msgspec
 
-from onggi.engine.archivejobs import HEAD, Look, PathStat, Put, ViewSpec
+from onggi.engine.archivejobs import HEAD, Look, PathStat, Put, ViewSpec, stat_path
 from onggi.engine.rootview import OpenView, RootView, open_view
 from onggi.errors import InvalidArgument
-from onggi.store.pipes import pumped, readable
+from onggi.store.pipes import PIPE_BYTES, pumped, readable, widen
 from onggi.store.snapshots import Snapshots
 from onggi.store.workers import Workers
 
-_PIECE: Final = 1024 * 1024
 _PATH_LIMIT: Final = 4096
 
 
@@ -37,10 +35,8 @@ class Archive:
         """Raises NotFound, InvalidArgument."""
         _check_path(path)
         with open_view(view, self._snapshots) as opened:
-            answer = await self._workers.run(
-                "onggi.engine.archivejobs:stat_path", Look(_spec(view, opened), path), opened.fds, ours=False
-            )
-        return msgspec.json.decode(answer, type=PathStat)
+            # A few calls that open nothing (O_PATH): a thread does, as a volume's file system may hang.
+            return await asyncio.to_thread(stat_path, Look(_spec(view, opened), path), opened.fds)
 
     @contextlib.asynccontextmanager
     async def get(self, view: RootView, path: str) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
@@ -91,8 +87,7 @@ class Archive:
         """What a job writes to its pipe. The job's error is raised where the stream ends."""
         with open_view(view, self._snapshots, volumes=volumes) as opened:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIECE)
+            widen(write_end)
             try:
                 work = self._workers.run(
                     f"onggi.engine.archivejobs:{name}",
@@ -118,7 +113,7 @@ async def _stream(fd: int, job: asyncio.Task[bytes]) -> AsyncIterator[bytes]:
     os.set_blocking(fd, False)
     while True:
         try:
-            piece = os.read(fd, _PIECE)
+            piece = os.read(fd, PIPE_BYTES)
         except BlockingIOError:
             await readable(fd)
             continue

@@ -75,12 +75,11 @@ def go_mode(mode: int) -> int:
     return value
 
 
-def stat_path(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
-    """Answers a PathStat."""
-    look = msgspec.msgpack.decode(args, type=Look)
+def stat_path(look: Look, fds: list[int]) -> PathStat:
+    """What a path is. No job: too little work for a process."""
     walk = _walk(look.view, fds)
     with _find(walk, look, follow_last=False) as found:
-        return msgspec.json.encode(_path_stat(walk, found, look.path))
+        return _path_stat(walk, found, look.path)
 
 
 def get(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
