@@ -37,6 +37,7 @@ POINTS: Final[dict[str, str]] = {
     "exec.clone.after": "the exec's process runs, nobody knows",
     "store.commit.before": "changes are handed to the writer, no transaction has begun",
     "store.commit.after": "changes are durable, nobody has been told",
+    "store.sync": "bytes, names or a whole file system are about to be synced",
     "store.blob.write": "a piece of a blob is about to be written",
     "store.blob.written": "a blob's bytes are written and agree with its digest, nothing is synced",
     "store.blob.renamed": "a blob has its name, its directory isn't synced",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from onggi.errors import NoSpace, Unavailable
+from onggi.kernel.faults import point
 from onggi.kernel.filesystem import syncfs
 
 _FATAL: Final = frozenset({errno.EIO, errno.EROFS, errno.EUCLEAN})
@@ -67,6 +68,7 @@ def sync_filesystem(fd: int, what: str) -> None:
 def _sync(operation: Callable[[int], None], fd: int, what: str) -> None:
     check_writable()
     try:
+        point("store.sync")
         operation(fd)
     except OSError as error:
         if error.errno in _FATAL:
