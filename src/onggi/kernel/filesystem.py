@@ -1,9 +1,10 @@
-"""Calls on file systems that CPython lacks: syncfs, renameat2."""
+"""Calls on file systems that CPython lacks: syncfs, renameat2, the kind of one."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from enum import IntFlag
 from typing import Final
 
@@ -33,3 +34,14 @@ def syncfs(fd: int) -> None:
 def renameat2(old_dir: int, old: str, new_dir: int, new: str, flags: RenameFlag = RenameFlag.NONE) -> None:
     """A rename between two directories. Raises OSError: EEXIST with NOREPLACE, ENOENT with EXCHANGE when one is missing. Source: renameat2(2)."""
     _check(_libc.renameat2(old_dir, os.fsencode(old), new_dir, os.fsencode(new), flags), f"rename {old} to {new}")
+
+
+PROC_MAGIC: Final = 0x9FA0
+"""What `magic` answers on procfs (statfs(2))."""
+
+
+def magic(fd: int) -> int:
+    """Kind of the file system that `fd` lies on: f_type of fstatfs(2), the first word of its structure."""
+    buffer = ctypes.create_string_buffer(256)
+    _check(_libc.fstatfs(fd, buffer), "fstatfs")
+    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)

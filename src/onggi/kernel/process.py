@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+from collections.abc import Iterable
 from enum import IntFlag
 
 from onggi.kernel import syscalls
@@ -111,6 +112,16 @@ def join_session_keyring(name: str) -> None:
 def close_range(first: int, last: int = _MAX_FD, *, on_exec: bool) -> None:
     """Closes descriptors `first` to `last` now, or at exec (Linux 5.9 and 5.11)."""
     syscalls.call("close_range", syscalls.NR.close_range, first, last, CLOSE_RANGE_CLOEXEC if on_exec else 0)
+
+
+def close_others(keep: Iterable[int]) -> None:
+    """Closes every descriptor that isn't in `keep`, now."""
+    first = 0
+    for fd in sorted({fd for fd in keep if fd >= 0}):
+        if fd > first:
+            close_range(first, fd - 1, on_exec=False)
+        first = fd + 1
+    close_range(first, on_exec=False)
 
 
 def pidfd_open(pid: int) -> Fd:

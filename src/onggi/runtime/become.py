@@ -18,6 +18,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Iterable
 from typing import Never
 
 from onggi.errors import InvalidArgument
@@ -71,13 +72,16 @@ def _bytes(word: str) -> bytes:
     return raw
 
 
-def leave_parent(program: Program, *, supervised: bool) -> None:
-    """A process of its own: untraceable, of its own session, with the signals' defaults; dies with its parent if
-    `supervised`.
+def leave_parent(program: Program, keep: Iterable[int], *, supervised: bool) -> None:
+    """A process of its own: untraceable, of its own session, with the signals' defaults, with `keep` alone open.
+
+    It dies with its parent if `supervised`.
     """
     # An object that dies here must not print: a traceback opens source files, by paths that are the container's soon.
     sys.unraisablehook = _say_nothing
     process.set_dumpable(False)
+    # Whatever the parent had open would be a way out for who gets at this process (CVE-2024-21626).
+    process.close_others((*keep, 0, 1, 2, *range(3, program.first_fd)))
     if supervised:
         process.set_pdeathsig(signal.SIGKILL)
     for number in program.ignored:

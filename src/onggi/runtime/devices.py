@@ -71,9 +71,21 @@ def open_terminal(root: AnyFd) -> tuple[Fd, Fd]:
 
 
 def bind_console(root: AnyFd, slave: Fd) -> None:
-    """/dev/console is the terminal, mounted from its descriptor (CVE-2025-52565)."""
-    with paths.make_file_in_root(root, "/dev/console") as target, mounts.open_tree(slave, "", clone=True) as console:
-        mounts.move_mount(console, target)
+    """/dev/console is the terminal: mounted from its descriptor, on no link's target (CVE-2025-52565)."""
+    with paths.make_dirs_in_root(root, "/dev") as dev, mounts.open_tree(slave, "", clone=True) as console:
+        try:
+            paths.openat2(dev, "console", os.O_CREAT | os.O_WRONLY | os.O_EXCL, _PLAIN, 0o620).close()
+        except FileExistsError:
+            pass
+        try:
+            target = paths.openat2(dev, "console", os.O_PATH, _PLAIN)
+        except OSError as error:
+            raise StepFailed(error.errno or errno.EIO, "terminal: /dev/console of the container is a link") from None
+        with target:
+            mounts.move_mount(console, target)
+
+
+_PLAIN = paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
 
 
 def set_size(slave: Fd, size: Box | None) -> None:

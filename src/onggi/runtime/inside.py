@@ -67,7 +67,10 @@ class Start:
 
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
-        become.leave_parent(self.program, supervised=self.supervised)
+        keep = [link.fileno(), *self.stdio, *(fd.fileno() for fd, _ in self.joined)]
+        if self.exec_fifo is not None:
+            keep.append(self.exec_fifo)
+        become.leave_parent(self.program, keep, supervised=self.supervised)
         for fd, flag in self.joined:
             if flag != CloneFlag.NEWPID:
                 process.setns(fd, flag)

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from onggi.kernel import mounts, paths
+from onggi.kernel import filesystem, mounts, paths
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
 from onggi.kernel.mounts import MountAttr, MountFlag
 from onggi.oci.runtime import Mount, Spec
@@ -37,13 +37,37 @@ class PreparedMount:
         if not mount.destination.startswith("/"):
             raise StepFailed(errno.EINVAL, f"mount destination {mount.destination} not absolute")
         destination = os.path.normpath("/" + mount.destination.lstrip("/"))
-        if destination.startswith("/proc/") and destination not in PROC_ALLOWED and mount.type != "proc":
-            raise StepFailed(errno.EINVAL, f'"{destination}" cannot be mounted because it is inside /proc')
         self.destination, self.source = destination, mount.source
         self.options: MountOptions = parse_options(mount.options)
         self.type = "bind" if self.options.bind else mount.type
         self.data = {"source": mount.source or mount.type, **self.options.data}
-        self.is_kernels = mount.type in ("proc", "sysfs", "mqueue", "devpts") or destination == "/dev"
+        self.is_kernels = mount.type in _KERNELS or destination == "/dev"
+        if destination == "/":
+            raise StepFailed(errno.EINVAL, 'mount destination "/" is the root itself')
+        if destination == "/proc" and self.type != "proc" and not self._is_procfs():
+            raise StepFailed(errno.EINVAL, '"/proc" cannot be mounted because it is not of type proc')
+        if destination.startswith("/proc/") and not may_cover_proc(destination):
+            raise StepFailed(errno.EINVAL, f'"{destination}" cannot be mounted because it is inside /proc')
+
+    def _is_procfs(self) -> bool:
+        """Of the host's, bound: for containers in its pid namespace."""
+        if self.type != "bind":
+            return False
+        with Fd(os.open(self.source, os.O_PATH | os.O_CLOEXEC)) as source:
+            return filesystem.magic(source.fileno()) == filesystem.PROC_MAGIC
+
+
+_KERNELS = frozenset({"proc", "sysfs", "mqueue", "devpts", "cgroup", "cgroup2"})
+
+
+def may_cover_proc(destination: str) -> bool:
+    return destination in PROC_ALLOWED
+
+
+def _check_covered(target: Fd, mount: PreparedMount) -> None:
+    """A link in the image may lead into /proc what the spec doesn't: asked of the place itself (S-09)."""
+    if filesystem.magic(target.fileno()) == filesystem.PROC_MAGIC and not may_cover_proc(mount.destination):
+        raise StepFailed(errno.EINVAL, f'"{mount.destination}" cannot be mounted because it is inside /proc')
 
 
 def prepare_mounts(spec: Spec) -> list[PreparedMount]:
@@ -126,6 +150,8 @@ def _file_system(root: AnyFd, mount: PreparedMount) -> Fd:
     # A link there would lead the mount elsewhere, and who writes to /proc after it with it (CVE-2023-27561, CVE-2026-41579).
     make = _make_plain_directory if mount.is_kernels else paths.make_dirs_in_root
     with make(root, mount.destination) as target:
+        if not mount.is_kernels:
+            _check_covered(target, mount)
         if options.copy_up:
             _copy_up(target, made)
         mounts.move_mount(made, target)
@@ -158,6 +184,7 @@ def _bind(root: AnyFd, mount: PreparedMount) -> None:
         except IsADirectoryError as error:
             raise OSError(errno.ENOTDIR, f"mount a file on a directory: {error.strerror}") from None
         with target:
+            _check_covered(target, mount)
             # A mount that propagates could carry what the container mounts below it back to the host.
             mounts.mount_setattr(source, propagation=MountFlag.PRIVATE, recursive=True)
             if options.set or options.clear:

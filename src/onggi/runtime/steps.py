@@ -38,6 +38,9 @@ class ChildLink:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def wait(self) -> None:
         """Until the parent says go. A parent that has died ends the child."""
         if self._socket.recv(1) != b"G":
