@@ -91,7 +91,7 @@ async def read_log(
                     yield piece
             if last or subscription is None or stopped is None:
                 return
-            changed = asyncio.ensure_future(subscription[1].wait())
+            changed: asyncio.Future[object] = asyncio.ensure_future(subscription[1].wait())
             try:
                 await asyncio.wait([changed, stopped], return_when=asyncio.FIRST_COMPLETED, timeout=_left(options))
             finally:

@@ -141,12 +141,18 @@ def _attributes(attrs: dict[str, str] | None) -> str:
 def _salvage(lines: bytes) -> list[Entry]:
     entries: list[Entry] = []
     for line in lines.split(b"\n"):
-        # Quotes in the text are escaped: these bytes are where an entry begins, also behind a torn one.
+        entry = _entry(line)
+        # Quotes in a text are escaped: these bytes are where an entry begins, also behind one that is torn.
         begin = line.rfind(_ENTRY_BEGINS)
-        if begin < 0:
-            continue
-        try:
-            entries.append(_decode_entry(line[begin:]))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+        if entry is None and begin >= 0:
+            entry = _entry(line[begin:])
+        if entry is not None:
+            entries.append(entry)
     return entries
+
+
+def _entry(line: bytes) -> Entry | None:
+    try:
+        return _decode_entry(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

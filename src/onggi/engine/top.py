@@ -45,7 +45,7 @@ def check_arguments(ps_args: str) -> str:
 
 
 def parse(output: str, pids: Collection[int]) -> Top:
-    """ps's output as titles and rows; the last column keeps its spaces. Raises InvalidArgument without a PID column."""
+    """Output of ps as titles and rows; the last column keeps its spaces. Raises InvalidArgument without a PID column."""
     lines = output.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:

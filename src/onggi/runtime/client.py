@@ -28,7 +28,7 @@ import msgspec
 from onggi.errors import InvalidArgument, Unavailable
 from onggi.kernel import cgroups, process
 from onggi.runtime import exitfile, protocol
-from onggi.runtime.handles import ExecProcessHandle, Link, Shim
+from onggi.runtime.handles import EXEC_FAILED, START_FAILED, ExecProcessHandle, Link, Shim
 from onggi.runtime.protocol import AttachPlan, ExecProcess, ExitRecord, StartContainer, Started
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Runtime:
         """
         if (stdio is None) != request.tty:
             raise InvalidArgument("an exec has either a terminal or three descriptors")
-        link = await self._ask(request, stdio or ())
+        link = await self._ask(request, stdio or (), EXEC_FAILED)
         try:
             started, fds = await link.started
         except BaseException:
@@ -185,7 +185,7 @@ class Runtime:
 
     # -- the launcher
 
-    async def _ask(self, request: StartContainer | ExecProcess, fds: Sequence[int]) -> Link:
+    async def _ask(self, request: StartContainer | ExecProcess, fds: Sequence[int], failed: str = START_FAILED) -> Link:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             for pause_s in _BACKOFF_S:
@@ -204,7 +204,7 @@ class Runtime:
             raise
         finally:
             theirs.close()
-        return Link(ours)
+        return Link(ours, failed)
 
     async def _running_launcher(self) -> _Launcher:
         async with self._starting:

@@ -16,10 +16,19 @@ import signal
 import socket
 import termios
 from collections.abc import Callable
+from typing import Final
 
 from onggi.errors import Conflict, OnggiError, RuntimeStepError, Unavailable
 from onggi.runtime import protocol
 from onggi.runtime.protocol import AttachPlan, ExitRecord, ShimRequest, Started
+
+START_FAILED: Final = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+    "onggi-runtime create failed: unable to start container process: error during container init: "
+)
+EXEC_FAILED: Final = "OCI runtime exec failed: exec failed: unable to start container process: "
+_DAEMONS_OWN: Final = ("unable to find user", "unable to find group", "Cannot mkdir")
+"""What dockerd finds out before it calls its runtime, and says without these words."""
 
 
 class Link:
@@ -28,8 +37,9 @@ class Link:
     `started` ends with the first report; `exited` with the exit record, or with None when the shim goes without one.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, failed: str = START_FAILED) -> None:
         sock.setblocking(False)
+        self._failed = failed
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._requests = itertools.count(1)
@@ -90,9 +100,11 @@ class Link:
                 self.started.set_result((report, fds))
                 return
             case protocol.Failed() if not self.started.done():
-                self.started.set_exception(
-                    RuntimeStepError(report.step, report.errno, report.message, report.exit_code)
-                )
+                text = report.message
+                if not text.startswith(_DAEMONS_OWN):
+                    # The docker command line and people's scripts look for this beginning and this end.
+                    text = f"{self._failed}{text}: unknown"
+                self.started.set_exception(RuntimeStepError(report.step, report.errno, text, report.exit_code))
             case ExitRecord() if not self.exited.done():
                 self.exited.set_result(report)
             case protocol.OomKilled() if self.on_oom is not None:
