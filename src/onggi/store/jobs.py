@@ -20,7 +20,7 @@ from onggi.store.unpack import Extractor, Limits, Rules
 from onggi.store.worker import Report
 
 _ARCHIVE_S_FAULT: Final = frozenset(
-    {errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.EILSEQ}
+    {errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.EILSEQ, errno.EFBIG}
 )
 """What the kernel answers to names that only a broken or hostile archive has."""
 

@@ -49,7 +49,7 @@ class Limits:
     depth: int = 512
     ratio: int = 400
     """Unpacked to packed bytes, counted from `ratio_from_bytes` on. deflate can't do more than 1032."""
-    ratio_from_bytes: int = 1 << 30
+    ratio_from_bytes: int = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
