@@ -1,0 +1,132 @@
+"""`ps`."""
+
+from __future__ import annotations
+
+import sys
+
+from onggi.cli.filters import parse_filters
+from onggi.cli.main import Command, Context
+from onggi.cli.tables import Columns
+from onggi.cli.units import ago, human_size, stamp
+from onggi.client import containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.cli.flags import Options
+    from onggi.client.shapes import Json
+
+_HEADERS = {
+    "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS",
+    "Ports": "PORTS", "Names": "NAMES", "CreatedAt": "CREATED AT", "Size": "SIZE", "Labels": "LABELS", "State": "STATE",
+    "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS", "Platform": "PLATFORM",
+}  # fmt: skip
+_DEFAULT = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+
+
+def _ps(context: Context, options: Options, words: list[str]) -> None:
+    del words
+    filters = parse_filters(options.list("filter"))
+    last = options.number("last") or -1
+    if options.on("latest"):
+        last = 1
+    size = options.on("size") or "{{.Size}}" in options.text("format")
+    found = context.engine(
+        containers.listing(all=options.on("all") or last > 0, limit=max(last, 0), size=size, filters=filters)
+    )
+    full = options.on("no-trunc")
+    if options.on("quiet") and not options.text("format"):
+        sys.stdout.write("".join(f"{one['Id'] if full else one['Id'][:12]}\n" for one in found))
+        return
+    default = [*_DEFAULT, "Size"] if options.on("size") else list(_DEFAULT)
+    Columns(_HEADERS, default).print([_row(one, full=full) for one in found], options.text("format"))
+
+
+def _row(one: Json, *, full: bool) -> Json:
+    command = f'"{one["Command"]}"' if full or len(one["Command"]) <= 20 else f'"{one["Command"][:19]}…"'
+    names = [name.lstrip("/") for name in one.get("Names") or []]
+    mounts = [mount.get("Name") or mount.get("Source", "") for mount in one.get("Mounts") or []]
+    labels = one.get("Labels") or {}
+    networks = (one.get("NetworkSettings") or {}).get("Networks") or {}
+    image = one["Image"]
+    if not full and image.startswith("sha256:"):
+        image = image[7:19]
+    return {
+        "ID": one["Id"] if full else one["Id"][:12],
+        "Image": image,
+        "Command": command,
+        "RunningFor": ago(one["Created"]),
+        "CreatedAt": stamp(one["Created"]),
+        "Status": one["Status"],
+        "State": one["State"],
+        "Ports": ports_text(one.get("Ports") or []),
+        # A link's alias has a second slash: only the name itself is shown.
+        "Names": ",".join(name for name in names if "/" not in name or full),
+        "Labels": ",".join(f"{key}={labels[key]}" for key in sorted(labels)),
+        "Label": lambda key: labels.get(key, ""),
+        "Mounts": ",".join(mount if full or len(mount) <= 15 else mount[:14] + "…" for mount in mounts),
+        "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in one.get("Mounts") or [])),
+        "Networks": ",".join(sorted(networks)),
+        "Platform": "",
+        "Size": _size(one),
+    }
+
+
+def _size(one: Json) -> str:
+    own, root = one.get("SizeRw", 0), one.get("SizeRootFs", 0)
+    return f"{human_size(own, 3)} (virtual {human_size(root, 3)})" if root else human_size(own, 3)
+
+
+def ports_text(ports: list[Json]) -> str:
+    """`0.0.0.0:80->80/tcp, [::]:80->80/tcp`: runs of ports are joined, as docker's formatter does."""
+    def sort_key(port: Json) -> tuple[int, str, int]:
+        return port["PrivatePort"], port["Type"], port.get("PublicPort", 0)
+
+    runs: list[list[Json]] = []
+    for port in sorted(ports, key=sort_key):
+        for run in runs:
+            last = run[-1]
+            public = port.get("PublicPort", 0)
+            if (
+                last.get("IP", "") == port.get("IP", "")
+                and last["Type"] == port["Type"]
+                and last["PrivatePort"] + 1 == port["PrivatePort"]
+                and ((not public and not last.get("PublicPort")) or (public and last.get("PublicPort", 0) + 1 == public))
+            ):
+                run.append(port)
+                break
+        else:
+            runs.append([port])
+    return ", ".join(_run_text(run) for run in runs)
+
+
+def _run_text(run: list[Json]) -> str:
+    def span(key: str) -> str:
+        first, last = run[0][key], run[-1][key]
+        return str(first) if first == last else f"{first}-{last}"
+
+    private = f"{span('PrivatePort')}/{run[0]['Type']}"
+    if not run[0].get("PublicPort"):
+        return private
+    address = run[0].get("IP", "")
+    shown = f"[{address}]" if ":" in address else address
+    return f"{shown}:{span('PublicPort')}->{private}"
+
+
+COMMANDS = {
+    "ps": Command(
+        _ps,
+        "[OPTIONS]",
+        "List containers",
+        """
+-a --all bool  Show all containers (default shows just running)
+-f --filter list  Filter output based on conditions provided
+   --format string  Format output using a custom template
+-n --last int=-1  Show n last created containers (includes all states)
+-l --latest bool  Show the latest created container (includes all states)
+   --no-trunc bool  Don't truncate output
+-q --quiet bool  Only display container IDs
+-s --size bool  Display total file sizes
+""",
+        most=0,
+    ),
+}

@@ -1,0 +1,162 @@
+"""A container: its record on disk, its state in memory, and which moves a state allows."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import enum
+from typing import Any
+
+import msgspec
+
+from onggi.engine.config import ContainerConfig, EndpointSettings, HostConfig, MountPoint
+from onggi.errors import Conflict
+from onggi.runtime.handles import Shim
+from onggi.store.database import Table
+
+ZERO_TIME = "0001-01-01T00:00:00Z"
+
+
+class State(enum.StrEnum):
+    """Docker's words. STARTING is ours and never shown: it is committed before anything is made (R-06)."""
+
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    REMOVING = "removing"
+    DEAD = "dead"
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.CREATED: frozenset({State.STARTING, State.REMOVING}),
+    State.STARTING: frozenset({State.RUNNING, State.CREATED, State.EXITED, State.RESTARTING}),
+    State.RUNNING: frozenset({State.PAUSED, State.EXITED, State.RESTARTING, State.REMOVING}),
+    State.PAUSED: frozenset({State.RUNNING, State.EXITED, State.RESTARTING, State.REMOVING}),
+    State.RESTARTING: frozenset({State.STARTING, State.EXITED, State.REMOVING}),
+    State.EXITED: frozenset({State.STARTING, State.REMOVING}),
+    State.REMOVING: frozenset({State.DEAD, State.EXITED}),
+    State.DEAD: frozenset({State.REMOVING}),
+}
+"""lifecycle.py makes all of them; reconcile.py those out of STARTING and REMOVING after a crash."""
+
+ALIVE = frozenset({State.RUNNING, State.PAUSED})
+"""There is a process. RESTARTING has none, though docker's `Running` is true then."""
+
+
+class ContainerRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What survives. Times are ns since the epoch, 0 for never."""
+
+    id: str
+    name: str
+    created_ns: int
+    image_id: str
+    image_name: str
+    config: ContainerConfig
+    host_config: HostConfig
+    layers: list[str]
+    endpoints: dict[str, EndpointSettings]
+    mounts: list[MountPoint]
+    path: str
+    args: list[str]
+    state: str = State.CREATED
+    pid: int = 0
+    started_ns: int = 0
+    finished_ns: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    restart_count: int = 0
+    stopped_by_hand: bool = False
+    was_running: bool = False
+    previous: str = ""
+    """Id of the container that this one has replaced and that rollback brings back (deploy.py)."""
+
+
+TABLE = Table("containers", ContainerRow)
+
+
+def time_text(ns: int) -> str:
+    """RFC 3339 with nanoseconds, as Go writes it; its zero time for 0."""
+    if not ns:
+        return ZERO_TIME
+    seconds, rest = divmod(ns, 10**9)
+    text = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f"{rest:09d}".rstrip("0")
+    return f"{text}.{fraction}Z" if fraction else f"{text}Z"
+
+
+class Health(msgspec.Struct):
+    """State of the health check, in memory: docker doesn't keep it either."""
+
+    status: str = "starting"
+    streak: int = 0
+    log: list[dict[str, Any]] = []
+
+
+class Container:
+    """One container in memory. `row` is what is committed last; `lock` is held by whoever moves it."""
+
+    def __init__(self, row: ContainerRow) -> None:
+        self.row = row
+        self.lock = asyncio.Lock()
+        self.shim: Shim | None = None
+        self.health: Health | None = None
+        self.exited = asyncio.Event()
+        """Set while there is no process and no restart pending."""
+        self.removed = asyncio.Event()
+        self.exits = 0
+        self.next_exit: asyncio.Future[int] | None = None
+        self.restart_delay_s = 0.0
+        self.restart_timer: asyncio.TimerHandle | None = None
+        self.restarting_by_hand = False
+        self.attaching: list[Any] = []
+        self.execs: set[str] = set()
+        self.documents: dict[str, bytes] = {}
+        self.removal_error = ""
+        self.oom_seen = False
+        if not self.is_alive:
+            self.exited.set()
+
+    def __repr__(self) -> str:
+        return f"Container({self.row.name}, {self.state})"
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def state(self) -> State:
+        return State(self.row.state)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What each event of the container carries."""
+        return dict(self.row.config.labels or {}) | {"image": self.row.image_name, "name": self.row.name}
+
+    def change(self, **fields: Any) -> None:
+        """The row with other values; what was rendered from it is dropped."""
+        self.row = msgspec.structs.replace(self.row, **fields)
+        self.documents.clear()
+
+    def move(self, to: State, **fields: Any) -> None:
+        """The row in another state. Raises Conflict when that can't follow the present one."""
+        if to not in MOVES[self.state]:
+            raise Conflict(f"container {self.id} is {self.state}: it can't become {to}")
+        self.change(state=to, **fields)
+
+    def must_be_alive(self) -> Shim:
+        """Raises Conflict in docker's words."""
+        if self.shim is None or not self.is_alive:
+            raise Conflict(f"container {self.id} is not running")
+        return self.shim

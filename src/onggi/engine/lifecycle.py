@@ -1,0 +1,491 @@
+"""The moves of a container: start, exit, restart, stop, kill, pause, removal. Each is made under the container's lock.
+
+A start commits its intent, acts, and commits the outcome (R-06); the first commit goes on beside the act. An exit is told
+once by the shim; the row is committed before anybody hears of it and before the shim may forget it (R-03).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from onggi.engine import files, restart, spec
+from onggi.engine.container import ALIVE, TABLE, Container, Health, State
+from onggi.errors import Conflict, InvalidArgument, NotFound, NotModified, OnggiError, RuntimeStepError
+from onggi.kernel import cgroups
+from onggi.runtime.plan import RootfsPlan
+from onggi.runtime.protocol import ExitRecord, LogPlan, StartContainer
+from onggi.store.database import Delete, Put
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+    from onggi.runtime.handles import Shim
+
+DEFAULT_STOP_S = 10
+_AFTER_KILL_S = 10.0
+
+
+def signal_number(text: str) -> int:
+    """`SIGTERM`, `term` or `15`. Raises InvalidArgument in docker's words."""
+    if text.isdigit():
+        number = int(text)
+    else:
+        name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+        base, plus, offset = name.partition("+")
+        found = getattr(signal, base, None)
+        number = int(found) + int(offset or 0) if isinstance(found, signal.Signals) else 0
+        del plus
+    if not 0 < number <= 64:
+        raise InvalidArgument(f"invalid signal: {text}")
+    return number
+
+
+class Lifecycle:
+    """Makes the moves; `engine` lends it the rooms."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # Start
+
+    async def start(self, container: Container) -> None:
+        """Raises NotModified when it runs, Conflict, RuntimeStepError; the container is as before then, with its error kept."""
+        async with container.lock:
+            match container.state:
+                case State.RUNNING:
+                    raise NotModified(f"container {container.id} is already running")
+                case State.PAUSED:
+                    raise Conflict("cannot start a paused container, try unpause instead")
+                case State.REMOVING | State.DEAD:
+                    raise Conflict("container is marked for removal and cannot be started")
+                case _:
+                    self.cancel_restart(container)
+            container.change(stopped_by_hand=False, restart_count=0)
+            container.restart_delay_s = 0.0
+            await self._start(container)
+
+    async def _start(self, container: Container) -> None:
+        engine = self._engine
+        before = container.state
+        attached, container.attaching = container.attaching, []
+        container.move(State.STARTING, error="", oom_killed=False)
+        intent = engine.database.submit(Put(TABLE, container.id, container.row))
+        try:
+            request, held = await self._prepare(container)
+            try:
+                shim = await engine.runtime.start(request, attach=attached, hold=[sock.fileno() for sock in held])
+            finally:
+                for sock in held:
+                    sock.close()
+        except BaseException as error:
+            await self._start_failed(container, error, before, intent)
+            raise
+        finally:
+            for sock in attached:
+                os.close(sock.fd)
+        container.exited.clear()
+        container.shim = shim
+        container.move(State.RUNNING, pid=shim.pid, started_ns=shim.started_at_ns, was_running=True)
+        if shim.dns_fds:
+            fds, shim.dns_fds[:] = list(shim.dns_fds), []
+            await engine.networks.serve_names(container.id, fds)
+        engine.tasks.begin(self._watch(container, shim), f"exit of {container.name}")
+        await intent
+        await engine.database.commit(Put(TABLE, container.id, container.row))
+        self._announce_networks(container, "connect")
+        engine.events.emit("container", "start", container.id, container.attributes)
+        engine.health.begin(container)
+
+    async def _prepare(self, container: Container) -> tuple[StartContainer, list[object]]:
+        """Everything that a start needs: namespaces, volumes, files, addresses, ports."""
+        engine, row = self._engine, container.row
+        config, host = row.config, row.host_config
+        namespaces = self._namespaces(container)
+        snapshot = engine.snapshots.prepare(container.id, row.layers)  # type: ignore[arg-type]
+        for point in row.mounts:
+            if point.type == "volume":
+                await engine.volumes.mount(point.name)
+            elif point.type == "bind" and not os.path.lexists(point.source):
+                raise InvalidArgument(f"invalid mount config for type \"bind\": bind source path does not exist: {point.source}")
+        links, endpoints, user_defined = self._attach_networks(container, namespaces)
+        container.change(endpoints=endpoints)
+        held = await engine.ports.publish(container)
+        directory = engine.snapshots.directory(container.id)
+        plan = spec.make_plan(
+            config,
+            host,
+            row.path,
+            row.args,
+            spec.Surroundings(
+                hostname=self._hostname(container, namespaces),
+                rootfs=RootfsPlan(lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work),
+                mounts=row.mounts,
+                files=self._files(container, directory, namespaces, user_defined=user_defined),
+                links=links,
+                namespaces=namespaces,
+                dns=user_defined,
+                cgroup_path=engine.cgroup_path(container),
+                unified=cgroups.is_unified(),
+                tmpfs_options=engine.tmpfs_options(host),
+            ),
+        )
+        process = plan.spec.process
+        if process is not None:
+            process.env = spec.environment(config, hostname=plan.spec.hostname or self._hostname(container, namespaces), tty=config.tty)
+        request = StartContainer(
+            container_id=container.id,
+            plan=plan,
+            cgroup_path=engine.cgroup_path(container),
+            log=self._log(container, directory),
+            tty=config.tty,
+            open_stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
+        )
+        return request, list(held)
+
+    def _log(self, container: Container, directory: str) -> LogPlan:
+        log = container.row.host_config.log_config
+        if log.type == "none":
+            return LogPlan(driver="none")
+        from onggi.engine.logconfig import parse_size
+
+        return LogPlan(
+            driver="json-file",
+            path=os.path.join(directory, f"{container.id}-json.log"),
+            max_size=parse_size(log.config.get("max-size", "-1")),
+            max_file=int(log.config.get("max-file", "1")),
+        )
+
+    def _namespaces(self, container: Container) -> dict[str, str]:
+        """Kind → namespace to join or "host". Raises Conflict when the other container doesn't run."""
+        host = container.row.host_config
+        found: dict[str, str] = {}
+        for mode, kind, name in ((host.network_mode, "network", "net"), (host.ipc_mode, "ipc", "ipc"), (host.pid_mode, "pid", "pid")):
+            if mode == "host":
+                found[kind] = "host"
+            elif mode.startswith("container:"):
+                other = self._engine.containers.get(mode.removeprefix("container:"))
+                if not other.is_alive:
+                    raise Conflict(f"cannot join network of a non running container: {other.id}" if kind == "network" else f"cannot join {kind.upper()} of a non running container: {other.id}")
+                found[kind] = f"/proc/{other.row.pid}/ns/{name}"
+                if kind == "network":
+                    found["uts"] = f"/proc/{other.row.pid}/ns/uts" if not host.uts_mode else found.get("uts", "")
+        if host.uts_mode == "host" or (found.get("network") == "host" and not container.row.config.hostname):
+            found["uts"] = "host"
+        return {kind: path for kind, path in found.items() if path}
+
+    def _hostname(self, container: Container, namespaces: dict[str, str]) -> str:
+        if namespaces.get("uts"):
+            return container.row.config.hostname or os.uname().nodename
+        return container.row.config.hostname or container.id[:12]
+
+    def _attach_networks(self, container: Container, namespaces: dict[str, str]) -> tuple[list[object], dict[str, object], bool]:
+        if namespaces.get("network"):
+            return [], container.row.endpoints, False  # type: ignore[return-value]
+        return self._engine.endpoints.attach_all(container)  # type: ignore[return-value]
+
+    def _files(self, container: Container, directory: str, namespaces: dict[str, str], *, user_defined: bool) -> dict[str, str]:
+        """hostname, hosts and resolv.conf of the container, or those of the one whose network it shares."""
+        engine, row = self._engine, container.row
+        host = row.host_config
+        names = ("hostname", "hosts", "resolv.conf")
+        if host.network_mode.startswith("container:"):
+            other = engine.containers.get(host.network_mode.removeprefix("container:"))
+            shared = engine.snapshots.directory(other.id)
+            return {f"/etc/{name}": os.path.join(shared, name) for name in names}
+        hostname = self._hostname(container, namespaces)
+        found = {"/etc/hostname": files.write(directory, "hostname", hostname + "\n")}
+        if namespaces.get("network") == "host":
+            hosts = files._read("/etc/hosts")
+            found["/etc/hosts"] = files.write(directory, "hosts", hosts + "".join(f"{a.strip('[]')}\t{n}\n" for n, _, a in (w.partition(":") for w in host.extra_hosts or ())))
+        else:
+            full = f"{hostname}.{row.config.domainname} {hostname}" if row.config.domainname else hostname
+            addresses = [e.ip_address for e in row.endpoints.values() if e.ip_address]
+            own = [(address, full) for address in addresses] + engine.endpoints.links_of(container)
+            extra = [word.replace("host-gateway", engine.networks.host_gateway()) for word in host.extra_hosts or ()]
+            found["/etc/hosts"] = files.write(directory, "hosts", files.hosts(own, extra))
+        text = files.resolv_conf(
+            files.host_resolv_conf(), embedded=user_defined, servers=host.dns or engine.options.dns,
+            search=host.dns_search or engine.options.dns_search, options=host.dns_options or engine.options.dns_options,
+        ) if namespaces.get("network") != "host" or host.dns else files._read("/etc/resolv.conf")  # fmt: skip
+        found["/etc/resolv.conf"] = files.write(directory, "resolv.conf", text)
+        return found
+
+    async def _start_failed(self, container: Container, error: BaseException, before: State, intent: asyncio.Future[None]) -> None:
+        """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
+        code = error.exit_code if isinstance(error, RuntimeStepError) else 128
+        await self._release_network(container)
+        after = State.CREATED if before == State.CREATED else State.EXITED
+        container.move(after, error=str(error), exit_code=code, pid=0, was_running=False)
+        if before != State.CREATED:
+            container.change(finished_ns=time.time_ns())
+        with contextlib.suppress(OnggiError):
+            await intent
+            await self._engine.database.commit(Put(TABLE, container.id, container.row))
+        self._tell_exit(container, code)
+        container.exited.set()
+        if container.row.host_config.auto_remove and not container.restarting_by_hand:
+            self._engine.tasks.begin(self._auto_remove(container), f"removal of {container.name}")
+
+    # Exit
+
+    async def _watch(self, container: Container, shim: Shim) -> None:
+        shim.on_oom(lambda _kills: self._oom(container))
+        record = await shim.wait()
+        await self.ended(container, shim, record)
+
+    def _oom(self, container: Container) -> None:
+        if not container.oom_seen:
+            container.oom_seen = True
+            self._engine.events.emit("container", "oom", container.id, container.attributes)
+
+    async def ended(self, container: Container, shim: Shim | None, record: ExitRecord) -> None:
+        """The process is gone: row, network, events, then what the restart policy says."""
+        engine = self._engine
+        async with container.lock:
+            engine.health.stop(container)
+            if record.oom_killed:
+                self._oom(container)
+            await self._release_network(container)
+            delay = restart.next_delay(container, record)
+            state = State.EXITED if delay is None else State.RESTARTING
+            container.move(
+                state, pid=0, exit_code=record.exit_code, finished_ns=record.finished_at_ns, oom_killed=record.oom_killed,
+                error=record.reason, restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None,
+            )  # fmt: skip
+            container.shim = None
+            container.oom_seen = False
+            await engine.database.commit(Put(TABLE, container.id, container.row))
+            if shim is not None:
+                engine.tasks.begin(shim.forget(), f"shim of {container.name} goes")
+            ran_s = max(0, (record.finished_at_ns - container.row.started_ns) // 10**9)
+            engine.events.emit(
+                "container", "die", container.id,
+                container.attributes | {"exitCode": str(record.exit_code), "execDuration": str(ran_s)},
+            )  # fmt: skip
+            self._announce_networks(container, "disconnect")
+            self._tell_exit(container, record.exit_code)
+            if delay is None:
+                container.exited.set()
+            else:
+                container.restart_delay_s = delay
+                loop = asyncio.get_running_loop()
+                container.restart_timer = loop.call_later(
+                    delay, lambda: engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}")
+                )
+        if container.row.host_config.auto_remove and not container.restarting_by_hand:
+            await self._auto_remove(container)
+
+    def _tell_exit(self, container: Container, code: int) -> None:
+        container.exits += 1
+        waiting, container.next_exit = container.next_exit, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(code)
+
+    async def _restart_by_policy(self, container: Container) -> None:
+        async with container.lock:
+            if container.state != State.RESTARTING:
+                return
+            try:
+                await self._start(container)
+            except (OnggiError, OSError):
+                # Tried again by the same policy, later: what stood in the way may go.
+                if container.state == State.EXITED and restart.wants_another(container):
+                    container.change(state=State.RESTARTING, was_running=True)
+                    container.exited.clear()
+                    delay = container.restart_delay_s = min(max(container.restart_delay_s, 0.05) * 2, 60.0)
+                    container.restart_timer = asyncio.get_running_loop().call_later(
+                        delay,
+                        lambda: self._engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}"),
+                    )
+
+    def cancel_restart(self, container: Container) -> None:
+        if container.restart_timer is not None:
+            container.restart_timer.cancel()
+            container.restart_timer = None
+
+    async def _release_network(self, container: Container) -> None:
+        engine = self._engine
+        await engine.ports.unpublish(container)
+        engine.networks.forget_names(container.id)
+        container.change(endpoints=engine.endpoints.detach_all(container))
+
+    def _announce_networks(self, container: Container, action: str) -> None:
+        for name, network in self._engine.endpoints.networks_of(container):
+            self._engine.events.emit(
+                "network", action, network.id, {"container": container.id, "name": name, "type": network.driver}
+            )
+
+    # Stop, kill, restart, pause
+
+    async def stop(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
+        """Raises NotModified when it isn't running. Goes on to its end whatever the caller does."""
+        if container.state == State.RESTARTING:
+            async with container.lock:
+                if container.state == State.RESTARTING:
+                    self.cancel_restart(container)
+                    container.move(State.EXITED, stopped_by_hand=True, was_running=False)
+                    await self._engine.database.commit(Put(TABLE, container.id, container.row))
+                    container.exited.set()
+                    return
+        if not container.is_alive:
+            raise NotModified(f"container {container.id} is already stopped")
+        await self._stop(container, timeout_s=timeout_s, signal_text=signal_text)
+        self._engine.events.emit("container", "stop", container.id, container.attributes)
+
+    async def _stop(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
+        config = container.row.config
+        number = signal_number(signal_text or config.stop_signal or "SIGTERM")
+        patience = timeout_s if timeout_s is not None else config.stop_timeout if config.stop_timeout is not None else DEFAULT_STOP_S
+        async with container.lock:
+            shim = container.shim
+            if shim is None or not container.is_alive:
+                return
+            container.change(stopped_by_hand=True)
+            self._engine.database.submit(Put(TABLE, container.id, container.row))
+            exits = container.exits
+            if patience != 0:
+                await self._signal(container, shim, number)
+                if container.state == State.PAUSED:
+                    await self._thaw(container)
+        if patience != 0 and await self._wait_exit(container, exits, None if patience < 0 else float(patience)):
+            return
+        async with container.lock:
+            if container.shim is shim and container.is_alive:
+                await self._signal(container, shim, signal.SIGKILL)
+                if container.state == State.PAUSED:
+                    await self._thaw(container)
+        if not await self._wait_exit(container, exits, _AFTER_KILL_S):
+            raise OnggiError(f"container {container.id}: tried to kill container, but did not receive an exit event")
+
+    async def _signal(self, container: Container, shim: Shim, number: int) -> None:
+        with contextlib.suppress(Conflict):
+            await shim.kill(number)
+        self._engine.events.emit("container", "kill", container.id, container.attributes | {"signal": str(number)})
+
+    @staticmethod
+    async def _wait_exit(container: Container, exits: int, patience_s: float | None) -> bool:
+        if container.exits > exits:
+            return True
+        if container.next_exit is None:
+            container.next_exit = asyncio.get_running_loop().create_future()
+        future = container.next_exit
+        done, _ = await asyncio.wait({future}, timeout=patience_s)
+        return bool(done)
+
+    async def kill(self, container: Container, signal_text: str) -> None:
+        """Raises Conflict when it isn't running, InvalidArgument for a signal that nobody knows."""
+        number = signal_number(signal_text)
+        async with container.lock:
+            if container.state == State.RESTARTING:
+                raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+            if not container.is_alive or container.shim is None:
+                raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
+            stop_number = signal_number(container.row.config.stop_signal or "SIGTERM")
+            if number in (signal.SIGKILL, stop_number):
+                container.change(stopped_by_hand=True)
+            exits = container.exits
+            await self._signal(container, container.shim, number)
+            if number == signal.SIGKILL and container.state == State.PAUSED:
+                await self._thaw(container)
+        if number == signal.SIGKILL:
+            await self._wait_exit(container, exits, _AFTER_KILL_S)
+
+    async def restart(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
+        """Stops it if it runs, starts it in any case; --rm doesn't remove it between."""
+        container.restarting_by_hand = True
+        try:
+            if container.is_alive or container.state == State.RESTARTING:
+                with contextlib.suppress(NotModified):
+                    await self.stop(container, timeout_s=timeout_s, signal_text=signal_text)
+                await container.exited.wait()
+            with contextlib.suppress(NotModified):
+                await self.start(container)
+        finally:
+            container.restarting_by_hand = False
+        self._engine.events.emit("container", "restart", container.id, container.attributes)
+
+    async def pause(self, container: Container) -> None:
+        async with container.lock:
+            if container.state == State.PAUSED:
+                raise Conflict(f"Container {container.id} is already paused")
+            if container.state == State.RESTARTING:
+                raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+            container.must_be_alive()
+            await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).freeze)
+            container.move(State.PAUSED)
+            self._engine.health.stop(container, keep=True)
+            await self._engine.database.commit(Put(TABLE, container.id, container.row))
+            self._engine.events.emit("container", "pause", container.id, container.attributes)
+
+    async def unpause(self, container: Container) -> None:
+        async with container.lock:
+            if container.state != State.PAUSED:
+                raise Conflict(f"Container {container.id} is not paused")
+            await self._thaw(container)
+            await self._engine.database.commit(Put(TABLE, container.id, container.row))
+            self._engine.events.emit("container", "unpause", container.id, container.attributes)
+            self._engine.health.begin(container, keep=True)
+
+    async def _thaw(self, container: Container) -> None:
+        await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).thaw)
+        container.move(State.RUNNING)
+
+    # Removal
+
+    async def _auto_remove(self, container: Container) -> None:
+        try:
+            await self.remove(container, force=True, volumes=True)
+        except (Conflict, NotFound):
+            return
+
+    async def remove(self, container: Container, *, force: bool, volumes: bool) -> None:
+        """Raises Conflict in docker's words; what could not be taken away is taken away by the next reconcile."""
+        if container.state == State.REMOVING:
+            raise Conflict(f"removal of container {container.id} is already in progress")
+        if container.is_alive or container.state == State.RESTARTING:
+            if not force:
+                if container.state == State.PAUSED:
+                    raise Conflict(f"cannot remove container \"/{container.name}\": container is paused and must be unpaused first")
+                raise Conflict(
+                    f'cannot remove container "/{container.name}": container is {container.state}: '
+                    "stop the container before removing or force remove"
+                )
+            container.restarting_by_hand = True  # --rm must not remove it a second time
+            try:
+                await self._stop(container, timeout_s=0, signal_text=None)
+                async with container.lock:
+                    self.cancel_restart(container)
+            finally:
+                container.restarting_by_hand = False
+        async with container.lock:
+            await self._remove(container, volumes=volumes)
+
+    async def _remove(self, container: Container, *, volumes: bool) -> None:
+        engine = self._engine
+        if container.state == State.REMOVING or container.id not in engine.containers:
+            raise Conflict(f"removal of container {container.id} is already in progress")
+        if container.state in ALIVE:
+            raise Conflict(f"container {container.id} is running again: stop the container before removing or force remove")
+        container.move(State.REMOVING)
+        gone = engine.database.submit(Delete(TABLE, container.id))
+        engine.containers.forget(container)
+        engine.snapshots.remove(container.id)
+        for exec_id in container.execs:
+            engine.execs.forget(exec_id)
+        await engine.volumes.release(container.id, remove_anonymous=volumes)
+        await gone
+        engine.events.emit("container", "destroy", container.id, container.attributes)
+        self._tell_exit(container, container.row.exit_code)
+        container.removed.set()
+        container.exited.set()
+
+    def new_health(self, container: Container) -> Health:
+        container.health = Health()
+        return container.health
+
+

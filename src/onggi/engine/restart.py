@@ -1,0 +1,62 @@
+"""Restart policies: whether, and after how long (E-277, E-278). Pure."""
+
+from __future__ import annotations
+
+from onggi.engine.config import RestartPolicy
+from onggi.engine.container import Container
+from onggi.errors import InvalidArgument
+from onggi.runtime.protocol import ExitRecord
+
+FIRST_S = 0.1
+LONGEST_S = 60.0
+GOOD_RUN_S = 10
+"""A run of this length or longer makes the next delay the first one again."""
+
+
+def check(policy: RestartPolicy, *, auto_remove: bool) -> None:
+    """Raises InvalidArgument in dockerd's words."""
+    if policy.name not in ("", "no", "always", "unless-stopped", "on-failure"):
+        raise InvalidArgument(f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
+    if policy.maximum_retry_count < 0:
+        raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if auto_remove and policy.name not in ("", "no"):
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+
+
+def wants_another(container: Container, exit_code: int | None = None) -> bool:
+    """Whether the policy starts it again after it ended by itself with `exit_code`."""
+    policy = container.row.host_config.restart_policy
+    code = container.row.exit_code if exit_code is None else exit_code
+    match policy.name:
+        case "always" | "unless-stopped":
+            return True
+        case "on-failure":
+            return code != 0 and (policy.maximum_retry_count == 0 or container.row.restart_count < policy.maximum_retry_count)
+        case _:
+            return False
+
+
+def next_delay(container: Container, record: ExitRecord) -> float | None:
+    """Seconds until the next start, None for none: stopped by hand, or the policy has had enough."""
+    if container.row.stopped_by_hand or container.restarting_by_hand or not wants_another(container, record.exit_code):
+        return None
+    ran_s = (record.finished_at_ns - container.row.started_ns) / 1e9
+    if not container.restart_delay_s or ran_s >= GOOD_RUN_S:
+        return FIRST_S
+    return min(container.restart_delay_s * 2, LONGEST_S)
+
+
+def at_engine_start(container: Container) -> bool:
+    """Whether a container that isn't running is to be started when the engine comes up (E-278)."""
+    row = container.row
+    match row.host_config.restart_policy.name:
+        case "always":
+            return row.started_ns > 0
+        case "unless-stopped":
+            return row.started_ns > 0 and not row.stopped_by_hand
+        case "on-failure":
+            return row.was_running and row.exit_code != 0 and not row.stopped_by_hand
+        case _:
+            return False

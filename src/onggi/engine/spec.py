@@ -1,0 +1,247 @@
+"""What docker's words mean to the kernel: config, host config and image as a runtime spec with its plan.
+
+Pure but for device nodes of the host, which are looked at. The order of mounts is docker's: the spec's own, then what
+users asked for, shorter paths first, so that nothing hides what was meant to lie in it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+
+from onggi.engine import limits
+from onggi.engine.config import ContainerConfig, HostConfig, MountPoint
+from onggi.errors import InvalidArgument
+from onggi.kernel import capabilities
+from onggi.kernel.cgroups.resources import DeviceRule
+from onggi.kernel.seccomp import compile_profile
+from onggi.oci.runtime import Box, Device, Linux, Mount, Namespace, Process, Root, Spec
+from onggi.runtime import defaults
+from onggi.runtime.devicerules import DEFAULT_RULES
+from onggi.runtime.plan import InitPlan, LinkPlan, RootfsPlan
+from onggi.runtime.seccomp_default import default_filter, profile_from_docker_json
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the spec needs to know beside the container's own words."""
+
+    hostname: str
+    rootfs: RootfsPlan
+    mounts: list[MountPoint]
+    files: dict[str, str]
+    links: list[LinkPlan]
+    namespaces: dict[str, str] = field(default_factory=dict)
+    """Kind → path of the namespace to join; "host" for the host's own."""
+    dns: bool = False
+    cgroup_path: str = ""
+    unified: bool = False
+    tmpfs_options: dict[str, list[str]] = field(default_factory=dict)
+
+
+def make_plan(config: ContainerConfig, host: HostConfig, path: str, args: list[str], around: Surroundings) -> InitPlan:
+    """Raises InvalidArgument for words that mean nothing."""
+    spec = defaults.default_spec(unified_cgroups=around.unified)
+    linux, process = spec.linux, spec.process
+    if linux is None or process is None:
+        raise AssertionError("the default spec is whole")
+    if host.privileged:
+        defaults.make_privileged(spec)
+    _process(process, config, host, [path, *args])
+    _namespaces(linux, host, around)
+    spec.hostname = around.hostname
+    spec.domainname = config.domainname
+    spec.root = Root(path="", readonly=host.readonly_rootfs)
+    _mounts(spec, host, around)
+    _devices(linux, host)
+    linux.sysctl = _sysctls(linux, host)
+    linux.cgroups_path = around.cgroup_path
+    if host.masked_paths is not None:
+        linux.masked_paths = list(host.masked_paths)
+    if host.readonly_paths is not None:
+        linux.readonly_paths = list(host.readonly_paths)
+    if any(option in ("systempaths=unconfined", "systempaths:unconfined") for option in host.security_opt or ()):
+        linux.masked_paths, linux.readonly_paths = [], []
+    return InitPlan(
+        spec=spec,
+        rootfs=around.rootfs,
+        links=around.links,
+        user=config.user,
+        groups=list(host.group_add or ()),
+        seccomp=seccomp_filter(host, process),
+        dns=around.dns,
+        init=bool(host.init),
+    )
+
+
+def environment(config: ContainerConfig, *, hostname: str, tty: bool) -> list[str]:
+    """PATH, HOSTNAME and TERM as docker adds them; what the container says wins, the last of equal names holds."""
+    words = [defaults.PATH, f"HOSTNAME={hostname}", *(["TERM=xterm"] if tty else []), *(config.env or ())]
+    found: dict[str, str | None] = {}
+    for word in words:
+        name, separator, _ = word.partition("=")
+        found[name] = word if separator else None
+    return [word for word in found.values() if word is not None]
+
+
+def _process(process: Process, config: ContainerConfig, host: HostConfig, words: list[str]) -> None:
+    process.args = words
+    process.cwd = config.working_dir or "/"
+    process.terminal = config.tty
+    process.rlimits = limits.rlimits(host.ulimits)
+    process.oom_score_adj = host.oom_score_adj
+    if config.tty and any(host.console_size):
+        process.console_size = Box(height=host.console_size[0], width=host.console_size[1])
+    if not host.privileged:
+        process.capabilities = defaults.default_capabilities(wanted_capabilities(host.cap_add, host.cap_drop))
+    for option in host.security_opt or ():
+        key, _, value = option.replace(":", "=", 1).partition("=") if "=" not in option else option.partition("=")
+        if key == "no-new-privileges":
+            process.no_new_privileges = value.lower() in ("", "true")
+        elif key == "apparmor":
+            process.apparmor_profile = "" if value == "unconfined" else value
+        elif key not in ("seccomp", "label", "systempaths", "writable-cgroups"):
+            raise InvalidArgument(f"invalid --security-opt 2: {option!r}")
+
+
+def wanted_capabilities(add: list[str] | None, drop: list[str] | None) -> tuple[str, ...]:
+    """Docker's rule: ALL in add or drop is the start, single names then go out or come in."""
+    added, dropped = _full_names(add), _full_names(drop)
+    everything = capabilities.names((2 << capabilities.last_cap()) - 1)
+    if "CAP_ALL" in added:
+        return tuple(name for name in everything if name not in dropped)
+    start: tuple[str, ...] = () if "CAP_ALL" in dropped else defaults.CAPABILITIES
+    kept = [name for name in start if name not in dropped]
+    return tuple(dict.fromkeys([*kept, *(name for name in added if name != "CAP_ALL")]))
+
+
+def _full_names(names: list[str] | None) -> list[str]:
+    capabilities.parse_caps(names or ())
+    return [name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}" for name in names or ()]
+
+
+def seccomp_filter(host: HostConfig, process: Process) -> bytes:
+    """The compiled filter: none for privileged and unconfined, a user's own, or the default for these capabilities."""
+    caps = frozenset(process.capabilities.bounding if process.capabilities else ())
+    for option in host.security_opt or ():
+        if option.startswith(("seccomp=", "seccomp:")):
+            value = option[8:]
+            if value == "unconfined":
+                return b""
+            if value != "builtin":
+                return compile_profile(profile_from_docker_json(value.encode(), caps))
+    return b"" if host.privileged else default_filter(caps)
+
+
+def _namespaces(linux: Linux, host: HostConfig, around: Surroundings) -> None:
+    kinds: list[Namespace] = []
+    for namespace in linux.namespaces:
+        path = around.namespaces.get(namespace.type)
+        if path != "host":
+            kinds.append(Namespace(namespace.type, path or ""))
+    if around.unified and host.cgroupns_mode == "host":
+        kinds = [kind for kind in kinds if kind.type != "cgroup"]
+    elif host.cgroupns_mode == "private" and not any(kind.type == "cgroup" for kind in kinds):
+        kinds.append(Namespace("cgroup"))
+    linux.namespaces = kinds
+
+
+def _sysctls(linux: Linux, host: HostConfig) -> dict[str, str]:
+    own_net = any(kind.type == "network" and not kind.path for kind in linux.namespaces)
+    return (dict(defaults.SYSCTLS) if own_net else {}) | (host.sysctls or {})
+
+
+def _mounts(spec: Spec, host: HostConfig, around: Surroundings) -> None:
+    taken = {mount.destination for mount in around.mounts} | set(host.tmpfs or {})
+    spec.mounts = [mount for mount in spec.mounts if mount.destination not in taken]
+    for mount in spec.mounts:
+        if mount.destination == "/dev/shm":
+            shared = around.files.get("/dev/shm")
+            if shared:
+                mount.type, mount.source, mount.options = "bind", shared, ["rbind", "rprivate"]
+            else:
+                mount.options = [*mount.options, f"size={host.shm_size or defaults.SHM_BYTES}"]
+    if host.ipc_mode == "none":
+        spec.mounts = [mount for mount in spec.mounts if mount.destination != "/dev/shm"]
+    if host.ipc_mode == "host" and "/dev/shm" not in taken:
+        spec.mounts = [mount for mount in spec.mounts if mount.destination not in ("/dev/shm", "/dev/mqueue")]
+        spec.mounts += [
+            Mount(path, "bind", path, ["rbind"]) for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)
+        ]
+    if around.namespaces.get("network") == "host":
+        # A sysfs belongs to the network namespace it is mounted in; the host's may not be mounted anew in ours.
+        for mount in spec.mounts:
+            if mount.type == "sysfs" and not host.privileged:
+                mount.options = [*mount.options]
+    wanted: list[Mount] = []
+    for path, words in (host.tmpfs or {}).items():
+        wanted.append(Mount(path, "tmpfs", "tmpfs", ["noexec", "nosuid", "nodev", *_words(words)]))
+    for point in around.mounts:
+        wanted.append(_mount_of(point, around))
+    read_only = host.readonly_rootfs
+    for destination, source in around.files.items():
+        if destination != "/dev/shm" and destination not in taken:
+            wanted.append(Mount(destination, "bind", source, ["rbind", "rprivate", *(["ro"] if read_only else [])]))
+    spec.mounts += sorted(wanted, key=lambda mount: mount.destination.rstrip("/").count("/"))
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _mount_of(point: MountPoint, around: Surroundings) -> Mount:
+    if point.type == "tmpfs":
+        return Mount(
+            point.destination, "tmpfs", "tmpfs",
+            ["noexec", "nosuid", "nodev", *around.tmpfs_options.get(point.destination, []), *([] if point.rw else ["ro"])],
+        )  # fmt: skip
+    propagation = point.propagation or "rprivate"
+    words = ["bind" if "nonrecursive" in point.mode else "rbind", propagation]
+    if not point.rw:
+        # Read-only all the way down, as docker does since 25 where the kernel can.
+        words += ["ro", "rro"]
+    return Mount(point.destination, "bind", point.source, words)
+
+
+def _devices(linux: Linux, host: HostConfig) -> None:
+    if host.privileged:
+        rules = [DeviceRule(allow=True)]
+    else:
+        rules = [DeviceRule(allow=False), *DEFAULT_RULES]
+        for mapping in host.devices or ():
+            nodes, allowed = device_nodes(
+                mapping.path_on_host, mapping.path_in_container, mapping.cgroup_permissions or "rwm"
+            )
+            linux.devices = [*linux.devices, *nodes]
+            rules += allowed
+        rules += [limits.parse_device_rule(text) for text in host.device_cgroup_rules or ()]
+    linux.resources = limits.to_spec(host, devices=rules)
+
+
+def device_nodes(on_host: str, inside: str, access: str) -> tuple[list[Device], list[DeviceRule]]:
+    """--device: the node, or all nodes below a directory. Raises InvalidArgument in docker's words."""
+    try:
+        status = os.stat(on_host)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise InvalidArgument(
+            f'error gathering device information while adding custom device "{on_host}": {reason}'
+        ) from None
+    if stat.S_ISDIR(status.st_mode):
+        nodes: list[Device] = []
+        rules: list[DeviceRule] = []
+        for name in sorted(os.listdir(on_host)):
+            child = f"{on_host}/{name}"
+            if stat.S_IFMT(os.lstat(child).st_mode) in (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFDIR):
+                more, allowed = device_nodes(child, f"{inside}/{name}", access)
+                nodes, rules = nodes + more, rules + allowed
+        return nodes, rules
+    kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
+    if not kind:
+        raise InvalidArgument(
+            f'error gathering device information while adding custom device "{on_host}": not a device node'
+        )
+    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    node = Device(inside or on_host, kind, major, minor, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    return [node], [DeviceRule(allow=True, type=kind, major=major, minor=minor, access=access)]

@@ -1,0 +1,54 @@
+"""Work that outlives the request that began it: each piece is a task with a name, joined when the engine closes.
+
+A client that hangs up cancels its request's handler; what the engine has begun for it goes on here (R-24).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from onggi.errors import OnggiError
+
+T = TypeVar("T")
+log = logging.getLogger("onggi.engine")
+
+
+class Tasks:
+    """Owner of the engine's tasks."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Runs `work` to its end. An error that it lets out is a bug or a broken machine: it is logged with the name."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """`work`'s result. When the caller is cancelled the work goes on, and nobody hears of its result."""
+        task = self.begin(work, name)
+        result: T = await asyncio.shield(task)
+        return result
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, OnggiError):
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+    async def close(self, patience_s: float = 5.0) -> None:
+        """Waits for what is under way, then cancels the rest."""
+        current = asyncio.current_task()
+        others = {task for task in self._running if task is not current}
+        if others:
+            await asyncio.wait(others, timeout=patience_s)
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)

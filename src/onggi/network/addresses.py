@@ -1,0 +1,93 @@
+"""Subnets and the addresses in them, in memory: rebuilt at the start from the rows of networks and containers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from onggi.errors import Conflict, Forbidden, InvalidArgument
+
+Net = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+DEFAULT_POOLS = (*((f"172.{n}.0.0/16", 16) for n in range(17, 32)), ("192.168.0.0/16", 20))
+"""Docker's: (base, prefix length of each subnet)."""
+
+
+class Pools:
+    """Where subnets come from when nobody names one."""
+
+    def __init__(self, pools: Iterable[tuple[str, int]] = DEFAULT_POOLS) -> None:
+        self._pools = [(ipaddress.ip_network(base), size) for base, size in pools]
+
+    def choose(self, taken: Iterable[Net]) -> str:
+        """The first subnet that overlaps none of `taken` (our networks and the host's routes). Raises Conflict."""
+        used = list(taken)
+        for base, size in self._pools:
+            for subnet in base.subnets(new_prefix=size) if size > base.prefixlen else [base]:
+                if not any(subnet.version == other.version and subnet.overlaps(other) for other in used):
+                    return str(subnet)
+        raise Conflict("all predefined address pools have been fully subnetted")
+
+
+def check_subnet(text: str, taken: Iterable[Net]) -> Net:
+    """Raises InvalidArgument, Forbidden in docker's words."""
+    try:
+        subnet = ipaddress.ip_network(text, strict=True)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid network config:\ninvalid subnet {text}: {error}") from None
+    if any(subnet.version == other.version and subnet.overlaps(other) for other in taken):
+        raise Forbidden("invalid pool request: Pool overlaps with other one on this address space")
+    return subnet
+
+
+class Addresses:
+    """Addresses of one subnet. Handed out in order, the one after the last given first: an address that was just freed rests."""
+
+    def __init__(self, subnet: str, *, gateway: str = "", ip_range: str = "", reserved: Iterable[str] = ()) -> None:
+        self.subnet = ipaddress.ip_network(subnet)
+        self.gateway = gateway or str(next(self.subnet.hosts()))
+        self._range = ipaddress.ip_network(ip_range) if ip_range else self.subnet
+        self._taken: set[int] = {
+            int(ipaddress.ip_address(self.gateway)),
+            *(int(ipaddress.ip_address(a)) for a in reserved),
+        }
+        self._last = int(self._range.network_address)
+
+    def take(self, wanted: str = "") -> str:
+        """An address in CIDR. Raises InvalidArgument outside of the subnet, Conflict when taken or all are."""
+        if wanted:
+            return self._take_this(wanted)
+        first, last = int(self._range.network_address), int(self._range.broadcast_address)
+        if self._range == self.subnet:
+            first += 1
+            last -= 1 if self.subnet.version == 4 else 0
+        size = last - first + 1
+        # A v6 subnet has more than can be walked; its taken ones are few.
+        for step in range(min(size, len(self._taken) + 1)):
+            number = first + (self._last - first + 1 + step) % size
+            if number not in self._taken:
+                self._taken.add(number)
+                self._last = number
+                return self._text(number)
+        raise Conflict(f"no available addresses on this pool: {self.subnet}")
+
+    def _take_this(self, wanted: str) -> str:
+        try:
+            address = ipaddress.ip_address(wanted)
+        except ValueError:
+            raise InvalidArgument(f"invalid IP address: {wanted}") from None
+        if address not in self.subnet:
+            raise InvalidArgument(f"no configured subnet or ip-range contain the IP address {wanted}")
+        if int(address) in self._taken:
+            raise Forbidden("Address already in use")
+        self._taken.add(int(address))
+        return self._text(int(address))
+
+    def _text(self, number: int) -> str:
+        kind = ipaddress.IPv4Address if self.subnet.version == 4 else ipaddress.IPv6Address
+        return f"{kind(number)}/{self.subnet.prefixlen}"
+
+    def give_back(self, address: str) -> None:
+        number = int(ipaddress.ip_address(address.partition("/")[0]))
+        if number != int(ipaddress.ip_address(self.gateway)):
+            self._taken.discard(number)

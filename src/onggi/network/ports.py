@@ -1,0 +1,195 @@
+"""Published ports: which are ours, held by bound sockets, led to containers by elements of the firewall's maps.
+
+A port is reserved by binding it: two engines, or a program of the host, can't both have it (R-26). The sockets go to the
+container's shim, which holds them while the container runs, whatever becomes of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onggi.errors import Conflict, InvalidArgument, OnggiError
+from onggi.kernel import nftables
+from onggi.network.firewall import Forward, changes_text
+
+EPHEMERAL = range(32768, 61000)
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+@dataclass(frozen=True, slots=True)
+class PortRequest:
+    """A container's port to be published; `host_port` is "", a number or a range of which one is to be taken."""
+
+    protocol: str
+    port: int
+    host_ip: str = ""
+    host_port: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a request became."""
+
+    protocol: str
+    port: int
+    host_ip: str
+    host_port: int
+
+    def forward(self, address: str) -> Forward:
+        return Forward(self.protocol, self.host_ip, self.host_port, address, self.port)
+
+
+class Ports:
+    """Published ports of one engine, by container."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._published: dict[str, list[Published]] = {}
+        self._addresses: dict[str, str] = {}
+        self._owners: dict[tuple[str, str, int], str] = {}
+        self._lock = asyncio.Lock()
+
+    def forwards(self) -> list[Forward]:
+        """All of them, for the whole table."""
+        return [one.forward(self._addresses[owner]) for owner, ports in self._published.items() for one in ports
+                if self._owners.get((one.protocol, one.host_ip, one.host_port)) == owner]  # fmt: skip
+
+    def of(self, container_id: str) -> Sequence[Published]:
+        return self._published.get(container_id, [])
+
+    def adopt(self, container_id: str, address: str, published: Sequence[Published]) -> None:
+        """After a restart: a running container has these, its shim still holds the sockets."""
+        self._published[container_id], self._addresses[container_id] = list(published), address
+        for one in published:
+            self._owners[(one.protocol, one.host_ip, one.host_port)] = container_id
+
+    async def publish(
+        self, container_id: str, address: str, requests: Sequence[PortRequest], *, shared_with: str = ""
+    ) -> tuple[Sequence[Published], Sequence[socket.socket]]:
+        """Ports of a container that is about to start, and the sockets that hold them (the caller's to close).
+
+        `shared_with` is a container that is being replaced: its ports may be asked for, and stay its own until `move`.
+        Raises Conflict in docker's words; nothing is published then.
+        """
+        if not requests:
+            return [], []
+        async with self._lock:
+            taken: list[tuple[Published, socket.socket | None]] = []
+            try:
+                for request in requests:
+                    taken.append(self._reserve(request, shared_with))
+                found = [one for one, _ in taken]
+                mine = [one for one, sock in taken if sock is not None]
+                if mine:
+                    await self._change(add=[one.forward(address) for one in mine])
+            except BaseException:
+                for _, sock in taken:
+                    if sock is not None:
+                        sock.close()
+                raise
+            self._published[container_id], self._addresses[container_id] = found, address
+            for one in mine:
+                self._owners[(one.protocol, one.host_ip, one.host_port)] = container_id
+            return found, [sock for _, sock in taken if sock is not None]
+
+    async def unpublish(self, container_id: str) -> None:
+        """What was never published is fine."""
+        found = self._published.pop(container_id, None)
+        address = self._addresses.pop(container_id, "")
+        if not found:
+            return
+        async with self._lock:
+            mine = [
+                one for one in found if self._owners.get((one.protocol, one.host_ip, one.host_port)) == container_id
+            ]
+            for one in mine:
+                del self._owners[(one.protocol, one.host_ip, one.host_port)]
+            if mine:
+                try:
+                    await self._change(remove=[one.forward(address) for one in mine])
+                except OnggiError:
+                    # The table is not what we think: whoever notices writes it anew from `forwards`.
+                    return
+
+    async def move(self, old: str, new: str) -> None:
+        """New connections to the ports of `old` that `new` asked for too go to `new` from now on: one transaction.
+
+        Connections under way stay with `old`: conntrack remembers their translation.
+        """
+        async with self._lock:
+            wanted = {(one.protocol, one.host_ip, one.host_port): one for one in self._published.get(new, [])}
+            moving = [key for key, owner in self._owners.items() if owner == old and key in wanted]
+            if not moving:
+                return
+            before = {(one.protocol, one.host_ip, one.host_port): one for one in self._published[old]}
+            await self._change(
+                remove=[before[key].forward(self._addresses[old]) for key in moving],
+                add=[wanted[key].forward(self._addresses[new]) for key in moving],
+            )
+            for key in moving:
+                self._owners[key] = new
+
+    async def _change(self, *, remove: Sequence[Forward] = (), add: Sequence[Forward] = ()) -> None:
+        try:
+            await asyncio.to_thread(nftables.apply, changes_text(self._table, remove=remove, add=add))
+        except OSError as error:
+            raise OnggiError(f"failed to set up port forwarding: {error.strerror}") from error
+
+    def _reserve(self, request: PortRequest, shared_with: str) -> tuple[Published, socket.socket | None]:
+        address = request.host_ip or "0.0.0.0"
+        if address == "::":
+            address = "0.0.0.0"
+        first, _, last = request.host_port.partition("-")
+        if not first or first == "0":
+            candidates: Sequence[int] = [0]
+        elif first.isdigit() and (last or first).isdigit():
+            candidates = range(int(first), int(last or first) + 1)
+        else:
+            raise InvalidArgument(f"Invalid host port: {request.host_port}")
+        for port in candidates:
+            key = (request.protocol, address, port)
+            if shared_with and self._owners.get(key) == shared_with:
+                return Published(request.protocol, request.port, address, port), None
+            if self._is_ours(request.protocol, address, port):
+                continue
+            try:
+                sock = _bind(request.protocol, address, port)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and len(candidates) > 1:
+                    continue
+                if error.errno == errno.EADDRINUSE:
+                    raise Conflict(
+                        f"failed to set up container networking: driver failed programming external connectivity on endpoint: "
+                        f"failed to bind host port for {address}:{port}:{request.port}/{request.protocol}: address already in use"
+                    ) from None
+                raise Conflict(f"Bind for {address}:{port} failed: {error.strerror}") from None
+            return Published(request.protocol, request.port, address, sock.getsockname()[1]), sock
+        raise Conflict(f"Bind for {address}:{request.host_port} failed: port is already allocated")
+
+    def _is_ours(self, protocol: str, address: str, port: int) -> bool:
+        """Taken on the same address, or on all of them, or on one when all are asked for."""
+        if not port:
+            return False
+        return any(
+            p == protocol and n == port and (address in (a, "0.0.0.0") or a == "0.0.0.0") for p, a, n in self._owners
+        )
+
+
+def _bind(protocol: str, address: str, port: int) -> socket.socket:
+    if protocol not in _KINDS:
+        raise InvalidArgument(f"publishing {protocol} ports is not possible here: use tcp or udp")
+    sock = socket.socket(socket.AF_INET, _KINDS[protocol])
+    try:
+        sock.bind((address, port))
+        if protocol == "tcp":
+            # Listening makes it a conflict for every other program, SO_REUSEADDR or not. Nobody connects: packets are
+            # translated before they reach a socket.
+            sock.listen(1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

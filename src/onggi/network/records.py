@@ -1,0 +1,109 @@
+"""What is known of networks and endpoints. Pure data."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+import msgspec
+
+from onggi.runtime.plan import LinkPlan
+from onggi.store.database import Table
+
+
+class IpamConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One subnet of a network, in CIDR; the gateway is the bridge's own address."""
+
+    subnet: str = ""
+    gateway: str = ""
+    ip_range: str = ""
+    auxiliary: dict[str, str] = {}
+
+
+class Network(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row. `bridge` is the link's name, empty for host and none."""
+
+    id: str
+    name: str
+    driver: str
+    created_ns: int
+    bridge: str = ""
+    ipam: list[IpamConfig] = []
+    internal: bool = False
+    attachable: bool = False
+    ipv6: bool = False
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    predefined: bool = False
+    mtu: int = 1500
+
+    @property
+    def is_user_defined(self) -> bool:
+        """Names are answered there, and only there."""
+        return self.driver == "bridge" and not self.predefined
+
+
+TABLE = Table("networks", Network)
+
+
+class EndpointRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a container asks for in a network. `names` are those it answers to there beside its own."""
+
+    ipv4: str = ""
+    ipv6: str = ""
+    mac: str = ""
+    names: list[str] = []
+    gateway_priority: int = 0
+
+
+class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A container in a network. Addresses in CIDR, empty where there are none."""
+
+    id: str
+    network_id: str
+    container_id: str
+    mac: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
+    gateway4: str = ""
+    gateway6: str = ""
+    names: list[str] = []
+    bridge: str = ""
+    host_name: str = ""
+    mtu: int = 1500
+    internal: bool = False
+
+    @property
+    def address4(self) -> str:
+        return self.ipv4.partition("/")[0]
+
+    @property
+    def address6(self) -> str:
+        return self.ipv6.partition("/")[0]
+
+    def link(self, name: str, *, default_route: bool) -> LinkPlan:
+        """What the shim makes of it. An internal network has no way out."""
+        out = default_route and not self.internal
+        return LinkPlan(
+            host_name=self.host_name, bridge=self.bridge, name=name, mac=self.mac,
+            addresses=[address for address in (self.ipv4, self.ipv6) if address],
+            gateway4=self.gateway4 if out else "", gateway6=self.gateway6 if out else "", mtu=self.mtu,
+        )  # fmt: skip
+
+
+def new_id() -> str:
+    return secrets.token_hex(32)
+
+
+def mac_of(address: str) -> str:
+    """A locally administered address that belongs to an IPv4 address: 02:42 and its bytes, as docker's were for years.
+
+    The same address gives the same MAC, so neighbours' caches stay right when a container is replaced.
+    """
+    return "02:42:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
+def option(options: Mapping[str, str], name: str, default: bool) -> bool:
+    """A driver option such as com.docker.network.bridge.enable_icc."""
+    text = options.get(name)
+    return default if text is None else text.lower() in ("1", "true", "t")
