@@ -11,7 +11,7 @@ import msgspec
 from onggi.errors import Corrupt
 from onggi.kernel.faults import point
 from onggi.oci.digest import Digest, DigestField
-from onggi.store import diff, durable, remove
+from onggi.store import checksum, diff, durable, remove
 from onggi.store.directories import layer_directories
 from onggi.store.pump import Pump
 from onggi.store.tarread import TarReader
@@ -37,6 +37,7 @@ class Unpacked(msgspec.Struct, frozen=True):
     size: int
     entries: int
     packed: int
+    checksum: int | None = None
 
 
 def unpack_layer(args: bytes, fds: list[int], report: Report) -> bytes:
@@ -63,7 +64,11 @@ def unpack_layer(args: bytes, fds: list[int], report: Report) -> bytes:
     point("store.layer.unpacked")
     durable.sync_filesystem(root, "the layer")
     point("store.layer.synced")
-    return msgspec.msgpack.encode(Unpacked(diff_id, tally.size, tally.entries, pump.packed))
+    return msgspec.msgpack.encode(Unpacked(diff_id, tally.size, tally.entries, pump.packed, tally.checksum))
+
+
+def checksum_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    return msgspec.msgpack.encode(checksum.of_tree(fds[0]))
 
 
 class RemoveTrees(msgspec.Struct, frozen=True):

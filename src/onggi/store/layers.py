@@ -36,11 +36,14 @@ _AT_ONCE: Final = max(2, os.cpu_count() or 2)
 
 
 class LayerInfo(msgspec.Struct, frozen=True):
-    """`size` counts the files' bytes, `entries` the members of the tar."""
+    """`size` counts the files' bytes, `entries` the members of the tar; `checksum` is checksum.py's, if it is known."""
 
     diff_id: DigestField
     size: int
     entries: int
+    checksum: int | None = None
+    captured: bool = False
+    """Made here from a tree: it packs to its own digest."""
 
 
 class Layers:
@@ -119,10 +122,10 @@ class Layers:
         try:
             if keep:
                 async with self._stream(jobs.PackTree(whiteouts=True), upper_fd) as read_end:
-                    return await self._unpack(read_end, None, None, Limits())
+                    return await self._unpack(read_end, None, None, Limits(), captured=True)
             done = await self._workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [upper_fd])
             found = msgspec.msgpack.decode(done, type=jobs.Unpacked)
-            info = LayerInfo(found.diff_id, found.size, found.entries)
+            info = LayerInfo(found.diff_id, found.size, found.entries, captured=True)
             with self._place() as place:
                 os.rename(upper, os.path.join(place, "diff"))
                 if not self._publish(place, info):
@@ -147,6 +150,28 @@ class Layers:
         if packed != diff_id:
             raise Corrupt(f"layer {diff_id} packs to {packed}: it has been changed on disk, or came from a registry")
 
+    async def verify(self, diff_id: Digest) -> bool:
+        """Whether the files on disk still are what they were when the layer came; reads all of them.
+
+        A damaged layer is to be removed and applied again. One of which nothing is known passes. Raises NotFound.
+        """
+        info = self.info(diff_id)
+        layer_fd = os.open(self.path(diff_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if info.checksum is not None:
+                return (
+                    msgspec.msgpack.decode(
+                        await self._workers.run("onggi.store.jobs:checksum_tree", None, [layer_fd]), type=int
+                    )
+                    == info.checksum
+                )
+            if not info.captured:
+                return True
+            answer = await self._workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [layer_fd])
+            return msgspec.msgpack.decode(answer, type=jobs.Unpacked).diff_id == diff_id
+        finally:
+            os.close(layer_fd)
+
     async def remove(self, diff_id: Digest) -> None:
         """The layer is gone at once; its files are deleted before this returns. What isn't here is fine."""
         self._known.pop(diff_id, None)
@@ -170,6 +195,8 @@ class Layers:
         expected: Digest | None,
         progress: Progress | None,
         limits: Limits,
+        *,
+        captured: bool = False,
     ) -> LayerInfo:
         async with self._slots:
             with self._place() as place:
@@ -190,7 +217,7 @@ class Layers:
                 finally:
                     os.close(diff_fd)
                 done = msgspec.msgpack.decode(answer, type=jobs.Unpacked)
-                info = LayerInfo(done.diff_id, done.size, done.entries)
+                info = LayerInfo(done.diff_id, done.size, done.entries, done.checksum, captured)
                 if not self._publish(place, info):
                     await self._remove_ingest(os.path.basename(place))
                 return info

@@ -242,7 +242,10 @@ def _add_piece(member: Member, offset: int, length: int) -> None:
 
 def _check_sum(block: bytes, stated: bytes) -> None:
     """Sum of the header's bytes with the sum's own field as spaces; old tars took bytes as signed."""
-    wanted = _number(stated)
+    try:
+        wanted = _number(stated)
+    except Corrupt:
+        wanted = -1
     unsigned = sum(block) - sum(block[148:156]) + 256
     if wanted == unsigned:
         return

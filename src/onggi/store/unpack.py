@@ -18,8 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from isal.isal_zlib import crc32
+
 from onggi.errors import Corrupt, InvalidArgument
-from onggi.store import tarparse
+from onggi.store import checksum, tarparse
 from onggi.store.remove import remove_entry
 from onggi.store.tarparse import Member
 from onggi.store.tarread import TarReader
@@ -75,6 +77,8 @@ class Tally:
     size: int = 0
     skipped: int = 0
     """Device nodes and others that were passed over."""
+    checksum: int | None = 0
+    """Of all files' contents (checksum.py); None when it isn't known: something was replaced on the way, or is sparse."""
 
 
 class Directories(Protocol):
@@ -212,7 +216,10 @@ class Extractor:
             self._directories.replaced(path)
             self._times = {at: time for at, time in self._times.items() if at != path and not at.startswith(path + "/")}
         remove_entry(parent, name)
-        self._whiteouts.discard(path)
+        if path in self._whiteouts:
+            self._whiteouts.discard(path)
+        else:
+            self.tally.checksum = None
 
     def _file(self, parent: int, name: str, path: str, member: Member, reader: TarReader) -> None:
         try:
@@ -222,12 +229,17 @@ class Extractor:
             fd = os.open(name, _NEW_FILE, member.mode & 0o777, dir_fd=parent)
         try:
             if member.is_sparse:
+                self.tally.checksum = None
                 for offset, piece in reader.data(member):
                     _write_at(fd, piece, offset)
                 os.ftruncate(fd, member.real_size)
             elif member.size:
+                crc = 0
                 for _, piece in reader.data(member):
                     _write(fd, piece)
+                    crc = crc32(piece, crc)
+                if self.tally.checksum is not None:
+                    self.tally.checksum = checksum.added(self.tally.checksum, crc, member.size)
             self._finish(fd, member)
             os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
         finally:

@@ -80,10 +80,7 @@ class Workers:
         if self._idle:
             self._idle.cancel()
             self._idle = None
-        process = self._process
         self._end()
-        if process:
-            await asyncio.to_thread(_reap, process)
 
     def _send(self, message: bytes, fds: list[int]) -> None:
         for attempt in (1, 2):
@@ -203,7 +200,3 @@ class _Answer:
             return kind(failure.message)
         log.error("job %s failed: %s", self._job, failure.message)
         return errors.OnggiError(f"{self._job}: {failure.message}")
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    process.wait(_END_S)
