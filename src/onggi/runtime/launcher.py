@@ -4,7 +4,7 @@
 
 (the directory is not used: it tells whoever looks at a list of processes whose launcher and shims these are)
 
-One spare shim is always forked ahead, and it has forked its starter, which waits for the next request at the engine's
+A few spare shims are always forked ahead, and each has forked its starter, which waits for the next request at the engine's
 socket; the launcher itself reads none. So a start pays for no fork and no import, and what a request does to its reader
 it does to one container.
 
@@ -24,10 +24,13 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
+from dataclasses import dataclass
 from typing import Final, Never
 
-from onggi.kernel import process
+from onggi.kernel import cgroups, process
+from onggi.kernel.cgroups.cradle import remove_spare
 from onggi.kernel.faults import point
 from onggi.runtime import execs, handover, protocol, shim, starter, warm
 
@@ -35,6 +38,8 @@ OOM_SCORE: Final = -900
 """Shims go last when memory is short, after the engine (R-17); the container's own value is set in its init."""
 
 _RETRY_MS: Final = 50
+_MOST_SPARES: Final = 4
+_PATIENCE_S: Final = 0.25
 
 
 def main() -> Never:
@@ -55,41 +60,76 @@ def main() -> Never:
     gc.collect()
     # Shims share these pages as long as nobody writes to them.
     gc.freeze()
-    while True:
+    _Spares(engine).keep()
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A spare, from our side: `fd` says when it has a request (and for which cgroup parent) and when it is done."""
+
+    fd: int
+    taken_at: float | None = None
+
+
+class _Spares:
+    """Keeps a few spares waiting. A new one is forked when a start is done, not beside it: it would take its CPU."""
+
+    def __init__(self, engine: socket.socket) -> None:
+        self._engine = engine
+        self._slots: list[_Slot] = []
+        self._cgroup_parent = ""
+        self._wanted = min(_MOST_SPARES, max(2, os.cpu_count() or 1))
+
+    def keep(self) -> Never:
+        """Until the engine's end is closed."""
+        while True:
+            try:
+                while sum(self._counts(slot) for slot in self._slots) < self._wanted:
+                    self._slots.append(_Slot(self._fork()))
+            except OSError as error:
+                _answer_without_fork(self._engine, error)
+            self._wait()
+
+    @staticmethod
+    def _counts(slot: _Slot) -> bool:
+        # One that takes long (a hanging file system) gets a substitute, or such ones would hold up all others.
+        return slot.taken_at is None or time.monotonic() - slot.taken_at < _PATIENCE_S
+
+    def _fork(self) -> int:
+        point("launcher.fork.before")
+        ours, slot = os.pipe2(os.O_CLOEXEC)
         try:
-            taken = _fork_spare(engine)
-        except OSError as error:
-            _answer_without_fork(engine, error)
-            continue
-        _wait_until_taken(engine, taken)
+            pid = os.fork()
+        except OSError:
+            os.close(ours)
+            os.close(slot)
+            raise
+        if pid == 0:
+            for other in (ours, *(slot.fd for slot in self._slots)):
+                os.close(other)
+            _spare(self._engine, slot, self._cgroup_parent)
+        os.close(slot)
+        point("launcher.fork.after")
+        return ours
 
-
-def _fork_spare(engine: socket.socket) -> int:
-    """Fork one; returns a descriptor that ends when it has its request, or has died."""
-    point("launcher.fork.before")
-    taken, held = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid = os.fork()
-    except OSError:
-        os.close(taken)
-        os.close(held)
-        raise
-    if pid == 0:
-        os.close(taken)
-        _spare(engine, held)
-    os.close(held)
-    point("launcher.fork.after")
-    return taken
-
-
-def _wait_until_taken(engine: socket.socket, taken: int) -> None:
-    poll = select.poll()
-    poll.register(engine, 0)
-    poll.register(taken, select.POLLIN)
-    for fd, _ in poll.poll():
-        if fd == engine.fileno():
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._engine, 0)
+        for slot in self._slots:
+            poll.register(slot.fd, select.POLLIN)
+        busy = [slot.taken_at for slot in self._slots if slot.taken_at is not None and self._counts(slot)]
+        timeout_s = max(0.0, min(busy) + _PATIENCE_S - time.monotonic()) + 0.001 if busy else None
+        ready = {fd for fd, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        if self._engine.fileno() in ready:
             os._exit(0)
-    os.close(taken)
+        for slot in [slot for slot in self._slots if slot.fd in ready]:
+            told = os.read(slot.fd, 4096)
+            if told:
+                slot.taken_at = time.monotonic()
+                self._cgroup_parent = told.decode()
+            else:
+                os.close(slot.fd)
+                self._slots.remove(slot)
 
 
 def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
@@ -110,7 +150,7 @@ def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
     protocol.close_all(fds)
 
 
-def _spare(engine: socket.socket, held: int) -> Never:
+def _spare(engine: socket.socket, slot: int, cgroup_parent: str) -> Never:
     """Fork a starter, wait for what it has started, supervise that."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -121,15 +161,19 @@ def _spare(engine: socket.socket, held: int) -> Never:
         worker = os.fork()
         if worker == 0:
             ours.close()
-            starter.run(engine, theirs, held, me)
+            starter.run(engine, theirs, slot, me, cgroup_parent)
         theirs.close()
         engine.close()
-        os.close(held)
+        os.close(slot)
         received = protocol.receive(ours)
         os.waitpid(worker, 0)
-        if received is not None:
-            ours.close()
-            _supervise(*received)
+        ours.close()
+        task = None if received is None else handover.decode(received[0])
+        if not isinstance(task, handover.ContainerHandover) and cgroup_parent and not cgroups.is_unified():
+            with contextlib.suppress(OSError):
+                remove_spare(cgroup_parent, worker)
+        if task is not None and received is not None:
+            _supervise(task, received[1])
         os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing of a forked process may run on in the launcher's frames (S-22)
         with contextlib.suppress(BaseException):
@@ -138,12 +182,11 @@ def _spare(engine: socket.socket, held: int) -> Never:
         os._exit(1)
 
 
-def _supervise(payload: bytes, fds: list[int]) -> None:
+def _supervise(task: handover.Handover, fds: list[int]) -> None:
     silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # Held open by each shim, the engine's stderr would never end for whoever reads it.
     os.dup2(silence, 2)
     os.close(silence)
-    task = handover.decode(payload)
     if isinstance(task, handover.ExecHandover):
         execs.supervise(task.pid, socket.socket(fileno=fds[0]))
         return

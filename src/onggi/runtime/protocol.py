@@ -199,7 +199,7 @@ LauncherRequest = StartContainer | ExecProcess
 ShimRequest = Hello | Attach | Resize | Forget
 ShimReport = Started | Failed | OomKilled | Done | Refused | ExitRecord
 
-_encoder = msgspec.msgpack.Encoder()
+encode = msgspec.msgpack.Encoder().encode
 decode_launcher_request = msgspec.msgpack.Decoder(LauncherRequest).decode
 decode_shim_request = msgspec.msgpack.Decoder(ShimRequest).decode
 decode_shim_report = msgspec.msgpack.Decoder(ShimReport).decode
@@ -219,7 +219,7 @@ def send(sock: socket.socket, message: msgspec.Struct, fds: Sequence[int] = ()) 
     """
     if len(fds) > DESCRIPTOR_LIMIT - 1:
         raise ProtocolError(f"{len(fds)} descriptors in one message")
-    payload = _encoder.encode(message)
+    payload = encode(message)
     if len(payload) <= INLINE_BYTES:
         _sendmsg(sock, payload, fds)
         return

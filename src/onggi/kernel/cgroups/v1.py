@@ -60,6 +60,11 @@ class CgroupV1:
         self._by_controller = {name: f"{mount}/{path}" for name, mount in hierarchies.items()}
         self._directories = list(dict.fromkeys(self._by_controller.values()))
 
+    @property
+    def directories(self) -> list[str]:
+        """One in each hierarchy."""
+        return self._directories
+
     def make(self) -> None:
         cpuset = self._by_controller.get("cpuset")
         for directory in self._directories:
