@@ -96,7 +96,7 @@ class Answer(StreamResponse):
         transport.write(b"".join(parts))
         return None
 
-    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002
+    async def write_eof(self, data: bytes = b"") -> None:
         """All is written by then; aiohttp never passes data here."""
 
 

@@ -6,8 +6,7 @@ Both are decided from the struct's type, once for each type. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -18,6 +17,7 @@ from onggi.errors import InvalidArgument
 T = TypeVar("T")
 Fold = Callable[[object], object]
 
+_folds: Final[dict[type, Fold]] = {}
 _decode_any: Final = msgspec.json.Decoder().decode
 
 
@@ -37,9 +37,11 @@ def decode_body(data: bytes, wanted: type[T]) -> T:
         raise InvalidArgument(f"invalid JSON: {error}") from None
 
 
-@lru_cache(maxsize=256)
-def _folder(wanted: Hashable) -> Fold:
-    return _fold_of(inspect.type_info(wanted), {})
+def _folder(wanted: type) -> Fold:
+    fold = _folds.get(wanted)
+    if fold is None:
+        fold = _folds[wanted] = _fold_of(inspect.type_info(wanted), {})
+    return fold
 
 
 def _fold_of(info: inspect.Type, open_structs: dict[type, list[Fold]]) -> Fold:

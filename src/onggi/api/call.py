@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from onggi.api.bodies import decode_body
@@ -77,7 +77,7 @@ class Call:
             raise InvalidArgument("the request's body did not arrive in time") from None
         return b"".join(parts)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives. Raises ConnectionResetError when the client goes before its end."""
         if not self._continued:
             self._continued = True
@@ -89,7 +89,10 @@ class Call:
 
     async def json(self, wanted: type[T]) -> T:
         """The body as a `wanted`. Raises InvalidArgument."""
-        data = await self.body()
+        return self.decode(await self.body(), wanted)
+
+    def decode(self, data: bytes, wanted: type[T]) -> T:
+        """`data`, which is the body, as a `wanted`. Raises InvalidArgument."""
         if data:
             check_json_type(self.header("Content-Type"))
         return decode_body(data, wanted)

@@ -104,7 +104,7 @@ class Hijack:
     def __init__(self, call: Call, content_type: str, scanner: DetachScanner | None = None) -> None:
         self._call = call
         self._content_type = content_type
-        self.scanner = scanner
+        self._scanner = scanner
         self._client = _End(scanner)
         self._early = b""
         self._ended_early = False
@@ -127,9 +127,10 @@ class Hijack:
         transport.write(answer + b"\r\n")
         self._ended_early = at_end
 
-    def write(self, data: bytes) -> None:
-        if self._client.transport is not None:
-            self._client.transport.write(data)
+    @property
+    def detached(self) -> bool:
+        """Whether a person typed the keys that leave."""
+        return self._scanner is not None and self._scanner.found
 
     async def join(self, sock: socket.socket) -> TakenOver:
         """Pump between the client and `sock` (ours from now on) until both are at their end.

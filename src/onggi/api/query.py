@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -38,6 +39,10 @@ class Query:
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
+
+    def everything(self) -> Mapping[str, Sequence[str]]:
+        """All names with their values, for those that know their own names."""
+        return self._values
 
     def text(self, name: str, default: str = "") -> str:
         values = self._values.get(name)

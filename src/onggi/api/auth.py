@@ -1,0 +1,54 @@
+"""Credentials for registries in headers: X-Registry-Auth and X-Registry-Config. Pure.
+
+Nothing here prints them: the struct's repr hides what is secret (D-06).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TypeVar
+
+import msgspec
+
+from onggi.errors import InvalidArgument
+
+T = TypeVar("T")
+
+
+class RegistryAuth(msgspec.Struct, frozen=True):
+    """What a client knows of one registry (moby api/types/registry.AuthConfig)."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    email: str = ""
+    serveraddress: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+    def __repr__(self) -> str:
+        return f"RegistryAuth(username={self.username!r}, serveraddress={self.serveraddress!r}, ***)"
+
+
+def decode_auth(header: str) -> RegistryAuth | None:
+    """X-Registry-Auth: base64 of JSON in either alphabet, padded or not; None when it says nothing. Raises InvalidArgument."""
+    if not header or header in ("null", "bnVsbA=="):
+        return None
+    found = _decode(header, RegistryAuth)
+    return found if found != RegistryAuth() else None
+
+
+def decode_auths(header: str) -> dict[str, RegistryAuth]:
+    """X-Registry-Config: one of the same for each registry. Raises InvalidArgument."""
+    return _decode(header, dict[str, RegistryAuth]) if header else {}
+
+
+def _decode(header: str, wanted: type[T]) -> T:
+    text = header.strip().replace("-", "+").replace("_", "/")
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return msgspec.json.decode(data or b"{}", type=wanted)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        # No `from`: the text of the error would quote the secret.
+        raise InvalidArgument("invalid X-Registry-Auth header: want base64 of a JSON object") from None

@@ -1,0 +1,87 @@
+"""Files of containers: `docker cp` both ways, and export."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from onggi.api.answers import TAR, Answer, empty, encode_json
+from onggi.api.streams import Stream
+from onggi.api.table import HangUp, Routes
+from onggi.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp.web_response import StreamResponse
+
+    from onggi.api.call import Call
+    from onggi.engine.archivejobs import PathStat
+
+routes = Routes()
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+@routes.on("HEAD", "/containers/{id}/archive", "E-022", hang_up=HangUp.CANCEL)
+async def stat_path(call: Call) -> StreamResponse:
+    stat = await call.engine.containers.stat_path(call.params["id"], _path(call))
+    return Answer(200, b"", headers=_stat_header(stat))
+
+
+@routes.on("GET", "/containers/{id}/archive", "E-023", hang_up=HangUp.CANCEL)
+async def get_archive(call: Call) -> StreamResponse:
+    async with call.engine.containers.get_archive(call.params["id"], _path(call)) as (stat, pieces):
+        return await _send(call, pieces, TAR, _stat_header(stat))
+
+
+@routes.on("PUT", "/containers/{id}/archive", "E-024", hang_up=HangUp.CANCEL)
+async def put_archive(call: Call) -> StreamResponse:
+    query = call.query
+    async with aclosing(call.chunks()) as body:
+        await call.engine.containers.put_archive(
+            call.params["id"],
+            _path(call),
+            body,
+            no_overwrite_dir_non_dir=query.flag("noOverwriteDirNonDir"),
+            copy_uid_gid=query.flag("copyUIDGID"),
+        )
+    return empty(200)
+
+
+@routes.on("GET", "/containers/{id}/export", "E-007", hang_up=HangUp.CANCEL)
+async def export(call: Call) -> StreamResponse:
+    async with call.engine.containers.export(call.params["id"]) as pieces:
+        return await _send(call, pieces, "application/octet-stream", ())
+
+
+async def _send(
+    call: Call, pieces: AsyncIterator[bytes], content_type: str, headers: tuple[tuple[str, str], ...]
+) -> StreamResponse:
+    """The tar, compressed when the client says that it takes gzip and nothing of an API library's own default."""
+    zipped = content_type == TAR and _wants_gzip(call.header("Accept-Encoding"))
+    stream = Stream(call, content_type, headers=(*headers, ("Content-Encoding", "gzip")) if zipped else headers)
+    packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if zipped else None
+    await stream.begin()
+    async for piece in pieces:
+        await stream.write(packer.compress(piece) if packer else piece)
+    if packer:
+        await stream.write(packer.flush())
+    return stream
+
+
+def _wants_gzip(accepted: str) -> bool:
+    return any(word.partition(";")[0].strip() == "gzip" and "q=0" not in word for word in accepted.split(","))
+
+
+def _path(call: Call) -> str:
+    path = call.query.text("path")
+    if not path:
+        raise InvalidArgument("bad parameter: path cannot be empty")
+    return path
+
+
+def _stat_header(stat: PathStat) -> tuple[tuple[str, str], ...]:
+    return (("X-Docker-Container-Path-Stat", base64.b64encode(encode_json(stat)).decode()),)

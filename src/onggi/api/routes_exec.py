@@ -1,0 +1,78 @@
+"""Commands run in a running container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onggi.api.answers import empty, json_answer
+from onggi.api.detachkeys import DEFAULT, DetachScanner, parse_keys
+from onggi.api.hijack import Hijack, stream_type
+from onggi.api.routes_containers import size_of_terminal
+from onggi.api.table import HangUp, Routes
+from onggi.engine.config import ExecBody, ExecStartBody
+from onggi.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from aiohttp.web_response import StreamResponse
+
+    from onggi.api.call import Call
+
+routes = Routes()
+
+
+@routes.on("POST", "/containers/{id}/exec", "E-049")
+async def create(call: Call) -> StreamResponse:
+    body = await call.json(ExecBody)
+    if not body.cmd:
+        raise InvalidArgument("No exec command specified")
+    if call.version < 42:
+        body.console_size = None
+    keys_of(body.detach_keys)
+    return json_answer({"Id": await call.engine.execs.create(call.params["id"], body)}, 201)
+
+
+@routes.on("POST", "/exec/{id}/start", "E-050", hang_up=HangUp.HALF_CLOSE)
+async def start(call: Call) -> StreamResponse:
+    """Detached it answers when the program runs; else the connection becomes its stdio.
+
+    The program is started before the answer: what stops it is then an answer with a status, as dockerd gives it.
+    """
+    body = await call.optional_json(ExecStartBody) or ExecStartBody()
+    call.connection.hold()
+    execs = call.engine.execs
+    identifier = call.params["id"]
+    if body.detach:
+        await execs.start_detached(identifier)
+        return empty(200)
+    attachment = await execs.start(identifier, body)
+    scanner = DetachScanner(keys_of(attachment.detach_keys)) if attachment.stdin or attachment.tty else None
+    hijack = Hijack(call, stream_type(call, tty=attachment.tty), scanner)
+    try:
+        hijack.open()
+    except BaseException:
+        attachment.sock.close()
+        raise
+    done = await hijack.join(attachment.sock)
+    if hijack.detached:
+        execs.detached(identifier)
+    return done
+
+
+@routes.on("POST", "/exec/{id}/resize", "E-051")
+async def resize(call: Call) -> StreamResponse:
+    rows, columns = size_of_terminal(call)
+    await call.engine.execs.resize(call.params["id"], rows, columns)
+    return empty(200)
+
+
+@routes.on("GET", "/exec/{id}/json", "E-052")
+async def inspect(call: Call) -> StreamResponse:
+    return json_answer(call.engine.execs.inspect(call.params["id"]))
+
+
+def keys_of(text: str) -> bytes:
+    """Raises InvalidArgument."""
+    try:
+        return parse_keys(text) if text else DEFAULT
+    except ValueError as error:
+        raise InvalidArgument(f"Invalid escape keys ({text[:64]}) provided: {error}") from None

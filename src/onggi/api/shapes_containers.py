@@ -1,0 +1,163 @@
+"""Containers as older versions of the API had them. Pure: documents of the newest version in, older ones out.
+
+Source: the API's version history (moby docs/api/version-history.md), newest first. A document is decoded JSON: the engine
+renders the newest form once, and only what differs is touched here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from onggi.api.answers import encode_json
+from onggi.engine.config import CreateBody, EndpointSettings, HostConfig, NetworkingConfig
+from onggi.errors import InvalidArgument
+
+Document = dict[str, Any]
+
+_FLAT: tuple[str, ...] = (
+    "EndpointID",
+    "Gateway",
+    "GlobalIPv6Address",
+    "GlobalIPv6PrefixLen",
+    "IPAddress",
+    "IPPrefixLen",
+    "IPv6Gateway",
+    "MacAddress",
+)
+
+
+@lru_cache(maxsize=512)
+def inspect_at(document: bytes, version: int) -> bytes:
+    """`GET /containers/{id}/json`. The engine gives the same bytes until the container changes, so this is done once."""
+    if version >= 52:
+        return document
+    found: Document = msgspec.json.decode(document)
+    _inspect(found, version)
+    return encode_json(found)
+
+
+def list_at(entries: list[Document], version: int) -> list[Document]:
+    """`GET /containers/json`."""
+    if version >= 52:
+        return entries
+    for entry in entries:
+        entry.pop("Health", None)
+        if version < 48:
+            entry.pop("ImageManifestDescriptor", None)
+        if version < 46:
+            entry.get("HostConfig", {}).pop("Annotations", None)
+        _endpoints(entry, version)
+    return entries
+
+
+def _inspect(found: Document, version: int) -> None:
+    config, host = found.get("Config", {}), found.get("HostConfig", {})
+    networks = found.get("NetworkSettings", {})
+    # 1.52: the default network's values stand in its endpoint alone, empty values of the config are left out.
+    _flat_network(found, networks)
+    config.setdefault("OnBuild", None)
+    if mac := networks.get("MacAddress"):
+        config.setdefault("MacAddress", mac)
+    if version < 48:
+        found.pop("ImageManifestDescriptor", None)
+    if version < 46:
+        _tmpfs_options(host)
+    if version < 45:
+        _short_aliases(found)
+    if version < 44 and config.get("Healthcheck"):
+        config["Healthcheck"].pop("StartInterval", None)
+    if version < 43:
+        host.pop("Annotations", None)
+    if version < 41:
+        host.pop("CgroupnsMode", None)
+    if version < 40:
+        host.pop("DeviceRequests", None)
+    _endpoints(found, version)
+
+
+def _flat_network(found: Document, networks: Document) -> None:
+    mode = found.get("HostConfig", {}).get("NetworkMode", "")
+    name = "bridge" if mode in ("", "default", "bridge") else ""
+    endpoint = (networks.get("Networks") or {}).get(name) or {}
+    networks.setdefault("Bridge", "")
+    networks.setdefault("HairpinMode", False)
+    networks.setdefault("LinkLocalIPv6Address", "")
+    networks.setdefault("LinkLocalIPv6PrefixLen", 0)
+    networks.setdefault("SecondaryIPAddresses", None)
+    networks.setdefault("SecondaryIPv6Addresses", None)
+    for key in _FLAT:
+        networks[key] = endpoint.get(key) or (0 if key.endswith("Len") else "")
+
+
+def _endpoints(found: Document, version: int) -> None:
+    for endpoint in (found.get("NetworkSettings", {}).get("Networks") or {}).values():
+        if version < 48:
+            endpoint.pop("GwPriority", None)
+        if version < 44:
+            endpoint.pop("DNSNames", None)
+
+
+def _short_aliases(found: Document) -> None:
+    short = found.get("Id", "")[:12]
+    for name, endpoint in (found.get("NetworkSettings", {}).get("Networks") or {}).items():
+        if name in ("bridge", "host", "none"):
+            continue
+        aliases = endpoint.get("Aliases") or []
+        if short not in aliases:
+            endpoint["Aliases"] = [*aliases, short]
+
+
+def _tmpfs_options(host: Document) -> None:
+    for mount in host.get("Mounts") or []:
+        (mount.get("TmpfsOptions") or {}).pop("Options", None)
+
+
+def adapt_create(body: CreateBody, version: int) -> list[str]:
+    """A create body of an older version in today's meaning. Returns warnings.
+
+    Raises InvalidArgument for what the version didn't have.
+    """
+    warnings: list[str] = []
+    host = body.host_config = body.host_config or HostConfig()
+    endpoints = body.networking_config.endpoints_config if body.networking_config else {}
+    if version < 44:
+        if len(endpoints) > 1:
+            raise InvalidArgument(
+                f"Container cannot be created with multiple network endpoints: {', '.join(sorted(endpoints))}"
+            )
+        if body.healthcheck is not None:
+            body.healthcheck.start_interval = 0
+    if body.mac_address:
+        if version < 52:
+            _move_mac(body, host, endpoints)
+        body.mac_address = ""
+    if version < 43:
+        host.annotations = None
+    if version < 42:
+        host.console_size = [0, 0]
+        for mount in host.mounts or ():
+            if mount.bind_options is not None:
+                mount.bind_options.create_mountpoint = False
+    if version < 41:
+        host.cgroupns_mode = host.cgroupns_mode or "host"
+    if version < 40:
+        host.ipc_mode = host.ipc_mode or "shareable"
+    if version < 44:
+        # Read-only binds were not recursive then.
+        for mount in host.mounts or ():
+            if mount.type == "bind" and mount.read_only and mount.bind_options is not None:
+                mount.bind_options.read_only_non_recursive = True
+    return warnings
+
+
+def _move_mac(body: CreateBody, host: HostConfig, endpoints: dict[str, EndpointSettings | None]) -> None:
+    """Until 1.44 the address stood in the config, and meant the endpoint of the network mode."""
+    mode = "bridge" if host.network_mode in ("", "default") else host.network_mode
+    settings = endpoints.get(mode) or EndpointSettings()
+    settings.mac_address = settings.mac_address or body.mac_address
+    if body.networking_config is None:
+        body.networking_config = NetworkingConfig(endpoints_config=dict(endpoints))
+    body.networking_config.endpoints_config[mode] = settings
