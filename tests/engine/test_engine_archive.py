@@ -240,6 +240,21 @@ def test_stat_and_get_answer_as_dockerd(run) -> None:
 
 
 @pytest.mark.row("E-023")
+def test_a_client_that_takes_gzip_gets_the_same_tar_compressed(tmp_path: Path) -> None:
+    async def scenario(copier: Copier) -> None:
+        await copier.put("/tmp", tar(file("text", b"line\n" * 100_000)))
+        both = []
+        for zipped in (False, True):
+            async with copier.archive.get(copier.view, "/tmp", gzip=zipped) as (found, pieces):
+                assert found.name == "tmp"
+                both.append(b"".join([piece async for piece in pieces]))
+        assert len(both[1]) < len(both[0]) // 10
+        assert gzip.decompress(both[1]) == both[0]
+
+    _run(tmp_path, scenario, running=False)
+
+
+@pytest.mark.row("E-023")
 def test_the_whole_root_has_its_volumes_and_nothing_of_proc(run) -> None:
     async def scenario(copier: Copier) -> None:
         found, members = await copier.get("/")

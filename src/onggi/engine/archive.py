@@ -39,13 +39,15 @@ class Archive:
             return await asyncio.to_thread(stat_path, Look(_spec(view, opened), path), opened.fds)
 
     @contextlib.asynccontextmanager
-    async def get(self, view: RootView, path: str) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
-        """The file or directory at `path` and its tar, to be read inside the block.
+    async def get(
+        self, view: RootView, path: str, *, gzip: bool = False
+    ) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
+        """The file or directory at `path` and its tar, gzipped if asked, to be read inside the block.
 
         Raises NotFound, InvalidArgument, before anything is read. Left early or cancelled: the job is ended.
         """
         _check_path(path)
-        async with self._job("get", view, path) as pieces:
+        async with self._job("get", view, path, gzip=gzip) as pieces:
             head = b""
             async for piece in pieces:
                 head += piece
@@ -82,7 +84,7 @@ class Archive:
 
     @contextlib.asynccontextmanager
     async def _job(
-        self, name: str, view: RootView, path: str, *, volumes: bool = True
+        self, name: str, view: RootView, path: str, *, volumes: bool = True, gzip: bool = False
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """What a job writes to its pipe. The job's error is raised where the stream ends."""
         with open_view(view, self._snapshots, volumes=volumes) as opened:
@@ -91,7 +93,7 @@ class Archive:
             try:
                 work = self._workers.run(
                     f"onggi.engine.archivejobs:{name}",
-                    Look(_spec(view, opened), path),
+                    Look(_spec(view, opened), path, gzip),
                     [*opened.fds, write_end],
                     ours=False,
                 )

@@ -14,8 +14,9 @@ import msgspec
 from onggi.engine.pathwalk import Found, Join, PathWalk, lexical, view_directories
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.store.compression import PIECE_BYTES, open_reader
+from onggi.store.sink import Sink
 from onggi.store.tarread import TarReader
-from onggi.store.tarstream import Packer, Packing, Sink
+from onggi.store.tarstream import Packer, Packing
 from onggi.store.unpack import Extractor, Limits, Rules
 from onggi.store.worker import Report
 
@@ -53,8 +54,11 @@ class PathStat(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
+    """`gzip`: the tar is to be compressed (the PathStat before it isn't)."""
+
     view: ViewSpec
     path: str
+    gzip: bool = False
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -89,9 +93,8 @@ def get(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 -
     walk = _walk(look.view, fds)
     with _find(walk, look, follow_last=False) as found:
         head = msgspec.json.encode(_path_stat(walk, found, look.path))
-        sink = Sink(out)
-        sink.write(HEAD.pack(len(head)) + head)
-        packer = Packer(sink, _packing(walk, look.view))
+        os.write(out, HEAD.pack(len(head)) + head)
+        packer = Packer(Sink(out, gzip=look.gzip), _packing(walk, look.view))
         if stat.S_ISDIR(found.status.st_mode):
             base = os.fsencode(_last_name(look.path)).rstrip(b"/")
             directory = _reopen(found)

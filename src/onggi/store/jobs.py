@@ -14,8 +14,9 @@ from onggi.oci.digest import Digest, DigestField
 from onggi.store import checksum, diff, durable, remove
 from onggi.store.directories import layer_directories
 from onggi.store.pump import Pump
+from onggi.store.sink import Sink
 from onggi.store.tarread import TarReader
-from onggi.store.tarstream import Packer, Packing, Sink
+from onggi.store.tarstream import Packer, Packing
 from onggi.store.unpack import Extractor, Limits, Rules
 from onggi.store.worker import Report
 

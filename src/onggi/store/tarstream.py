@@ -10,7 +10,6 @@ that goes away is left out.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -18,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from onggi.store import tarformat, tarparse
+from onggi.store.sink import Sink
 from onggi.store.tarparse import Member
 from onggi.store.unpack import OPAQUE_NAME, OPAQUE_XATTR, WHITEOUT_PREFIX, is_whiteout
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANYTHING: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_PIECE: Final = 256 * 1024
 _KEPT_XATTRS: Final = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
 
 _TYPES: Final = {
@@ -36,57 +35,6 @@ _TYPES: Final = {
     stat.S_IFBLK: tarparse.BLOCK_DEVICE,
 }
 """Sockets are missing: tar has no type for them, and they mean nothing elsewhere."""
-
-
-class Sink:
-    """Where the archive goes: collected into large writes, digested on the way if asked."""
-
-    def __init__(self, fd: int | None, *, digest: bool = False) -> None:
-        self._fd = fd
-        self._hash = hashlib.sha256() if digest else None
-        self._buffer = bytearray()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        self._buffer += data
-        if len(self._buffer) >= _PIECE:
-            self.flush()
-
-    def copy(self, fd: int, size: int) -> None:
-        """`size` bytes of the file `fd`; what it lacks is zeros."""
-        if self._hash is None and self._fd is not None and size >= _PIECE:
-            self.flush()
-            offset = 0
-            while offset < size and (sent := os.sendfile(self._fd, fd, offset, min(size - offset, 1 << 30))):
-                offset += sent
-            self.size += offset
-            size -= offset
-        else:
-            while size and (piece := os.read(fd, min(size, _PIECE))):
-                self.write(piece)
-                size -= len(piece)
-        while size:
-            self.write(bytes(min(size, _PIECE)))
-            size -= min(size, _PIECE)
-
-    def flush(self) -> None:
-        if not self._buffer:
-            return
-        self.size += len(self._buffer)
-        if self._hash is not None:
-            self._hash.update(self._buffer)
-        if self._fd is not None:
-            left = memoryview(self._buffer)
-            while left:
-                left = left[os.write(self._fd, left) :]
-            left.release()
-        self._buffer = bytearray()
-
-    def hexdigest(self) -> str:
-        """Of all that was flushed. Holds: made with digest=True."""
-        if self._hash is None:
-            raise ValueError("this sink has no digest")
-        return self._hash.hexdigest()
 
 
 @dataclass(slots=True)
@@ -161,7 +109,7 @@ class Packer:
 
     def end(self) -> None:
         self.sink.write(tarformat.END)
-        self.sink.flush()
+        self.sink.end()
 
     def _entry(self, level: _Level, entry: str) -> _Level | None:
         """Writes one entry; a directory comes back opened, to be gone through."""

@@ -21,8 +21,9 @@ from onggi.kernel.filesystem import RenameFlag, renameat2
 from onggi.kernel.paths import open_in_root, reopen
 from onggi.store import durable, remove
 from onggi.store.directories import layer_directories
+from onggi.store.sink import Sink
 from onggi.store.tarread import TarReader
-from onggi.store.tarstream import Packer, Packing, Sink
+from onggi.store.tarstream import Packer, Packing
 from onggi.store.unpack import Extractor, Rules
 from onggi.store.worker import Report
 
