@@ -54,11 +54,14 @@ def spawn(
     cgroup: cgroups.Cgroup,
     exec_fifo: int | None = None,
     supervised: bool = True,
+    beside: Callable[[int], None] | None = None,
 ) -> Spawned:
     """The container's first process, running its program, or waiting for a byte in `exec_fifo` right before that.
 
     `stdio` isn't used with a tty. `supervised`: the process becomes a child of the caller's parent, and dies with that;
-    otherwise it is the caller's own and outlives it. Raises RuntimeStepError in runc's words; nothing is left then.
+    otherwise it is the caller's own and outlives it. `beside` is done by the parent while the child mounts, and must
+    leave the child in its cgroup; without it `cgroup` takes it. Raises RuntimeStepError in runc's words; nothing is
+    left then.
 
     Holds:
         one thread, no event loop; root, or a user namespace in the plan.
@@ -72,7 +75,9 @@ def spawn(
             undo.callback(fd.close)
 
         def prepare(pid: int) -> None:
-            if start.clone_cgroup is None:
+            if beside is not None:
+                beside(pid)
+            elif start.clone_cgroup is None:
                 cgroup.add(pid)
             point("init.cgroup.added")
             _set_oom_score(pid, start.process.oom_score_adj, supervised=supervised)
