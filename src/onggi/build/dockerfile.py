@@ -1,0 +1,85 @@
+"""A whole Dockerfile: global ARGs, then stages. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from onggi.build.errors import DockerfileError
+from onggi.build.instructions import Arg, Copy, From, Instruction
+from onggi.build.lines import split_lines
+from onggi.build.parse import parse_line
+from onggi.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """FROM and what follows it. `number` counts from 0."""
+
+    number: int
+    start: From
+    instructions: list[Instruction] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.start.name
+
+
+@dataclass(frozen=True, slots=True)
+class Dockerfile:
+    global_args: list[Arg]
+    stages: list[Stage]
+    escape: str
+    warnings: list[str]
+
+    def find(self, name: str, before: int) -> Stage | None:
+        """The stage that `name` means in stage `before`: the nearest earlier one of this name, or by its number."""
+        for stage in reversed(self.stages[:before]):
+            if stage.name and stage.name == name.lower():
+                return stage
+        if name.isascii() and name.isdigit() and len(name) < 6 and int(name) < before:
+            return self.stages[int(name)]
+        return None
+
+    def target(self, name: str) -> Stage:
+        """The last stage, or the one that is asked for. Raises InvalidArgument in docker's words."""
+        if not name:
+            return self.stages[-1]
+        found = self.find(name, len(self.stages))
+        if found is None:
+            close = difflib.get_close_matches(name, [stage.name for stage in self.stages if stage.name], 1, 0.6)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise InvalidArgument(f"target stage {name!r} could not be found{hint}".replace("'", '"'))
+        return found
+
+
+def parse_dockerfile(data: bytes) -> Dockerfile:
+    """Raises DockerfileError."""
+    found = split_lines(data)
+    global_args: list[Arg] = []
+    stages: list[Stage] = []
+    for line in found.lines:
+        instruction = parse_line(line, found.escape)
+        if isinstance(instruction, From):
+            stages.append(Stage(len(stages), instruction))
+        elif stages:
+            stages[-1].instructions.append(instruction)
+        elif isinstance(instruction, Arg):
+            global_args.append(instruction)
+        else:
+            raise DockerfileError("no build stage in current context", line.first)
+    if not stages:
+        raise DockerfileError("no build stage in current context")
+    _check_origins(stages)
+    return Dockerfile(global_args, stages, found.escape, found.warnings)
+
+
+def _check_origins(stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        for instruction in stage.instructions:
+            if isinstance(instruction, Copy) and "$" in instruction.origin:
+                raise DockerfileError(
+                    f"variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround: {instruction.origin}",
+                    instruction.line,
+                )

@@ -1,0 +1,152 @@
+"""The options of `POST /build`, read from its query.
+
+Numbers that are none count as 0 and booleans follow docker's own rule (api/server/httputils/form.go): "", 0, no, false and
+none are false, everything else is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from onggi.build.runner import StepLimits
+from onggi.errors import InvalidArgument
+from onggi.oci.platform import Platform, parse_platform
+from onggi.oci.reference import Reference, parse_reference
+
+T = TypeVar("T")
+
+
+class _Ulimit(msgspec.Struct, rename="pascal"):
+    name: str
+    soft: int = 0
+    hard: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What a client may ask for. `build_args` has None for one that was named without a value."""
+
+    tags: tuple[Reference, ...] = ()
+    dockerfile: str = ""
+    remote: str = ""
+    build_args: Mapping[str, str | None] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    no_cache: bool = False
+    pull: bool = False
+    quiet: bool = False
+    remove_intermediate: bool = True
+    network: str = "default"
+    extra_hosts: tuple[str, ...] = ()
+    platform: Platform | None = None
+    cache_from: tuple[str, ...] = ()
+    limits: StepLimits = field(default_factory=StepLimits)
+    build_id: str = ""
+    auths: Mapping[str, object] = field(default_factory=dict)
+    """Registry credentials from X-Registry-Config, passed to the puller as they are."""
+
+
+def options_from_query(query: Mapping[str, Sequence[str]], auths: Mapping[str, object] | None = None) -> BuildOptions:
+    """Raises InvalidArgument with docker's words. Unknown parameters are ignored."""
+    version = _one(query, "version")
+    if version not in ("", "1"):
+        raise InvalidArgument(
+            "BuildKit's protocol is not spoken here yet: build with DOCKER_BUILDKIT=0 (POST /build, version 1)"
+            if version == "2"
+            else f"invalid version {version}"
+        )
+    if _true(query, "squash"):
+        raise InvalidArgument("squash is only supported with experimental mode")
+    if _one(query, "securityopt") not in ("", "null", "[]"):
+        raise InvalidArgument("The daemon on this platform does not support setting security options on build")
+    if _json(query, "outputs", list[dict[str, object]], []):
+        raise InvalidArgument("multiple outputs not supported: build outputs need BuildKit")
+    isolation = _one(query, "isolation")
+    if isolation not in ("", "default"):
+        raise InvalidArgument(f"Invalid isolation: {isolation!r} is not supported on linux")
+    platform = _one(query, "platform")
+    return BuildOptions(
+        tags=tuple(dict.fromkeys(_tag(text) for text in query.get("t", ()) if text)),
+        dockerfile=_one(query, "dockerfile"),
+        remote=_one(query, "remote"),
+        build_args=_json(query, "buildargs", dict[str, str | None], {}),
+        labels=_json(query, "labels", dict[str, str], {}),
+        target=_one(query, "target"),
+        no_cache=_true(query, "nocache"),
+        pull=_true(query, "pull"),
+        quiet=_true(query, "q"),
+        remove_intermediate=_true(query, "rm") if "rm" in query else True,
+        network=_one(query, "networkmode") or "default",
+        extra_hosts=_extra_hosts(query),
+        platform=parse_platform(platform) if platform else None,
+        cache_from=tuple(_json(query, "cachefrom", list[str], [])),
+        limits=_limits(query),
+        build_id=_one(query, "buildid"),
+        auths=auths or {},
+    )
+
+
+def _limits(query: Mapping[str, Sequence[str]]) -> StepLimits:
+    ulimits = _json(query, "ulimits", list[_Ulimit], [])
+    return StepLimits(
+        memory_bytes=_number(query, "memory"),
+        memory_swap_bytes=_number(query, "memswap"),
+        cpu_shares=_number(query, "cpushares"),
+        cpu_period=_number(query, "cpuperiod"),
+        cpu_quota=_number(query, "cpuquota"),
+        cpuset_cpus=_one(query, "cpusetcpus"),
+        cpuset_mems=_one(query, "cpusetmems"),
+        shm_bytes=_number(query, "shmsize"),
+        ulimits=tuple((u.name, u.soft, u.hard) for u in ulimits),
+        cgroup_parent=_one(query, "cgroupparent"),
+    )
+
+
+def _extra_hosts(query: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Each `name:address`, repeated or as one JSON list (docker-py)."""
+    found: list[str] = []
+    for text in query.get("extrahosts", ()):
+        if text.startswith("["):
+            found += msgspec.json.decode(text.encode(), type=list[str])
+        elif text.startswith("{"):
+            found += [f"{name}:{at}" for name, at in msgspec.json.decode(text.encode(), type=dict[str, str]).items()]
+        elif text:
+            found.append(text)
+    return tuple(found)
+
+
+def _tag(text: str) -> Reference:
+    reference = parse_reference(text)
+    if reference.digest:
+        raise InvalidArgument("build tag cannot contain a digest")
+    return reference
+
+
+def _one(query: Mapping[str, Sequence[str]], name: str) -> str:
+    values = query.get(name, ())
+    return values[0] if values else ""
+
+
+def _true(query: Mapping[str, Sequence[str]], name: str) -> bool:
+    return _one(query, name).strip().lower() not in ("", "0", "no", "false", "none")
+
+
+def _number(query: Mapping[str, Sequence[str]], name: str) -> int:
+    try:
+        return int(_one(query, name))
+    except ValueError:
+        return 0
+
+
+def _json(query: Mapping[str, Sequence[str]], name: str, shape: type[T], missing: T) -> T:
+    text = _one(query, name)
+    if not text or text == "null":
+        return missing
+    try:
+        return msgspec.json.decode(text.encode(), type=shape)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise InvalidArgument(f"error reading {name}: {error}") from None
