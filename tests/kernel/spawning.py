@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -70,6 +71,16 @@ class Box:
     def mount(self, source: Path | str, destination: str, *options: str, type: str = "bind") -> None:
         words = list(options) or (["rbind"] if type == "bind" else [])
         self.spec.mounts.append(Mount(destination, type, str(source), words))
+
+    def with_python(self) -> str:
+        """Host's interpreter and libraries, read-only; returns what to run. For what busybox can't ask of the kernel."""
+        for path in ("/usr", "/lib", "/lib64", sys.base_prefix):
+            if os.path.exists(path) and not any(mount.destination == path for mount in self.spec.mounts):
+                self.mount(os.path.realpath(path), path, "rbind", "ro")
+        return f"{sys.base_prefix}/bin/python3"
+
+    def python(self, script: str) -> Result:
+        return self.run(self.with_python(), "-I", "-S", "-c", script)
 
     @property
     def upper(self) -> Path:

@@ -29,6 +29,8 @@ def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool
     """Only what a namespace of the container's own holds (S-40). Raises InvalidArgument naming the first that isn't."""
     for name in values:
         key = name.replace("/", ".")
+        if not all(key.split(".")):
+            raise InvalidArgument(f"sysctl {name!r} is not the name of a setting")
         if key in _IPC or key.startswith("fs.mqueue."):
             allowed, kind = own_ipc, "ipc"
         elif key.startswith("net."):
