@@ -40,6 +40,7 @@ OOM_SCORE: Final = -900
 _RETRY_MS: Final = 50
 _MOST_SPARES: Final = 4
 _PATIENCE_S: Final = 0.25
+_LAST_SPARE_S: Final = 2.0
 
 
 def main() -> Never:
@@ -121,7 +122,7 @@ class _Spares:
         timeout_s = max(0.0, min(busy) + _PATIENCE_S - time.monotonic()) + 0.001 if busy else None
         ready = {fd for fd, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
         if self._engine.fileno() in ready:
-            os._exit(0)
+            self._end()
         for slot in [slot for slot in self._slots if slot.fd in ready]:
             told = os.read(slot.fd, 4096)
             if told:
@@ -130,6 +131,19 @@ class _Spares:
             else:
                 os.close(slot.fd)
                 self._slots.remove(slot)
+
+    def _end(self) -> Never:
+        """The engine has closed its end, which every spare sees too: gone when they are, with what they had made."""
+        deadline = time.monotonic() + _LAST_SPARE_S
+        poll = select.poll()
+        for slot in self._slots:
+            poll.register(slot.fd, 0)
+        left = len(self._slots)
+        while left and (ready := poll.poll(max(0.0, deadline - time.monotonic()) * 1000)):
+            for fd, _ in ready:
+                poll.unregister(fd)
+                left -= 1
+        os._exit(0)
 
 
 def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
@@ -164,7 +178,6 @@ def _spare(engine: socket.socket, slot: int, cgroup_parent: str) -> Never:
             starter.run(engine, theirs, slot, me, cgroup_parent)
         theirs.close()
         engine.close()
-        os.close(slot)
         received = protocol.receive(ours)
         os.waitpid(worker, 0)
         ours.close()
@@ -172,6 +185,7 @@ def _spare(engine: socket.socket, slot: int, cgroup_parent: str) -> Never:
         if not isinstance(task, handover.ContainerHandover) and cgroup_parent and not cgroups.is_unified():
             with contextlib.suppress(OSError):
                 remove_spare(cgroup_parent, worker)
+        os.close(slot)
         if task is not None and received is not None:
             _supervise(task, received[1])
         os._exit(0)

@@ -18,9 +18,12 @@ import socket
 import time
 from typing import Final, Never
 
+import msgspec
+
 from onggi.errors import RuntimeStepError
 from onggi.kernel import cgroups, process
 from onggi.kernel.cgroups.cradle import Cradle
+from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.faults import point
 from onggi.runtime import exitfile, init, inside, protocol
 from onggi.runtime.example import example_spec
@@ -33,6 +36,8 @@ from onggi.runtime.protocol import ExecProcess, Failed, ShimState, StartContaine
 PIPE_BYTES: Final = 256 * 1024
 """A burst is taken by the pipe while the log is written. Pages of a pipe are used only when there is something in it."""
 
+
+_NO_LIMITS: Final = Resources()
 
 _SAMPLE: Final = protocol.encode(
     StartContainer("rehearsal", InitPlan(spec=example_spec(), rootfs=RootfsPlan(lower=["/"], upper="/", work="/")), "/")
@@ -119,22 +124,24 @@ def _start(
             LogFile(request.log).close()
         point("shim.clone.before")
         resources = request.plan.spec.linux_resources
+        stdio, ours = _pipes(request)
         named = cradle.become(request.cgroup_path) if cradle is not None else None
         if named is None:
             cgroup = cgroups.create(request.cgroup_path, resources)
             beside = None
         else:
             cgroup = named
+            # The child makes device nodes while the rest is written: it must not meet half of these rules.
+            named.apply(msgspec.structs.replace(_NO_LIMITS, devices=resources.devices))
 
             def beside(_: int) -> None:
                 # The child was born in it; what it may use is settled before its program runs.
-                named.apply(resources)
+                named.apply(msgspec.structs.replace(resources, devices=[]))
 
         undo.callback(cgroup.remove)
         undo.callback(cgroup.kill_all)
         if cradle is not None:
             undo.callback(cradle.leave)
-        stdio, ours = _pipes(request)
         spawned = init.spawn(request.plan, stdio=stdio, tty=request.tty, cgroup=cgroup, beside=beside)
         point("shim.clone.after")
         protocol.close_all([fd for fd in stdio if fd >= 0])
