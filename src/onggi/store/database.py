@@ -20,7 +20,6 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from dataclasses import dataclass
@@ -31,13 +30,12 @@ import msgspec
 
 from onggi.errors import Corrupt, NoSpace, OnggiError, Unavailable
 from onggi.kernel.faults import point
-from onggi.store import durable
+from onggi.store import databasefile, durable
+from onggi.store.databasefile import Migration
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-Migration = Callable[[sqlite3.Connection], None]
 
 RESERVE_BYTES: Final = 16 * 1024 * 1024
 """Kept in a file of zeros, given up when the disk is full and something is to be deleted: removal needs a few pages of WAL
@@ -143,13 +141,13 @@ class Database:
         path = os.fspath(path)
         existed = os.path.exists(path)
         if not existed and not create:
-            raise Corrupt(f"{path} is gone{_copy_hint(path)}")
+            raise Corrupt(f"{path} is gone{databasefile.copy_hint(path)}")
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
         try:
-            _prepare(connection, path, migrations)
+            databasefile.prepare(connection, path, migrations)
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise Corrupt(f"{path} is damaged: {error}{_copy_hint(path)}") from error
+            raise Corrupt(f"{path} is damaged: {error}{databasefile.copy_hint(path)}") from error
         except BaseException:
             connection.close()
             raise
@@ -161,7 +159,7 @@ class Database:
         with contextlib.suppress(OSError):
             database._keep_reserve()
         database._thread.start()
-        if existed and _age_s(path + ".backup") > _BACKUP_AGE_S:
+        if existed and databasefile.age_s(path + ".backup") > _BACKUP_AGE_S:
             database._call(database._back_up)
         return database
 
@@ -318,7 +316,7 @@ class Database:
 
     def _back_up(self) -> None:
         copy = self.path + ".backup"
-        _copy(self._connection, copy)
+        databasefile.copy_to(self._connection, copy)
 
 
 def _answer(call: _Call) -> None:
@@ -360,64 +358,3 @@ def _translate(error: Exception, path: str) -> OnggiError:
             f"the store is read-only: commit to {path}: {error} (check the disk, then restart the engine)"
         )
     return Corrupt(f"commit to {path}: {error}")
-
-
-def _prepare(connection: sqlite3.Connection, path: str, migrations: Sequence[Migration]) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    # 4 MiB of WAL before it is folded in: a checkpoint has two fsyncs.
-    connection.execute("PRAGMA wal_autocheckpoint = 1000")
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(" ".join(str(verdict).split()))
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    target = len(migrations)
-    if version > target:
-        raise Corrupt(
-            f"{path} was written by a newer release (format {version}, this one knows {target}){_copy_hint(path)}"
-        )
-    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    if version < target and not empty:
-        _copy(connection, f"{path}.v{version}")
-    for number in range(version, target):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            migrations[number](connection)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-
-def _copy(connection: sqlite3.Connection, path: str) -> None:
-    """The database as it is now under `path`, whole or not at all."""
-    partial = path + ".partial"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(partial)
-    with contextlib.closing(sqlite3.connect(partial)) as copy:
-        connection.backup(copy)
-    os.chmod(partial, 0o600)
-    fd = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        durable.sync_file(fd, partial)
-    finally:
-        os.close(fd)
-    os.replace(partial, path)
-
-
-def _copy_hint(path: str) -> str:
-    copy = path + ".backup"
-    age = _age_s(copy)
-    if age == float("inf"):
-        return ""
-    return f" (a copy {age / 3600:.0f} hours old is {copy}: put it in its place, or move both away to begin anew)"
-
-
-def _age_s(path: str) -> float:
-    try:
-        # Wall time: the file may be of an earlier boot.
-        return time.time() - os.stat(path).st_mtime
-    except FileNotFoundError:
-        return float("inf")

@@ -128,7 +128,7 @@ class Layers:
             info = LayerInfo(found.diff_id, found.size, found.entries, captured=True)
             with self._place() as place:
                 os.rename(upper, os.path.join(place, "diff"))
-                if not self._publish(place, info):
+                if not await asyncio.to_thread(self._publish, place, info):
                     await self._remove_ingest(os.path.basename(place))
             return info
         finally:
@@ -218,7 +218,7 @@ class Layers:
                     os.close(diff_fd)
                 done = msgspec.msgpack.decode(answer, type=jobs.Unpacked)
                 info = LayerInfo(done.diff_id, done.size, done.entries, done.checksum, captured)
-                if not self._publish(place, info):
+                if not await asyncio.to_thread(self._publish, place, info):
                     await self._remove_ingest(os.path.basename(place))
                 return info
 
@@ -231,7 +231,7 @@ class Layers:
             yield place
 
     def _publish(self, place: str, info: LayerInfo) -> bool:
-        """The unpacked tree becomes the layer; False when the layer was there before. Holds: the tree is on the disk."""
+        """The unpacked tree becomes the layer; False when the layer was there before. Blocks. Holds: the tree is on the disk."""
         path = os.path.join(place, "layer.json")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
