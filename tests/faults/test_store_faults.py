@@ -305,3 +305,62 @@ def test_a_second_engine_on_one_root_is_refused(tmp_path: Path) -> None:
             [sys.executable, "-c", program, str(tmp_path)], input="", capture_output=True, text=True, check=True
         ).stdout
     )
+
+
+@pytest.mark.row("K-35")
+def test_a_disk_that_hangs_delays_commits_and_nothing_else(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys, time, msgspec
+from onggi.store.database import Database, Put, Table
+
+class Note(msgspec.Struct):
+    text: str
+
+NOTES = Table("notes", Note)
+
+async def main():
+    database = Database.open(sys.argv[1])
+    database.load(NOTES)
+    commit = database.submit(Put(NOTES, "a", Note("x")))
+    worst = 0.0
+    while not commit.done():
+        begun = time.monotonic()
+        await asyncio.sleep(0.001)
+        worst = max(worst, time.monotonic() - begun)
+    print(worst)
+    await database.close()
+
+asyncio.run(main())
+"""
+    ended = _python(program, str(tmp_path / "state.db"), fault="store.commit.before=sleep:0.5@1")
+    assert float(ended.stdout) < 0.05, ended.stderr
+
+
+@pytest.mark.row("R-25")
+def test_a_removal_that_was_cut_off_is_taken_up_by_the_next_engine(tmp_path: Path) -> None:
+    program = """
+import asyncio, os, sys
+from onggi.store.content import Content
+from onggi.store.layers import Layers
+from onggi.store.snapshots import Snapshots
+from onggi.store.workers import Workers
+
+async def main():
+    workers = Workers()
+    snapshots = Snapshots(sys.argv[1], Layers(sys.argv[1], Content(sys.argv[1]), workers), workers)
+    snapshots.clean()
+    if len(sys.argv) > 2:
+        snapshot = snapshots.prepare("c" * 64, [])
+        os.mkdir(snapshot.upper + "/folder")
+        open(snapshot.upper + "/folder/file", "w").close()
+        snapshots.remove("c" * 64)
+    await snapshots.close()
+    await workers.close()
+
+asyncio.run(main())
+"""
+    assert _python(program, str(tmp_path), "make", fault="store.snapshot.renamed=kill").returncode == -9
+    assert os.listdir(tmp_path / "containers") == []
+    assert len(os.listdir(tmp_path / "ingest")) == 1
+    assert _python(program, str(tmp_path)).returncode == 0
+    assert os.listdir(tmp_path / "ingest") == []
