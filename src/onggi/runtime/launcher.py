@@ -97,19 +97,26 @@ class _Spares:
         return slot.taken_at is None or time.monotonic() - slot.taken_at < _PATIENCE_S
 
     def _fork(self) -> int:
+        """Fork one; returns its slot. What can be done for the child is done here: a page it doesn't write is shared."""
         point("launcher.fork.before")
         ours, slot = os.pipe2(os.O_CLOEXEC)
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        process.set_name("onggi-shim")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             pid = os.fork()
+            if pid == 0:
+                _spare(self._engine, slot, ends, [ours, *(slot.fd for slot in self._slots)], self._cgroup_parent)
         except OSError:
             os.close(ours)
-            os.close(slot)
             raise
-        if pid == 0:
-            for other in (ours, *(slot.fd for slot in self._slots)):
-                os.close(other)
-            _spare(self._engine, slot, self._cgroup_parent)
-        os.close(slot)
+        finally:
+            os.close(slot)
+            for end in ends:
+                end.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            process.set_name("onggi-launcher")
+        _reap()
         point("launcher.fork.after")
         return ours
 
@@ -146,6 +153,15 @@ class _Spares:
         os._exit(0)
 
 
+def _reap() -> None:
+    """Shims that ended while their signal was not ignored."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
 def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
     """No process can be made now (EAGAIN, ENOMEM): the request that waits fails, instead of hanging."""
     poll = select.poll()
@@ -164,13 +180,18 @@ def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
     protocol.close_all(fds)
 
 
-def _spare(engine: socket.socket, slot: int, cgroup_parent: str) -> Never:
+def _spare(
+    engine: socket.socket,
+    slot: int,
+    ends: tuple[socket.socket, socket.socket],
+    others: list[int],
+    cgroup_parent: str,
+) -> Never:
     """Fork a starter, wait for what it has started, supervise that."""
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        protocol.close_all(others)
         os.setsid()
-        process.set_name("onggi-shim")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = ends
         me = os.getpid()
         worker = os.fork()
         if worker == 0:
