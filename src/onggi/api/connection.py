@@ -83,8 +83,11 @@ class Connection(RequestHandler):
             self._task.cancel()
 
     def served(self) -> None:
+        """The handler is done; what the client had sent before it ended is served still."""
         self._task = None
         self._held = False
+        if self.at_end and not self._messages:
+            self.close()
 
     def dismiss(self) -> None:
         """The engine goes: what only waits or sends ends now."""
@@ -108,7 +111,8 @@ class Connection(RequestHandler):
         self.at_end = True
         if self._task is not None and self._hang_up is HangUp.CANCEL:
             self._task.cancel()
-        self.close()
+        if self._task is None and not self._messages:
+            self.close()
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:

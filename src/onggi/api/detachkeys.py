@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from onggi.errors import InvalidArgument
+
 DEFAULT: Final = b"\x10\x11"
 _MOST_KEYS: Final = 32
 _CONTROLS: Final = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
@@ -28,6 +30,22 @@ def parse_keys(text: str) -> bytes:
     if not keys or len(keys) > _MOST_KEYS:
         raise ValueError("between one and 32 keys are wanted")
     return bytes(keys)
+
+
+def keys_of_attach(text: str) -> bytes:
+    """The query's keys, or docker's own. Raises InvalidArgument in dockerd's words for attach."""
+    try:
+        return parse_keys(text) if text else DEFAULT
+    except ValueError as error:
+        raise InvalidArgument(f"Invalid detach keys ({text[:64]}) provided: {error}") from None
+
+
+def keys_of_exec(text: str) -> bytes:
+    """The same for exec, which words it otherwise."""
+    try:
+        return parse_keys(text) if text else DEFAULT
+    except ValueError as error:
+        raise InvalidArgument(f"Invalid escape keys ({text[:64]}) provided: {error}") from None
 
 
 class DetachScanner:

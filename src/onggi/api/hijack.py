@@ -15,6 +15,7 @@ from onggi.api.connection import TakenOver
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import AsyncIterator
 
     from onggi.api.call import Call
     from onggi.api.detachkeys import DetachScanner
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 RAW: Final = "application/vnd.docker.raw-stream"
 MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
 _HIGH_WATER: Final = 1 << 18
-_DRAIN_S: Final = 300.0
+_FLUSH_S: Final = 300.0
 
 
 def stream_type(call: Call, *, tty: bool) -> str:
@@ -39,6 +40,8 @@ class _End(asyncio.Protocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanner = scanner
         self._ended = False
+        self._room = asyncio.Event()
+        self._room.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.adopt(cast("asyncio.Transport", transport))  # uvloop's are no subclass of asyncio's
@@ -71,23 +74,39 @@ class _End(asyncio.Protocol):
             transport.write_eof()
 
     def pause_writing(self) -> None:
-        if (other := self.other.transport) is not None and not other.is_closing():
+        self._room.clear()
+        if (other := self.other.transport) is not None and not other.is_closing() and self.other is not self:
             other.pause_reading()
 
     def resume_writing(self) -> None:
-        if (other := self.other.transport) is not None and not other.is_closing():
+        self._room.set()
+        if (other := self.other.transport) is not None and not other.is_closing() and self.other is not self:
             other.resume_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    async def drained(self) -> None:
+        """Returns when there is room to write again, or the end is gone."""
+        await self._room.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._room.set()
         if not self.lost.done():
             self.lost.set_result(None)
-        self.other.close()
+        if exc is None:
+            self.other.close()
+        else:  # cut, not closed: what still waits for the other side isn't worth waiting for
+            self.other.abort()
 
     def close(self) -> None:
-        """Close once what is buffered has been sent."""
-        if self.transport is not None:
+        """Close once what is buffered has been sent, or can't be in a while."""
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
+            if self.transport is not None and self.transport.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(_FLUSH_S, self.abort)
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class _ContainerEnd(_End):
@@ -132,6 +151,15 @@ class Hijack:
         """Whether a person typed the keys that leave."""
         return self._scanner is not None and self._scanner.found
 
+    async def replay(self, pieces: AsyncIterator[bytes]) -> None:
+        """What came before, to the client, no faster than it reads. Stops when the client goes."""
+        async for piece in pieces:
+            transport = self._client.transport
+            if transport is None:
+                return
+            transport.write(piece)
+            await self._client.drained()
+
     async def join(self, sock: socket.socket) -> TakenOver:
         """Pump between the client and `sock` (ours from now on) until both are at their end.
 
@@ -150,7 +178,7 @@ class Hijack:
             else:
                 container.close()
             await container.lost
-            await self._drained()
+            await self._client.lost
         finally:
             container.close()
             self._client.close()
@@ -159,14 +187,5 @@ class Hijack:
     async def close(self) -> TakenOver:
         """The end, when there is nothing to join."""
         self._client.close()
-        await self._drained()
+        await self._client.lost
         return TakenOver()
-
-    async def _drained(self) -> None:
-        """The client has read the rest, or didn't in time."""
-        try:
-            async with asyncio.timeout(_DRAIN_S):
-                await asyncio.shield(self._client.lost)
-        except TimeoutError:
-            if self._client.transport is not None:
-                self._client.transport.abort()

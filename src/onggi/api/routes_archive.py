@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import zlib
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from onggi.api.answers import TAR, Answer, empty, encode_json
 from onggi.api.streams import Stream
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 routes = Routes()
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
-
 
 @routes.on("HEAD", "/containers/{id}/archive", "E-022", hang_up=HangUp.CANCEL)
 async def stat_path(call: Call) -> StreamResponse:
@@ -33,11 +30,13 @@ async def stat_path(call: Call) -> StreamResponse:
 
 @routes.on("GET", "/containers/{id}/archive", "E-023", hang_up=HangUp.CANCEL)
 async def get_archive(call: Call) -> StreamResponse:
-    async with call.engine.containers.get_archive(call.params["id"], _path(call)) as (stat, pieces):
-        return await _send(call, pieces, TAR, _stat_header(stat))
+    zipped = _wants_gzip(call.header("Accept-Encoding"))
+    coding = (("Content-Encoding", "gzip"),) if zipped else ()
+    async with call.engine.containers.get_archive(call.params["id"], _path(call), gzip=zipped) as (stat, pieces):
+        return await _send(call, pieces, TAR, _stat_header(stat) + coding)
 
 
-@routes.on("PUT", "/containers/{id}/archive", "E-024", hang_up=HangUp.CANCEL)
+@routes.on("PUT", "/containers/{id}/archive", "E-024")
 async def put_archive(call: Call) -> StreamResponse:
     query = call.query
     async with aclosing(call.chunks()) as body:
@@ -60,15 +59,10 @@ async def export(call: Call) -> StreamResponse:
 async def _send(
     call: Call, pieces: AsyncIterator[bytes], content_type: str, headers: tuple[tuple[str, str], ...]
 ) -> StreamResponse:
-    """The tar, compressed when the client says that it takes gzip and nothing of an API library's own default."""
-    zipped = content_type == TAR and _wants_gzip(call.header("Accept-Encoding"))
-    stream = Stream(call, content_type, headers=(*headers, ("Content-Encoding", "gzip")) if zipped else headers)
-    packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if zipped else None
+    stream = Stream(call, content_type, headers=headers)
     await stream.begin()
     async for piece in pieces:
-        await stream.write(packer.compress(piece) if packer else piece)
-    if packer:
-        await stream.write(packer.flush())
+        await stream.write(piece)
     return stream
 
 

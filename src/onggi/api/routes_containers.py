@@ -9,6 +9,7 @@ import msgspec
 
 from onggi.api import filternames
 from onggi.api.answers import JSON, Answer, empty, json_answer
+from onggi.api.detachkeys import keys_of_attach
 from onggi.api.shapes_containers import adapt_create, inspect_at, list_at
 from onggi.api.streams import Stream
 from onggi.api.table import HangUp, Routes
@@ -41,9 +42,9 @@ async def list_containers(call: Call) -> StreamResponse:
 @routes.on("POST", "/containers/create", "E-002")
 async def create(call: Call) -> StreamResponse:
     body = await call.json(CreateBody)
-    warnings = adapt_create(body, call.version)
+    adapt_create(body, call.version)
     created = await call.engine.containers.create(call.query.text("name"), body, call.query.text("platform"))
-    return json_answer({"Id": created.id, "Warnings": [*warnings, *created.warnings]}, 201)
+    return json_answer({"Id": created.id, "Warnings": created.warnings}, 201)
 
 
 @routes.on("GET", "/containers/{id}/json", "E-003")
@@ -73,12 +74,13 @@ async def resize(call: Call) -> StreamResponse:
 
 @routes.on("POST", "/containers/{id}/start", "E-010")
 async def start(call: Call) -> StreamResponse:
-    if (await call.body()).strip() not in (b"", b"{}", b"null"):
+    if call.has_body and (await call.body()).strip() not in (b"", b"{}", b"null"):
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
     if call.query.text("checkpoint"):
         raise InvalidArgument("checkpoints are not supported")
+    keys_of_attach(call.query.text("detachKeys"))
     await call.engine.containers.start(call.params["id"])
     return empty()
 
@@ -139,8 +141,7 @@ async def wait(call: Call) -> StreamResponse:
         raise InvalidArgument(f'invalid condition: "{condition}"')
     ended = call.engine.containers.wait(call.params["id"], condition)
     if call.version < 30:
-        result = await ended
-        return json_answer({"StatusCode": result.exit_code})
+        return json_answer({"StatusCode": (await ended).exit_code})
     stream = Stream(call)
     await stream.begin()
     try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onggi.api.answers import empty, json_answer
-from onggi.api.detachkeys import DEFAULT, DetachScanner, parse_keys
+from onggi.api.detachkeys import DetachScanner, keys_of_exec
 from onggi.api.hijack import Hijack, stream_type
 from onggi.api.routes_containers import size_of_terminal
 from onggi.api.table import HangUp, Routes
 from onggi.engine.config import ExecBody, ExecStartBody
-from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
@@ -23,38 +22,40 @@ routes = Routes()
 @routes.on("POST", "/containers/{id}/exec", "E-049")
 async def create(call: Call) -> StreamResponse:
     body = await call.json(ExecBody)
-    if not body.cmd:
-        raise InvalidArgument("No exec command specified")
     if call.version < 42:
         body.console_size = None
-    keys_of(body.detach_keys)
-    return json_answer({"Id": await call.engine.execs.create(call.params["id"], body)}, 201)
+    keys_of_exec(body.detach_keys)
+    made = call.engine.execs.create(call.engine.containers.get(call.params["id"]), body)
+    return json_answer({"Id": made.id}, 201)
 
 
 @routes.on("POST", "/exec/{id}/start", "E-050", hang_up=HangUp.HALF_CLOSE)
 async def start(call: Call) -> StreamResponse:
     """Detached it answers when the program runs; else the connection becomes its stdio.
 
-    The program is started before the answer: what stops it is then an answer with a status, as dockerd gives it.
+    The program is started before the answer: what stops it then is an answer with a status.
     """
     body = await call.optional_json(ExecStartBody) or ExecStartBody()
     call.connection.hold()
     execs = call.engine.execs
-    identifier = call.params["id"]
-    if body.detach:
-        await execs.start_detached(identifier)
+    one = execs.get(call.params["id"])
+    size = body.console_size if call.version >= 42 else None
+    attachment = await execs.start(
+        one.id, detach=body.detach, tty=body.tty, console_size=(size[0], size[1]) if size and len(size) == 2 else None
+    )
+    if attachment is None:
         return empty(200)
-    attachment = await execs.start(identifier, body)
-    scanner = DetachScanner(keys_of(attachment.detach_keys)) if attachment.stdin or attachment.tty else None
+    watched = one.body.attach_stdin or attachment.tty
+    scanner = DetachScanner(keys_of_exec(one.body.detach_keys)) if watched else None
     hijack = Hijack(call, stream_type(call, tty=attachment.tty), scanner)
     try:
         hijack.open()
     except BaseException:
-        attachment.sock.close()
+        attachment.socket.close()
         raise
-    done = await hijack.join(attachment.sock)
+    done = await hijack.join(attachment.socket)
     if hijack.detached:
-        execs.detached(identifier)
+        call.engine.events.emit("container", "exec_detach", one.container.id, one.container.attributes)
     return done
 
 
@@ -68,11 +69,3 @@ async def resize(call: Call) -> StreamResponse:
 @routes.on("GET", "/exec/{id}/json", "E-052")
 async def inspect(call: Call) -> StreamResponse:
     return json_answer(call.engine.execs.inspect(call.params["id"]))
-
-
-def keys_of(text: str) -> bytes:
-    """Raises InvalidArgument."""
-    try:
-        return parse_keys(text) if text else DEFAULT
-    except ValueError as error:
-        raise InvalidArgument(f"Invalid escape keys ({text[:64]}) provided: {error}") from None

@@ -40,16 +40,15 @@ def inspect_at(document: bytes, version: int) -> bytes:
 
 
 def list_at(entries: list[Document], version: int) -> list[Document]:
-    """`GET /containers/json`."""
-    if version >= 52:
-        return entries
-    for entry in entries:
-        entry.pop("Health", None)
-        if version < 48:
-            entry.pop("ImageManifestDescriptor", None)
-        if version < 46:
-            entry.get("HostConfig", {}).pop("Annotations", None)
-        _endpoints(entry, version)
+    """`GET /containers/json`. The entries are changed."""
+    if version < 52:
+        for entry in entries:
+            entry.pop("Health", None)
+            if version < 48:
+                entry.pop("ImageManifestDescriptor", None)
+            if version < 46:
+                entry.get("HostConfig", {}).pop("Annotations", None)
+            _endpoints(entry, version)
     return entries
 
 
@@ -115,12 +114,8 @@ def _tmpfs_options(host: Document) -> None:
         (mount.get("TmpfsOptions") or {}).pop("Options", None)
 
 
-def adapt_create(body: CreateBody, version: int) -> list[str]:
-    """A create body of an older version in today's meaning. Returns warnings.
-
-    Raises InvalidArgument for what the version didn't have.
-    """
-    warnings: list[str] = []
+def adapt_create(body: CreateBody, version: int) -> None:
+    """A create body of an older version in today's meaning. Raises InvalidArgument for what the version didn't have."""
     host = body.host_config = body.host_config or HostConfig()
     endpoints = body.networking_config.endpoints_config if body.networking_config else {}
     if version < 44:
@@ -150,7 +145,6 @@ def adapt_create(body: CreateBody, version: int) -> list[str]:
         for mount in host.mounts or ():
             if mount.type == "bind" and mount.read_only and mount.bind_options is not None:
                 mount.bind_options.read_only_non_recursive = True
-    return warnings
 
 
 def _move_mac(body: CreateBody, host: HostConfig, endpoints: dict[str, EndpointSettings | None]) -> None:
