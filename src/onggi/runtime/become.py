@@ -56,8 +56,6 @@ class Program:
         self.environment = [_bytes(word) for word in spec.env]
         self.has_home = any(word.startswith(b"HOME=") for word in self.environment)
         self.first_fd = 3 + preserve_fds
-        # An ignored signal stays ignored over exec; CPython ignores two itself, its parent may ignore more.
-        self.ignored = [number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN]
         capabilities.last_cap()  # read while the host's /proc is there
 
     def add_home(self, home: str) -> None:
@@ -72,7 +70,7 @@ def _bytes(word: str) -> bytes:
     return raw
 
 
-def leave_parent(program: Program, keep: Iterable[int], *, supervised: bool) -> None:
+def leave_parent(keep: Iterable[int], *, supervised: bool) -> None:
     """A process of its own: untraceable, of its own session, with the signals' defaults, with `keep` alone open.
 
     It dies with its parent if `supervised`.
@@ -81,11 +79,13 @@ def leave_parent(program: Program, keep: Iterable[int], *, supervised: bool) -> 
     sys.unraisablehook = _say_nothing
     process.set_dumpable(False)
     # Whatever the parent had open would be a way out for who gets at this process (CVE-2024-21626).
-    process.close_others((*keep, 0, 1, 2, *range(3, program.first_fd)))
+    process.close_others((*keep, 0, 1, 2))
     if supervised:
         process.set_pdeathsig(signal.SIGKILL)
-    for number in program.ignored:
-        signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals():
+        # An ignored signal stays ignored over exec; CPython ignores two itself, its parent may ignore more.
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0)
     os.setsid()

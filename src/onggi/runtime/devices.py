@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -19,24 +20,31 @@ _LINKS = (
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
 )
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-def make_nodes(root: AnyFd, devices: list[Device]) -> None:
-    """The default nodes and links in /dev, then `devices`. What an image or a volume has there already stays."""
+def make_default_nodes(root: AnyFd) -> None:
+    """The default nodes and links in /dev. What a volume has there already stays."""
     with paths.make_dirs_in_root(root, "/dev") as dev:
-        for name, major, minor in _DEFAULT_NODES:
-            _node(dev, name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-        for name, target in _LINKS:
-            try:
-                os.symlink(target, name, dir_fd=dev.fileno())
-            except FileExistsError:
-                continue
-        try:
-            os.symlink("pts/ptmx", "ptmx", dir_fd=dev.fileno())
-        except FileExistsError:
-            pass
+        fill(dev)
+
+
+def fill(dev: Fd) -> None:
+    """The same in a directory that will be /dev, with the places of its usual mounts."""
+    for name, major, minor in _DEFAULT_NODES:
+        _node(dev, name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+    for name, target in _LINKS:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(target, name, dir_fd=dev.fileno())
+    for name in ("pts", "mqueue", "shm"):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=dev.fileno())
+
+
+def make_nodes(root: AnyFd, devices: list[Device]) -> None:
+    """The spec's devices, with their parents where those are missing."""
     for device in devices:
         if device.type not in _TYPES:
             raise StepFailed(errno.EINVAL, f"device {device.path}: unknown type {device.type!r}")

@@ -26,12 +26,13 @@ from onggi.kernel import cgroups, process
 from onggi.kernel.clone import CloneFlag, clone3
 from onggi.kernel.faults import point
 from onggi.kernel.fds import Fd
-from onggi.runtime import inside, joining, links
+from onggi.runtime import ahead, inside, joining, links
 from onggi.runtime.joining import ExecPlan
 from onggi.runtime.plan import InitPlan
+from onggi.runtime.rootfs import CgroupView
 from onggi.runtime.steps import FAILED, ChildLink, ParentLink, StepFailed
 
-__all__ = ["ExecPlan", "Spawned", "exec_in", "spawn"]
+__all__ = ["Ahead", "ExecPlan", "Spawned", "exec_in", "make_ahead", "spawn"]
 
 _KILLED_WITHIN_MS = 10_000
 
@@ -46,6 +47,31 @@ class Spawned:
     dns_fds: list[Fd] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Ahead:
+    """A child that waits for a plan (ahead.py): for `spawn`, which uses it or ends it."""
+
+    link: ParentLink
+    spawned: Spawned
+
+    def end(self) -> None:
+        """It isn't needed. It is gone when this returns, and its parent's to be reaped."""
+        self.link.close()
+        _kill(self.spawned)
+
+
+def make_ahead() -> Ahead:
+    """A supervised child for the next `spawn` of this process. Raises OSError.
+
+    Holds:
+        as for spawn; the caller is in the cgroup that the container's process shall be born in.
+    """
+    link = ParentLink()
+    spawned = _Parent([], supervised=True).clone(link, ahead.wait, ahead.MADE, None, None)
+    link.forked()
+    return Ahead(link, spawned)
+
+
 def spawn(
     plan: InitPlan,
     *,
@@ -55,43 +81,56 @@ def spawn(
     exec_fifo: int | None = None,
     supervised: bool = True,
     beside: Callable[[int], None] | None = None,
+    made: Ahead | None = None,
 ) -> Spawned:
     """The container's first process, running its program, or waiting for a byte in `exec_fifo` right before that.
 
     `stdio` isn't used with a tty. `supervised`: the process becomes a child of the caller's parent, and dies with that;
     otherwise it is the caller's own and outlives it. `beside` is done by the parent while the child mounts, and must
-    leave the child in its cgroup; without it `cgroup` takes it. Raises RuntimeStepError in runc's words; nothing is
-    left then.
+    leave the child in its cgroup; without it `cgroup` takes it. `made` is used if the plan lets it, and gone afterwards
+    in any case. Raises RuntimeStepError in runc's words; nothing is left then.
 
     Holds:
         one thread, no event loop; root, or a user namespace in the plan.
     """
+    parent = _Parent((["console"] if tty else []) + (["dns"] if plan.dns else []), supervised=supervised)
+
+    def prepare(pid: int) -> None:
+        if beside is not None:
+            beside(pid)
+        elif clone_cgroup is None:
+            cgroup.add(pid)
+        point("init.cgroup.added")
+        _set_oom_score(pid, plan.spec.process.oom_score_adj if plan.spec.process else None, supervised=supervised)
+        if plan.links:
+            links.connect(plan.links, pid)
+            point("init.links.made")
+
+    clone_cgroup: int | None = None
+    if made is not None and exec_fifo is None and supervised and ahead.fits(plan):
+        request = ahead.StartRequest(plan, cgroup.view(), cgroup.unified, tty)
+        try:
+            made.link.send(request, [] if tty else stdio)
+        except OSError:
+            made.end()
+        else:
+            return parent.finish(made.link, made.spawned, prepare)
+    elif made is not None:
+        made.end()
     try:
-        start = inside.Start(plan, stdio, cgroup, tty=tty, exec_fifo=exec_fifo, supervised=supervised)
+        view = CgroupView(cgroup.view(), unified=cgroup.unified)
+        start = inside.Start(plan, stdio, view, tty=tty, exec_fifo=exec_fifo, supervised=supervised)
+        clone_cgroup = cgroup.clone_fd()
     except (StepFailed, OSError, OnggiError) as error:
         raise _as_step_error(error) from error
-    with contextlib.ExitStack() as undo:
-        for fd, _ in start.joined:
-            undo.callback(fd.close)
-
-        def prepare(pid: int) -> None:
-            if beside is not None:
-                beside(pid)
-            elif start.clone_cgroup is None:
-                cgroup.add(pid)
-            point("init.cgroup.added")
-            _set_oom_score(pid, start.process.oom_score_adj, supervised=supervised)
-            if plan.links:
-                links.connect(plan.links, pid)
-                point("init.links.made")
-
-        expected = (["console"] if tty else []) + (["dns"] if plan.dns else [])
+    try:
         # Whether cgroup namespaces are new is settled in the child: it must be in its cgroup first (cgroup_namespaces(7)).
         flags = start.new & ~CloneFlag.NEWCGROUP
         pid_namespace = next((fd for fd, flag in start.joined if flag == CloneFlag.NEWPID), None)
-        parent = _Parent(expected, supervised=supervised)
-        return parent.run(start.become, prepare, flags, start.clone_cgroup, pid_namespace)
-    raise AssertionError
+        return parent.run(start.become, prepare, flags, clone_cgroup, pid_namespace)
+    finally:
+        for fd, _ in start.joined:
+            fd.close()
 
 
 def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: bool = True) -> Spawned:
@@ -142,12 +181,16 @@ class _Parent:
         """Raises RuntimeStepError; the child is gone then."""
         link = ParentLink()
         try:
-            spawned = self._clone(link, child, flags, cgroup, pid_namespace)
+            spawned = self.clone(link, child, flags, cgroup, pid_namespace)
         except OSError as error:
             link.close()
             raise _as_step_error(error) from error
+        link.forked()
+        return self.finish(link, spawned, prepare)
+
+    def finish(self, link: ParentLink, spawned: Spawned, prepare: Callable[[int], None]) -> Spawned:
+        """The parent's part beside a child that is on its way. Raises RuntimeStepError; the child is gone then."""
         try:
-            link.forked()
             try:
                 prepare(spawned.pid)
             except (OSError, OnggiError) as error:
@@ -163,7 +206,7 @@ class _Parent:
             link.close()
         return spawned
 
-    def _clone(
+    def clone(
         self,
         link: ParentLink,
         child: Callable[[ChildLink], None],
@@ -171,6 +214,7 @@ class _Parent:
         cgroup: int | None,
         pid_namespace: Fd | None,
     ) -> Spawned:
+        """The child alone, which then waits for its parent. Raises OSError."""
         if pid_namespace is not None:
             # Holds for children only, so it must be done here; untraceable before it can be seen there (CVE-2016-9962).
             process.set_dumpable(False)
@@ -214,16 +258,21 @@ class _Parent:
 
     def _undo(self, spawned: Spawned) -> None:
         """The child and its namespaces are gone when this returns."""
-        with contextlib.suppress(ProcessLookupError):
-            process.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
-        poll = select.poll()
-        poll.register(spawned.pidfd.fileno(), select.POLLIN)
-        poll.poll(_KILLED_WITHIN_MS)
+        _kill(spawned)
         if not self._supervised:
             os.waitpid(spawned.pid, 0)
-        for fd in (spawned.pidfd, spawned.console, *spawned.dns_fds):
-            if fd:
-                fd.close()
+
+
+def _kill(spawned: Spawned) -> None:
+    """The process has ended when this returns; who its parent is reaps it."""
+    with contextlib.suppress(ProcessLookupError):
+        process.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(spawned.pidfd.fileno(), select.POLLIN)
+    poll.poll(_KILLED_WITHIN_MS)
+    for fd in (spawned.pidfd, spawned.console, *spawned.dns_fds):
+        if fd:
+            fd.close()
 
 
 def _child(link: ChildLink, become: Callable[[ChildLink], None]) -> Never:

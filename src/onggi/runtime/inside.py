@@ -13,7 +13,7 @@ import signal
 import socket
 import stat
 
-from onggi.kernel import cgroups, mounts, paths, process, pty
+from onggi.kernel import mounts, paths, process, pty
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
@@ -33,7 +33,7 @@ class Start:
         self,
         plan: InitPlan,
         stdio: tuple[int, int, int],
-        cgroup: cgroups.Cgroup,
+        view: CgroupView,
         *,
         tty: bool,
         exec_fifo: int | None,
@@ -58,8 +58,7 @@ class Start:
         )
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
             self.settings["kernel.domainname"] = plan.spec.domainname
-        self.cgroup_view = CgroupView(cgroup.view(), unified=cgroup.unified)
-        self.clone_cgroup = cgroup.clone_fd()
+        self.cgroup_view = view
 
     def _has_own(self, kind: NamespaceKind) -> bool:
         """A new one, or another container's: not the host's."""
@@ -67,16 +66,20 @@ class Start:
 
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
-        keep = [link.fileno(), *self.stdio, *(fd.fileno() for fd, _ in self.joined)]
+        keep = [link.fileno(), *self.stdio, *range(3, self.program.first_fd), *(fd.fileno() for fd, _ in self.joined)]
         if self.exec_fifo is not None:
             keep.append(self.exec_fifo)
-        become.leave_parent(self.program, keep, supervised=self.supervised)
+        become.leave_parent(keep, supervised=self.supervised)
         for fd, flag in self.joined:
             if flag != CloneFlag.NEWPID:
                 process.setns(fd, flag)
             fd.close()
+        self.proceed(link, {})
+
+    def proceed(self, link: ChildLink, made: dict[object, Fd]) -> None:
+        """The way from where all namespaces are there. `made`: file systems that needn't be made any more (ahead.py)."""
         if CloneFlag.NEWNS in self.new:
-            root = self._file_system(link)
+            root = self._file_system(link, made)
         else:
             root = MountedRoot(Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
             link.wait()
@@ -94,7 +97,7 @@ class Start:
             process.join_session_keyring(self.plan.keyring)
         self._run_program(link, identity, slave)
 
-    def _file_system(self, link: ChildLink) -> MountedRoot:
+    def _file_system(self, link: ChildLink, made: dict[object, Fd]) -> MountedRoot:
         """Root, mounts and devices. Returns when the parent has done its part too."""
         rootfs.make_private(self.linux.rootfs_propagation)
         root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs))
@@ -104,7 +107,9 @@ class Start:
             if waits and mount.type in ("cgroup", "cgroup2"):
                 waits = False
                 self._enter_cgroup(link)
-            rootfs.mount_one(root, mount, self.cgroup_view)
+            rootfs.mount_one(root, mount, self.cgroup_view, made)
+        if not root.has_devices:
+            devices.make_default_nodes(root.fd)
         devices.make_nodes(root.fd, self.linux.devices)
         if CloneFlag.NEWCGROUP not in self.new:
             link.wait()

@@ -83,8 +83,8 @@ class Entry:
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
         program, spec = self.program, self.plan.process
-        keep = [link.fileno(), self.target.fileno(), *(self.stdio or ())]
-        become.leave_parent(program, keep, supervised=self.supervised)
+        keep = [link.fileno(), self.target.fileno(), *(self.stdio or ()), *range(3, program.first_fd)]
+        become.leave_parent(keep, supervised=self.supervised)
         link.wait()
         if self.differing:
             process.setns(self.target, self.differing)

@@ -27,7 +27,7 @@ def connect(links: list[LinkPlan], pid: int) -> None:
 
 def configure(links: list[LinkPlan], proc: AnyFd | None) -> None:
     """Child, in its network namespace: lo up, addresses, links up, routes. `proc` is the root of a procfs of ours."""
-    _set_loopback_up()
+    set_loopback_up()
     if not links:
         return
     with netlink.Route() as route:
@@ -43,7 +43,7 @@ def configure(links: list[LinkPlan], proc: AnyFd | None) -> None:
                     route.add_route(everything, gateway=gateway, link=link.name)
 
 
-def _set_loopback_up() -> None:
+def set_loopback_up() -> None:
     """By ioctl (netdevice(7)): half the price of netlink, and all that a container without links needs."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, _INTERFACE_FLAGS.pack(b"lo", _IFF_UP))

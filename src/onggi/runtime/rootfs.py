@@ -31,7 +31,7 @@ PROC_ALLOWED = frozenset(
 class PreparedMount:
     """A mount of the spec with its option words read: that is done before the clone."""
 
-    __slots__ = ("data", "destination", "is_kernels", "options", "source", "type")
+    __slots__ = ("data", "destination", "is_kernels", "key", "options", "source", "type")
 
     def __init__(self, mount: Mount) -> None:
         if not mount.destination.startswith("/"):
@@ -42,6 +42,7 @@ class PreparedMount:
         self.type = "bind" if self.options.bind else mount.type
         self.data = {"source": mount.source or mount.type, **self.options.data}
         self.is_kernels = mount.type in _KERNELS or destination == "/dev"
+        self.key = (self.type, destination == "/dev", tuple(sorted(self.data.items())), int(self.options.set))
         if destination == "/":
             raise StepFailed(errno.EINVAL, 'mount destination "/" is the root itself')
         if destination == "/proc" and self.type != "proc" and not self._is_procfs():
@@ -99,11 +100,12 @@ def open_rootfs(plan: RootfsPlan) -> Fd:
 class MountedRoot:
     """The root's descriptor, and that of the procfs mounted in it: what is found through that is the kernel's."""
 
-    __slots__ = ("fd", "proc")
+    __slots__ = ("fd", "has_devices", "proc")
 
     def __init__(self, fd: Fd) -> None:
         self.fd = fd
         self.proc: Fd | None = None
+        self.has_devices = False
 
     def find(self, path: str) -> Fd | None:
         """`path` in the root (O_PATH), None when there is none."""
@@ -118,8 +120,8 @@ class MountedRoot:
             self.proc.close()
 
 
-def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> None:
-    """One mount of the spec. Raises StepFailed in runc's words."""
+def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView, made: dict[object, Fd]) -> None:
+    """One mount of the spec; a file system that is in `made` is taken from there. Raises StepFailed in runc's words."""
     try:
         match mount.type:
             case "bind":
@@ -127,9 +129,12 @@ def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> N
             case "cgroup" | "cgroup2":
                 cgroups.mount(root.fd, mount)
             case _:
-                made = _file_system(root.fd, mount)
+                ready = made.pop(mount.key, None)
+                fresh = _file_system(root.fd, mount, ready)
                 if mount.destination == "/proc" and not mount.options.set & MountAttr.RDONLY:
-                    root.proc = made
+                    root.proc = fresh
+                elif mount.destination == "/dev":
+                    root.has_devices = ready is not None
     except OSError as error:
         _explain(mount, error)
 
@@ -144,9 +149,9 @@ def _explain(mount: PreparedMount, error: OSError) -> None:
     raise StepFailed(number, text) from None
 
 
-def _file_system(root: AnyFd, mount: PreparedMount) -> Fd:
+def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
     options = mount.options
-    made = mounts.new_mount(mount.type, mount.data, options.set)
+    made = ready or mounts.new_mount(mount.type, mount.data, options.set)
     # A link there would lead the mount elsewhere, and who writes to /proc after it with it (CVE-2023-27561, CVE-2026-41579).
     make = _make_plain_directory if mount.is_kernels else paths.make_dirs_in_root
     with make(root, mount.destination) as target:

@@ -32,6 +32,7 @@ from onggi.runtime.logfile import LogFile
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
 from onggi.runtime.protocol import ExecProcess, Failed, ShimState, StartContainer, Started
+from onggi.runtime.rootfs import CgroupView
 
 PIPE_BYTES: Final = 256 * 1024
 """A burst is taken by the pipe while the log is written. Pages of a pipe are used only when there is something in it."""
@@ -56,6 +57,7 @@ def run(engine: socket.socket, shim: socket.socket, slot: int, shim_pid: int, cg
     # Before the cradle: what is touched there is charged to the container.
     _rehearse()
     cradle = _cradle(cgroup_parent)
+    made = _made_ahead()
     received = protocol.receive(engine)
     if received is None:
         os._exit(0)
@@ -68,8 +70,10 @@ def run(engine: socket.socket, shim: socket.socket, slot: int, shim_pid: int, cg
         os.write(slot, os.path.dirname(request.cgroup_path).encode()[:4096] or b"/")
     try:
         if isinstance(request, StartContainer):
-            _start(request, control, fds[1:], shim, cradle)
+            _start(request, control, fds[1:], shim, cradle, made)
         else:
+            if made is not None:
+                made.end()
             _exec(request, control, fds[1:], shim)
     except (RuntimeStepError, OSError) as error:
         with contextlib.suppress(OSError):
@@ -86,7 +90,7 @@ def _rehearse() -> None:
     request = protocol.decode_launcher_request(_SAMPLE)
     if isinstance(request, StartContainer):
         stdio, ours = _pipes(request)
-        inside.Start(request.plan, stdio, cgroups.open(request.cgroup_path), tty=False, exec_fifo=None, supervised=True)
+        inside.Start(request.plan, stdio, CgroupView({}, unified=False), tty=False, exec_fifo=None, supervised=True)
         first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         state = ShimState("", os.getpid(), start_time(os.getpid()), time.time_ns(), 0, 0, "")
         protocol.send(first, started_report(state, dns=0), ours)
@@ -106,6 +110,14 @@ def _cradle(cgroup_parent: str) -> Cradle | None:
         return None
 
 
+def _made_ahead() -> init.Ahead | None:
+    try:
+        return init.make_ahead()
+    except OSError:
+        # A limit is reached (namespaces, processes): the start will say so, if it is still true then.
+        return None
+
+
 def _failure(error: RuntimeStepError | OSError) -> Failed:
     if isinstance(error, RuntimeStepError):
         return Failed(error.step, error.errno, str(error), error.exit_code)
@@ -113,7 +125,12 @@ def _failure(error: RuntimeStepError | OSError) -> Failed:
 
 
 def _start(
-    request: StartContainer, control: socket.socket, fds: list[int], shim: socket.socket, cradle: Cradle | None
+    request: StartContainer,
+    control: socket.socket,
+    fds: list[int],
+    shim: socket.socket,
+    cradle: Cradle | None,
+    made: init.Ahead | None,
 ) -> None:
     with contextlib.ExitStack() as undo:
         directory = exitfile.make_directory(request.directory, request.cgroup_path)
@@ -142,7 +159,7 @@ def _start(
         undo.callback(cgroup.kill_all)
         if cradle is not None:
             undo.callback(cradle.leave)
-        spawned = init.spawn(request.plan, stdio=stdio, tty=request.tty, cgroup=cgroup, beside=beside)
+        spawned = init.spawn(request.plan, stdio=stdio, tty=request.tty, cgroup=cgroup, beside=beside, made=made)
         point("shim.clone.after")
         protocol.close_all([fd for fd in stdio if fd >= 0])
         if spawned.console is not None:

@@ -17,8 +17,11 @@ import struct
 from collections.abc import Sequence
 from typing import Never
 
+import msgspec
+
 from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel.fds import Fd
+from onggi.runtime import protocol
 
 _ERROR = struct.Struct("=cih")
 NOT_FOUND, CANNOT_RUN, FAILED = 127, 126, 128
@@ -40,6 +43,10 @@ class ChildLink:
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        """A message of the parent's other than go, with descriptors; None when it is gone. See protocol.receive."""
+        return protocol.receive(self._socket)
 
     def wait(self) -> None:
         """Until the parent says go. A parent that has died ends the child."""
@@ -91,6 +98,10 @@ class ParentLink:
         if self.child:
             self.child.close()
             self.child = None
+
+    def send(self, message: msgspec.Struct, fds: Sequence[int]) -> None:
+        """Raises OSError when the child is gone."""
+        protocol.send(self._socket, message, fds)
 
     def go(self) -> None:
         try:

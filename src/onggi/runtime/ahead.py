@@ -1,0 +1,115 @@
+"""A container's first process, made before anybody asks for one.
+
+Half of a start doesn't depend on what is started: the clone itself with its namespaces, the loopback, /proc, /sys and
+/dev with its nodes, and the first touch of every page that the parent's memory is shared with. So a starter has the child
+made while it waits for work, and sends it the plan then. A plan that wants other namespaces gets a child of its own.
+
+The child waits in the host's mount namespace, where nothing is mounted yet: what the host mounts meanwhile is seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import Never
+
+import msgspec
+
+from onggi.kernel import mounts, paths, process
+from onggi.kernel.clone import CloneFlag
+from onggi.kernel.fds import Fd
+from onggi.kernel.mounts import MountAttr
+from onggi.oci.runtime import Mount, Spec, User
+from onggi.runtime import become, defaults, devices, links, users
+from onggi.runtime.inside import Start
+from onggi.runtime.plan import InitPlan, RootfsPlan
+from onggi.runtime.rootfs import CgroupView, MountedRoot, PreparedMount
+from onggi.runtime.steps import ChildLink
+
+MADE = CloneFlag.NEWPID | CloneFlag.NEWNET | CloneFlag.NEWIPC | CloneFlag.NEWUTS
+"""Namespaces that the child is born in; its mount namespace comes with the plan."""
+
+_KINDS = {"mount", "pid", "network", "ipc", "uts"}
+
+
+class StartRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Parent to child. Descriptors: stdio, unless `tty`."""
+
+    plan: InitPlan
+    hierarchies: dict[str, str]
+    unified: bool
+    tty: bool = False
+
+
+decode = msgspec.msgpack.Decoder(StartRequest).decode
+
+
+def fits(plan: InitPlan) -> bool:
+    """Whether a child made ahead is what `plan` needs."""
+    if plan.spec.linux is None or plan.preserve_fds:
+        return False
+    wanted = plan.spec.linux.namespaces
+    return {entry.type for entry in wanted} - {"cgroup"} == _KINDS and not any(entry.path for entry in wanted)
+
+
+def wait(link: ChildLink) -> Never:
+    """The child's whole life. Returns only by raising."""
+    become.leave_parent([link.fileno()], supervised=True)
+    links.set_loopback_up()
+    made = _file_systems()
+    _rehearse()
+    request, fds = _receive(link)
+    view = CgroupView(request.hierarchies, unified=request.unified)
+    stdio = (fds[0], fds[1], fds[2]) if fds else (-1, -1, -1)
+    start = Start(request.plan, stdio, view, tty=request.tty, exec_fifo=None, supervised=True)
+    process.unshare(CloneFlag.NEWNS)
+    start.proceed(link, made)
+    raise AssertionError
+
+
+def _receive(link: ChildLink) -> tuple[StartRequest, list[int]]:
+    received = link.receive()
+    if received is None:
+        os._exit(0)  # the starter is gone, or had something else to do
+    payload, fds = received
+    return decode(payload), fds
+
+
+def _file_systems() -> dict[object, Fd]:
+    """What every container has, by what it is: detached mounts, to be attached in the container's root."""
+    made: dict[object, Fd] = {}
+    for mount in defaults.MOUNTS:
+        if mount.type == "cgroup":
+            continue
+        options = [*mount.options, f"size={defaults.SHM_BYTES}"] if mount.destination == "/dev/shm" else mount.options
+        prepared = PreparedMount(Mount(mount.destination, mount.type, mount.source, options))
+        fd = made[prepared.key] = mounts.new_mount(prepared.type, prepared.data, prepared.options.set)
+        if mount.destination == "/dev":
+            devices.fill(fd)
+    return made
+
+
+def _rehearse() -> None:
+    """What has no effect is done once: each page that it writes to costs a fault now, and none later."""
+    plan = InitPlan(spec=_sample(), rootfs=RootfsPlan(lower=["/"]), user="0")
+    sample = decode(msgspec.msgpack.encode(StartRequest(plan, {}, unified=False)))
+    Start(sample.plan, (0, 1, 2), CgroupView({}, unified=False), tty=False, exec_fifo=None, supervised=True)
+    with mounts.new_mount("tmpfs", {"size": "64k"}, MountAttr.NOSUID) as scratch:
+        root = MountedRoot(scratch)
+        paths.make_dirs_in_root(scratch, "/etc").close()
+        paths.make_file_in_root(scratch, "/etc/passwd").close()
+        root.find("/etc/passwd/x")
+        users.identify(scratch, User(), "0", [], home=True)
+        with contextlib.suppress(OSError):
+            mounts.open_tree(scratch, "etc", clone=True, recursive=True).close()
+    first, second = socket.socketpair()
+    first.close()
+    second.close()
+
+
+def _sample() -> Spec:
+    spec = defaults.default_spec()
+    if spec.process is not None:
+        spec.process.args = ["true"]
+    return spec
