@@ -13,7 +13,22 @@ from onggi.engine.config import ContainerConfig, HostConfig, Mount, MountPoint
 from onggi.errors import InvalidArgument
 from onggi.volumes import Volumes
 
-_MODES = {"ro", "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated", "rprivate", "private", "rshared", "shared", "rslave", "slave"}
+_MODES = {
+    "ro",
+    "rw",
+    "z",
+    "Z",
+    "nocopy",
+    "consistent",
+    "cached",
+    "delegated",
+    "rprivate",
+    "private",
+    "rshared",
+    "shared",
+    "rslave",
+    "slave",
+}
 _PROPAGATION = {"rprivate", "private", "rshared", "shared", "rslave", "slave"}
 
 
@@ -80,7 +95,9 @@ async def collect(
         target = _absolute(target)
         if target not in by_target and target not in (host.tmpfs or {}):
             volume = await volumes.create("")
-            by_target[target] = MountPoint("volume", volumes.mountpoint(volume.name), target, "local", "", True, "", volume.name)
+            by_target[target] = MountPoint(
+                "volume", volumes.mountpoint(volume.name), target, "local", "", True, "", volume.name
+            )
             wanted.to_fill.append(target)
     wanted.points = [by_target[target] for target in sorted(by_target)]
     return wanted
@@ -104,12 +121,21 @@ async def _bind(text: str, volumes: Volumes, wanted: Wanted) -> MountPoint:
     volume = await volumes.create(source)
     if "nocopy" not in words:
         wanted.to_fill.append(target)
-    return MountPoint("volume", volumes.mountpoint(volume.name), target, volume.driver, mode or "z", writable, propagation, volume.name)
+    return MountPoint(
+        "volume",
+        volumes.mountpoint(volume.name),
+        target,
+        volume.driver,
+        mode or "z",
+        writable,
+        propagation,
+        volume.name,
+    )
 
 
 async def _mount(mount: Mount, volumes: Volumes, wanted: Wanted) -> MountPoint:
     if not mount.target:
-        raise InvalidArgument("invalid mount config for type \"" + mount.type + '": field Target must not be empty')
+        raise InvalidArgument('invalid mount config for type "' + mount.type + '": field Target must not be empty')
     target = _absolute(mount.target)
     writable = not mount.read_only
     match mount.type:
@@ -153,10 +179,14 @@ def _inside(path: str) -> str:
 
 def _mount_bind(mount: Mount, target: str, *, writable: bool) -> MountPoint:
     if not mount.source.startswith("/"):
-        raise InvalidArgument(f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}' mount path must be absolute")
+        raise InvalidArgument(
+            f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}' mount path must be absolute"
+        )
     if not os.path.lexists(mount.source):
         if not (mount.bind_options and mount.bind_options.create_mountpoint):
-            raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {mount.source}')
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+            )
         os.makedirs(mount.source, 0o755, exist_ok=True)
     propagation = (mount.bind_options.propagation if mount.bind_options else "") or "rprivate"
     mode = "nonrecursive" if mount.bind_options and mount.bind_options.non_recursive else ""

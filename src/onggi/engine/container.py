@@ -46,6 +46,15 @@ ALIVE = frozenset({State.RUNNING, State.PAUSED})
 """There is a process. RESTARTING has none, though docker's `Running` is true then."""
 
 
+class PublishedPort(msgspec.Struct, frozen=True):
+    """A port of a running container as it was published, so that a restarted engine knows it."""
+
+    protocol: str
+    port: int
+    host_ip: str
+    host_port: int
+
+
 class ContainerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """What survives. Times are ns since the epoch, 0 for never."""
 
@@ -71,6 +80,9 @@ class ContainerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     restart_count: int = 0
     stopped_by_hand: bool = False
     was_running: bool = False
+    published: list[PublishedPort] = []
+    asked: ContainerConfig | None = None
+    """The config as the client gave it, before the image's was merged in: a deploy takes the new image's instead."""
     previous: str = ""
     """Id of the container that this one has replaced and that rollback brings back (deploy.py)."""
 
@@ -117,6 +129,7 @@ class Container:
         self.documents: dict[str, bytes] = {}
         self.removal_error = ""
         self.oom_seen = False
+        self._health_waiters: list[asyncio.Future[None]] = []
         if not self.is_alive:
             self.exited.set()
 
@@ -160,3 +173,16 @@ class Container:
         if self.shim is None or not self.is_alive:
             raise Conflict(f"container {self.id} is not running")
         return self.shim
+
+    def health_changed(self) -> None:
+        """Wakes whoever waits for the health's next status."""
+        waiting, self._health_waiters = self._health_waiters, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def next_health(self) -> None:
+        """Returns at the next change of the health's status."""
+        future = asyncio.get_running_loop().create_future()
+        self._health_waiters.append(future)
+        await future

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -146,13 +145,3 @@ def _image(event: Event, value: str) -> bool:
         for found in candidates
         if found
     )
-
-
-def old_form(event: Event) -> dict[str, Any]:
-    """The fields that clients below 1.52 read beside the others."""
-    found: dict[str, Any] = msgspec.to_builtins(event)
-    if event.Type in ("container", "image"):
-        found |= {"status": event.Action, "id": event.Actor.ID}
-        if event.Actor.Attributes.get("image"):
-            found["from"] = event.Actor.Attributes["image"]
-    return found

@@ -34,13 +34,14 @@ def hosts(own: Iterable[tuple[str, str]], extra: Iterable[str]) -> str:
 
 def host_resolv_conf() -> str:
     """The host's; the real servers where it names a local stub that a container can't reach (systemd-resolved)."""
-    text = _read("/etc/resolv.conf")
+    text = read_text("/etc/resolv.conf")
     if any(line.split()[1:2] == ["127.0.0.53"] for line in text.splitlines() if line.startswith("nameserver")):
-        return _read("/run/systemd/resolve/resolv.conf") or text
+        return read_text("/run/systemd/resolve/resolv.conf") or text
     return text
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """The file's text, empty when it can't be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(1 << 20)

@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
 from onggi.engine import files, restart, spec
+from onggi.engine.config import EndpointSettings
 from onggi.engine.container import ALIVE, TABLE, Container, Health, State
+from onggi.engine.logconfig import parse_size
 from onggi.errors import Conflict, InvalidArgument, NotFound, NotModified, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
-from onggi.runtime.plan import RootfsPlan
+from onggi.runtime.plan import LinkPlan, RootfsPlan
 from onggi.runtime.protocol import ExitRecord, LogPlan, StartContainer
 from onggi.store.database import Delete, Put
 
@@ -93,27 +96,29 @@ class Lifecycle:
         if shim.dns_fds:
             fds, shim.dns_fds[:] = list(shim.dns_fds), []
             await engine.networks.serve_names(container.id, fds)
-        engine.tasks.begin(self._watch(container, shim), f"exit of {container.name}")
+        engine.tasks.begin(self.watch(container, shim), f"exit of {container.name}")
         await intent
         await engine.database.commit(Put(TABLE, container.id, container.row))
         self._announce_networks(container, "connect")
         engine.events.emit("container", "start", container.id, container.attributes)
         engine.health.begin(container)
 
-    async def _prepare(self, container: Container) -> tuple[StartContainer, list[object]]:
+    async def _prepare(self, container: Container) -> tuple[StartContainer, list[socket.socket]]:
         """Everything that a start needs: namespaces, volumes, files, addresses, ports."""
         engine, row = self._engine, container.row
         config, host = row.config, row.host_config
         namespaces = self._namespaces(container)
-        snapshot = engine.snapshots.prepare(container.id, row.layers)  # type: ignore[arg-type]
+        snapshot = engine.snapshots.prepare(container.id, engine.layers_of(container))
         for point in row.mounts:
             if point.type == "volume":
                 await engine.volumes.mount(point.name)
             elif point.type == "bind" and not os.path.lexists(point.source):
-                raise InvalidArgument(f"invalid mount config for type \"bind\": bind source path does not exist: {point.source}")
+                raise InvalidArgument(
+                    f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
+                )
         links, endpoints, user_defined = self._attach_networks(container, namespaces)
         container.change(endpoints=endpoints)
-        held = await engine.ports.publish(container)
+        held = await engine.publishing.publish(container)
         directory = engine.snapshots.directory(container.id)
         plan = spec.make_plan(
             config,
@@ -135,7 +140,9 @@ class Lifecycle:
         )
         process = plan.spec.process
         if process is not None:
-            process.env = spec.environment(config, hostname=plan.spec.hostname or self._hostname(container, namespaces), tty=config.tty)
+            process.env = spec.environment(
+                config, hostname=plan.spec.hostname or self._hostname(container, namespaces), tty=config.tty
+            )
         request = StartContainer(
             container_id=container.id,
             plan=plan,
@@ -151,8 +158,6 @@ class Lifecycle:
         log = container.row.host_config.log_config
         if log.type == "none":
             return LogPlan(driver="none")
-        from onggi.engine.logconfig import parse_size
-
         return LogPlan(
             driver="json-file",
             path=os.path.join(directory, f"{container.id}-json.log"),
@@ -164,13 +169,21 @@ class Lifecycle:
         """Kind → namespace to join or "host". Raises Conflict when the other container doesn't run."""
         host = container.row.host_config
         found: dict[str, str] = {}
-        for mode, kind, name in ((host.network_mode, "network", "net"), (host.ipc_mode, "ipc", "ipc"), (host.pid_mode, "pid", "pid")):
+        for mode, kind, name in (
+            (host.network_mode, "network", "net"),
+            (host.ipc_mode, "ipc", "ipc"),
+            (host.pid_mode, "pid", "pid"),
+        ):
             if mode == "host":
                 found[kind] = "host"
             elif mode.startswith("container:"):
                 other = self._engine.containers.get(mode.removeprefix("container:"))
                 if not other.is_alive:
-                    raise Conflict(f"cannot join network of a non running container: {other.id}" if kind == "network" else f"cannot join {kind.upper()} of a non running container: {other.id}")
+                    raise Conflict(
+                        f"cannot join network of a non running container: {other.id}"
+                        if kind == "network"
+                        else f"cannot join {kind.upper()} of a non running container: {other.id}"
+                    )
                 found[kind] = f"/proc/{other.row.pid}/ns/{name}"
                 if kind == "network":
                     found["uts"] = f"/proc/{other.row.pid}/ns/uts" if not host.uts_mode else found.get("uts", "")
@@ -183,12 +196,16 @@ class Lifecycle:
             return container.row.config.hostname or os.uname().nodename
         return container.row.config.hostname or container.id[:12]
 
-    def _attach_networks(self, container: Container, namespaces: dict[str, str]) -> tuple[list[object], dict[str, object], bool]:
+    def _attach_networks(
+        self, container: Container, namespaces: dict[str, str]
+    ) -> tuple[list[LinkPlan], dict[str, EndpointSettings], bool]:
         if namespaces.get("network"):
-            return [], container.row.endpoints, False  # type: ignore[return-value]
-        return self._engine.endpoints.attach_all(container)  # type: ignore[return-value]
+            return [], container.row.endpoints, False
+        return self._engine.endpoints.attach_all(container)
 
-    def _files(self, container: Container, directory: str, namespaces: dict[str, str], *, user_defined: bool) -> dict[str, str]:
+    def _files(
+        self, container: Container, directory: str, namespaces: dict[str, str], *, user_defined: bool
+    ) -> dict[str, str]:
         """hostname, hosts and resolv.conf of the container, or those of the one whose network it shares."""
         engine, row = self._engine, container.row
         host = row.host_config
@@ -200,8 +217,13 @@ class Lifecycle:
         hostname = self._hostname(container, namespaces)
         found = {"/etc/hostname": files.write(directory, "hostname", hostname + "\n")}
         if namespaces.get("network") == "host":
-            hosts = files._read("/etc/hosts")
-            found["/etc/hosts"] = files.write(directory, "hosts", hosts + "".join(f"{a.strip('[]')}\t{n}\n" for n, _, a in (w.partition(":") for w in host.extra_hosts or ())))
+            hosts = files.read_text("/etc/hosts")
+            found["/etc/hosts"] = files.write(
+                directory,
+                "hosts",
+                hosts
+                + "".join(f"{a.strip('[]')}\t{n}\n" for n, _, a in (w.partition(":") for w in host.extra_hosts or ())),
+            )
         else:
             full = f"{hostname}.{row.config.domainname} {hostname}" if row.config.domainname else hostname
             addresses = [e.ip_address for e in row.endpoints.values() if e.ip_address]
@@ -211,11 +233,13 @@ class Lifecycle:
         text = files.resolv_conf(
             files.host_resolv_conf(), embedded=user_defined, servers=host.dns or engine.options.dns,
             search=host.dns_search or engine.options.dns_search, options=host.dns_options or engine.options.dns_options,
-        ) if namespaces.get("network") != "host" or host.dns else files._read("/etc/resolv.conf")  # fmt: skip
+        ) if namespaces.get("network") != "host" or host.dns else files.read_text("/etc/resolv.conf")  # fmt: skip
         found["/etc/resolv.conf"] = files.write(directory, "resolv.conf", text)
         return found
 
-    async def _start_failed(self, container: Container, error: BaseException, before: State, intent: asyncio.Future[None]) -> None:
+    async def _start_failed(
+        self, container: Container, error: BaseException, before: State, intent: asyncio.Future[None]
+    ) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
         code = error.exit_code if isinstance(error, RuntimeStepError) else 128
         await self._release_network(container)
@@ -229,11 +253,11 @@ class Lifecycle:
         self._tell_exit(container, code)
         container.exited.set()
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
-            self._engine.tasks.begin(self._auto_remove(container), f"removal of {container.name}")
+            self._engine.tasks.begin(self.auto_remove(container), f"removal of {container.name}")
 
     # Exit
 
-    async def _watch(self, container: Container, shim: Shim) -> None:
+    async def watch(self, container: Container, shim: Shim) -> None:
         shim.on_oom(lambda _kills: self._oom(container))
         record = await shim.wait()
         await self.ended(container, shim, record)
@@ -275,10 +299,11 @@ class Lifecycle:
                 container.restart_delay_s = delay
                 loop = asyncio.get_running_loop()
                 container.restart_timer = loop.call_later(
-                    delay, lambda: engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}")
+                    delay,
+                    lambda: engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}"),
                 )
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
-            await self._auto_remove(container)
+            await self.auto_remove(container)
 
     def _tell_exit(self, container: Container, code: int) -> None:
         container.exits += 1
@@ -294,13 +319,15 @@ class Lifecycle:
                 await self._start(container)
             except (OnggiError, OSError):
                 # Tried again by the same policy, later: what stood in the way may go.
-                if container.state == State.EXITED and restart.wants_another(container):
+                if State(container.row.state) == State.EXITED and restart.wants_another(container):
                     container.change(state=State.RESTARTING, was_running=True)
                     container.exited.clear()
                     delay = container.restart_delay_s = min(max(container.restart_delay_s, 0.05) * 2, 60.0)
                     container.restart_timer = asyncio.get_running_loop().call_later(
                         delay,
-                        lambda: self._engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}"),
+                        lambda: self._engine.tasks.begin(
+                            self._restart_by_policy(container), f"restart of {container.name}"
+                        ),
                     )
 
     def cancel_restart(self, container: Container) -> None:
@@ -310,7 +337,7 @@ class Lifecycle:
 
     async def _release_network(self, container: Container) -> None:
         engine = self._engine
-        await engine.ports.unpublish(container)
+        await engine.publishing.unpublish(container)
         engine.networks.forget_names(container.id)
         container.change(endpoints=engine.endpoints.detach_all(container))
 
@@ -340,7 +367,13 @@ class Lifecycle:
     async def _stop(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
         config = container.row.config
         number = signal_number(signal_text or config.stop_signal or "SIGTERM")
-        patience = timeout_s if timeout_s is not None else config.stop_timeout if config.stop_timeout is not None else DEFAULT_STOP_S
+        patience = (
+            timeout_s
+            if timeout_s is not None
+            else config.stop_timeout
+            if config.stop_timeout is not None
+            else DEFAULT_STOP_S
+        )
         async with container.lock:
             shim = container.shim
             if shim is None or not container.is_alive:
@@ -437,7 +470,7 @@ class Lifecycle:
 
     # Removal
 
-    async def _auto_remove(self, container: Container) -> None:
+    async def auto_remove(self, container: Container) -> None:
         try:
             await self.remove(container, force=True, volumes=True)
         except (Conflict, NotFound):
@@ -450,7 +483,9 @@ class Lifecycle:
         if container.is_alive or container.state == State.RESTARTING:
             if not force:
                 if container.state == State.PAUSED:
-                    raise Conflict(f"cannot remove container \"/{container.name}\": container is paused and must be unpaused first")
+                    raise Conflict(
+                        f'cannot remove container "/{container.name}": container is paused and must be unpaused first'
+                    )
                 raise Conflict(
                     f'cannot remove container "/{container.name}": container is {container.state}: '
                     "stop the container before removing or force remove"
@@ -470,7 +505,9 @@ class Lifecycle:
         if container.state == State.REMOVING or container.id not in engine.containers:
             raise Conflict(f"removal of container {container.id} is already in progress")
         if container.state in ALIVE:
-            raise Conflict(f"container {container.id} is running again: stop the container before removing or force remove")
+            raise Conflict(
+                f"container {container.id} is running again: stop the container before removing or force remove"
+            )
         container.move(State.REMOVING)
         gone = engine.database.submit(Delete(TABLE, container.id))
         engine.containers.forget(container)
@@ -487,5 +524,3 @@ class Lifecycle:
     def new_health(self, container: Container) -> Health:
         container.health = Health()
         return container.health
-
-

@@ -8,7 +8,9 @@ from onggi.engine.config import LogConfig
 from onggi.errors import InvalidArgument
 
 _SIZE = re.compile(r"(-1|\d+(?:\.\d+)?)\s*([kmgtKMGT]?)[iI]?[bB]?")
-_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"})
+_OPTIONS = frozenset(
+    {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
+)
 DRIVERS = ("json-file", "none")
 
 

@@ -16,7 +16,9 @@ GOOD_RUN_S = 10
 def check(policy: RestartPolicy, *, auto_remove: bool) -> None:
     """Raises InvalidArgument in dockerd's words."""
     if policy.name not in ("", "no", "always", "unless-stopped", "on-failure"):
-        raise InvalidArgument(f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
     if policy.maximum_retry_count < 0:
         raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
     if policy.maximum_retry_count and policy.name != "on-failure":
@@ -33,7 +35,9 @@ def wants_another(container: Container, exit_code: int | None = None) -> bool:
         case "always" | "unless-stopped":
             return True
         case "on-failure":
-            return code != 0 and (policy.maximum_retry_count == 0 or container.row.restart_count < policy.maximum_retry_count)
+            return code != 0 and (
+                policy.maximum_retry_count == 0 or container.row.restart_count < policy.maximum_retry_count
+            )
         case _:
             return False
 

@@ -107,6 +107,10 @@ class Images:
             tuple(sorted(name for name in names if "@" in name)),
         )
 
+    def find(self, identifier: str) -> Image | None:
+        """By full id, None when it is gone."""
+        return self.get(identifier) if identifier in self._rows else None
+
     def list(self) -> Sequence[Image]:
         """All of them, newest first."""
         return [self.get(row.id) for row in sorted(self._rows.values(), key=lambda r: r.created_ns, reverse=True)]

@@ -152,6 +152,11 @@ class Process:
         self.pid = pid
         self._pidfd = pidfd
 
+    @property
+    def pidfd(self) -> int | None:
+        """Stays this object's to close."""
+        return self._pidfd
+
     def signal(self, number: int) -> bool:
         """Send a signal; False when the process has ended."""
         if self._pidfd is None:

@@ -1,0 +1,131 @@
+"""`docker commit`: what a container has changed becomes a layer on its image's."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from onggi.engine.config import ContainerConfig, words
+from onggi.engine.container import Container, State
+from onggi.errors import Conflict, InvalidArgument
+from onggi.images.importing import now_text
+from onggi.oci.image import HealthConfig, History, ImageConfig, RootFS, RunConfig
+from onggi.oci.platform import host_platform
+from onggi.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+
+async def commit(
+    engine: Engine, container: Container, *, name: Reference | None, config: ContainerConfig | None, changes: Sequence[str],
+    author: str, comment: str, pause: bool,
+) -> str:  # fmt: skip
+    """The new image's id. The container is paused meanwhile, so that no file is caught half-written. Raises Conflict, InvalidArgument."""
+    if container.state in (State.DEAD, State.REMOVING):
+        raise Conflict(f"You cannot commit container {container.id} which is {container.state}")
+    run = apply_changes(run_config(config or container.row.config), changes)
+    pausing = pause and container.state == State.RUNNING
+    if pausing:
+        await engine.lifecycle.pause(container)
+    try:
+        layer = await engine.layers.capture(engine.snapshot(container).upper, keep=True)
+    finally:
+        if pausing:
+            await engine.lifecycle.unpause(container)
+    parent = engine.images.find(container.row.image_id)
+    base, here, created = (parent.config if parent else ImageConfig()), host_platform(), now_text()
+    document = ImageConfig(
+        architecture=base.architecture or here.architecture,
+        os=base.os or here.os,
+        variant=base.variant,
+        rootfs=RootFS(diff_ids=[*engine.layers_of(container), layer.diff_id]),
+        config=run,
+        created=created,
+        author=author,
+        history=[*(base.history or ()), History(created=created, created_by=" ".join([container.row.path, *container.row.args]), author=author, comment=comment)],
+    )  # fmt: skip
+    image = await engine.images.create(document, names=[name] if name else [], parent=container.row.image_id)
+    attributes = container.attributes | {
+        "comment": comment,
+        "imageID": image.id,
+        "imageRef": name.familiar() if name else "",
+    }
+    engine.events.emit("container", "commit", container.id, attributes)
+    return str(image.id)
+
+
+def run_config(config: ContainerConfig) -> RunConfig:
+    """The container's Config as an image keeps it."""
+    health = config.healthcheck
+    return RunConfig(
+        hostname=config.hostname, domainname=config.domainname, user=config.user, exposed_ports=config.exposed_ports, tty=config.tty,
+        open_stdin=config.open_stdin, stdin_once=config.stdin_once, env=config.env, cmd=words(config.cmd), image=config.image,
+        healthcheck=HealthConfig(health.test, health.interval, health.timeout, health.start_period, health.start_interval, health.retries) if health else None,
+        volumes=config.volumes, working_dir=config.working_dir, entrypoint=words(config.entrypoint), on_build=config.on_build,
+        labels=config.labels, stop_signal=config.stop_signal, stop_timeout=config.stop_timeout, shell=config.shell,
+    )  # fmt: skip
+
+
+def _list(text: str) -> list[str]:
+    """JSON form, or shell form as /bin/sh -c."""
+    if text.startswith("["):
+        try:
+            return msgspec.json.decode(text.encode(), type=list[str])
+        except msgspec.DecodeError as error:
+            raise InvalidArgument(f"invalid change: {text}: {error}") from None
+    return ["/bin/sh", "-c", text]
+
+
+def apply_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
+    """Dockerfile lines of `commit --change` and `import --change`. Raises InvalidArgument."""
+    for line in changes:
+        instruction, _, rest = line.strip().partition(" ")
+        config = _change(config, instruction.upper(), rest.strip(), line)
+    return config
+
+
+def _pairs(text: str) -> dict[str, str]:
+    found = {}
+    parts = shlex.split(text)
+    if parts and "=" not in parts[0]:
+        name, _, value = text.partition(" ")
+        return {name: value.strip()}
+    for part in parts:
+        name, _, value = part.partition("=")
+        found[name] = value
+    return found
+
+
+def _change(config: RunConfig, instruction: str, rest: str, line: str) -> RunConfig:
+    replace = msgspec.structs.replace
+    match instruction:
+        case "CMD":
+            return replace(config, cmd=_list(rest))
+        case "ENTRYPOINT":
+            return replace(config, entrypoint=_list(rest), cmd=None)
+        case "ENV":
+            new = _pairs(rest)
+            kept = [word for word in config.env or () if word.partition("=")[0] not in new]
+            return replace(config, env=[*kept, *(f"{name}={value}" for name, value in new.items())])
+        case "EXPOSE":
+            ports = {port if "/" in port else f"{port}/tcp": dict[str, object]() for port in rest.split()}
+            return replace(config, exposed_ports=(config.exposed_ports or {}) | ports)
+        case "LABEL":
+            return replace(config, labels=(config.labels or {}) | _pairs(rest))
+        case "USER":
+            return replace(config, user=rest)
+        case "WORKDIR":
+            return replace(config, working_dir=rest)
+        case "VOLUME":
+            paths = _list(rest) if rest.startswith("[") else rest.split()
+            return replace(config, volumes=(config.volumes or {}) | {path: {} for path in paths})
+        case "STOPSIGNAL":
+            return replace(config, stop_signal=rest)
+        case "ONBUILD":
+            return replace(config, on_build=[*(config.on_build or ()), rest])
+        case _:
+            raise InvalidArgument(f"{instruction} is not a valid change command: {line!r}")

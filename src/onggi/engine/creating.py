@@ -1,0 +1,223 @@
+"""Making a container: the image's words under the container's, every word checked, then one commit.
+
+Volumes and the files of the first start are made here, as docker does at create. Nothing is left when it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from onggi.engine import binds, health, limits, logconfig, names, restart, spec
+from onggi.engine.config import ContainerConfig, CreateBody, HealthConfig, HostConfig, MountPoint, config_part, words
+from onggi.engine.container import TABLE, Container, ContainerRow
+from onggi.engine.endpoints import wanted_networks
+from onggi.engine.files import EMBEDDED_DNS
+from onggi.errors import InvalidArgument, NotFound
+from onggi.images import Image
+from onggi.kernel import cgroups
+from onggi.oci.image import RunConfig
+from onggi.oci.platform import host_platform, parse_platform
+from onggi.runtime import defaults
+from onggi.store.database import Put
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+
+@dataclass(slots=True)
+class Created:
+    """Answer of create."""
+
+    id: str
+    warnings: list[str] = field(default_factory=list)
+
+
+class Creation:
+    """Makes containers; `engine` lends it the rooms."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def create(self, name: str, body: CreateBody, platform: str = "") -> Created:
+        """Raises NotFound (image), Conflict (name), InvalidArgument, in dockerd's words. Nothing is left then."""
+        engine = self._engine
+        image = engine.images.resolve(body.image) if body.image else None
+        if image is None:
+            raise InvalidArgument("no image specified" if not body.image else f"No such image: {body.image}")
+        warnings = _check_platform(image, platform, body.image)
+        config, host = config_part(body), body.host_config or HostConfig()
+        config = merge(config, image.config.run)
+        warnings += check(config, host, engine.options.default_log_driver, engine.options.default_log_options)
+        identifier = secrets.token_hex(32)
+        # Taken at once: two requests for one name must not both go on.
+        given = engine.containers.reserve(names.check(name) if name else "", identifier)
+        try:
+            container = await self._create(identifier, given, image, body, config, host)
+        except BaseException:
+            engine.containers.release_name(given, identifier)
+            engine.snapshots.remove(identifier)
+            await engine.volumes.release(identifier, remove_anonymous=True)
+            raise
+        engine.events.emit("container", "create", container.id, container.attributes)
+        return Created(identifier, warnings)
+
+    async def _create(
+        self, identifier: str, name: str, image: Image, body: CreateBody, config: ContainerConfig, host: HostConfig
+    ) -> Container:
+        engine = self._engine
+        command = [*(words(config.entrypoint) or ()), *(words(config.cmd) or ())]
+        if not command or command == [""]:
+            raise InvalidArgument("no command specified")
+        endpoints = wanted_networks(
+            host.network_mode, body.networking_config.endpoints_config if body.networking_config else {}
+        )
+        for network_name, settings in endpoints.items():
+            network = engine.networks.resolve(network_name)
+            endpoints[network_name] = msgspec.structs.replace(settings, network_id=network.id)
+        if host.network_mode.startswith("container:"):
+            engine.containers.get(host.network_mode.removeprefix("container:"))
+        wanted = await binds.collect(config, host, engine.volumes, self._mounts_of)
+        row = ContainerRow(
+            id=identifier, name=name, created_ns=time.time_ns(), image_id=image.id, image_name=body.image, config=config,
+            host_config=host, layers=[str(layer) for layer in image.layers], endpoints=endpoints, mounts=wanted.points,
+            path=command[0], args=command[1:], asked=config_part(body),
+        )  # fmt: skip
+        container = Container(row)
+        # A plan is made once now, so that words that mean nothing are refused at create and not at start.
+        spec.wanted_capabilities(host.cap_add, host.cap_drop)
+        engine.snapshots.prepare(identifier, image.layers)
+        for point in wanted.points:
+            if point.type == "volume":
+                engine.volumes.use(point.name, identifier)
+        await self._fill(container, wanted)
+        await engine.database.commit(Put(TABLE, identifier, row))
+        engine.containers.add(container)
+        return container
+
+    async def _fill(self, container: Container, wanted: binds.Wanted) -> None:
+        """What the image has where an empty volume is mounted is copied into it."""
+        engine = self._engine
+        points = {point.destination: point for point in wanted.points}
+        targets = [points[target] for target in wanted.to_fill if target in points]
+        if not targets:
+            return
+        snapshot = engine.snapshot(container)
+        with engine.snapshots.mounted(snapshot) as root:
+            for point in targets:
+                await engine.volumes.fill(point.name, root.fileno(), point.destination)
+
+    def _mounts_of(self, name: str) -> list[MountPoint]:
+        return self._engine.containers.get(name).row.mounts
+
+
+def merge(config: ContainerConfig, image: RunConfig) -> ContainerConfig:
+    """The container's words over the image's (moby runconfig.Merge)."""
+    entrypoint, command = words(config.entrypoint), words(config.cmd)
+    # `--entrypoint` drops the image's command; [""] stands for no entrypoint at all.
+    if entrypoint is None:
+        entrypoint = list(image.entrypoint or ()) or None
+        if not command:
+            command = list(image.cmd or ()) or None
+    elif entrypoint == [""]:
+        entrypoint = None
+    own = {word.partition("=")[0] for word in config.env or ()}
+    env = [word for word in image.env or () if word.partition("=")[0] not in own] + list(config.env or ())
+    return msgspec.structs.replace(
+        config,
+        user=config.user or image.user,
+        exposed_ports=(dict(image.exposed_ports or {}) | dict(config.exposed_ports or {})) or None,
+        env=env,
+        cmd=command,
+        entrypoint=entrypoint,
+        volumes=(dict(image.volumes or {}) | dict(config.volumes or {})) or None,
+        working_dir=_working_dir(config.working_dir or image.working_dir),
+        labels=dict(image.labels or {}) | dict(config.labels or {}),
+        stop_signal=config.stop_signal or image.stop_signal,
+        stop_timeout=config.stop_timeout if config.stop_timeout is not None else image.stop_timeout,
+        shell=config.shell or image.shell,
+        healthcheck=_health(config.healthcheck, image),
+        on_build=None,
+    )
+
+
+def _working_dir(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise InvalidArgument(f"the working directory '{path}' is invalid, it needs to be an absolute path")
+    return os.path.normpath("/" + path.lstrip("/")) if path else ""
+
+
+def _health(own: HealthConfig | None, image: RunConfig) -> HealthConfig | None:
+    """Field by field: what the container leaves at 0 is the image's."""
+    base = image.healthcheck
+    inherited = (
+        HealthConfig(base.test, base.interval, base.timeout, base.start_period, base.start_interval, base.retries)
+        if base
+        else None
+    )
+    if own is None or inherited is None:
+        return own or inherited
+    if own.test and own.test[0] == "NONE":
+        return own
+    return HealthConfig(
+        own.test or inherited.test, own.interval or inherited.interval, own.timeout or inherited.timeout,
+        own.start_period or inherited.start_period, own.start_interval or inherited.start_interval, own.retries or inherited.retries,
+    )  # fmt: skip
+
+
+def check(config: ContainerConfig, host: HostConfig, log_driver: str, log_options: dict[str, str]) -> list[str]:
+    """Warnings; fills in what docker fills in. Raises InvalidArgument in dockerd's words."""
+    warnings = limits.check(host)
+    restart.check(host.restart_policy, auto_remove=host.auto_remove)
+    health.check(config.healthcheck)
+    if not host.log_config.type:
+        host.log_config = msgspec.structs.replace(
+            host.log_config, type=log_driver, config=log_options | host.log_config.config
+        )
+    logconfig.check(host.log_config)
+    if host.network_mode in ("", "default"):
+        host.network_mode = "bridge"
+    if host.network_mode == "host" and host.port_bindings:
+        warnings.append("Published ports are discarded when using host network mode")
+    if host.network_mode.startswith("container:") and (host.port_bindings or host.publish_all_ports):
+        raise InvalidArgument("conflicting options: port publishing and the container type network mode")
+    if not host.ipc_mode:
+        host.ipc_mode = "private"
+    if not host.cgroupns_mode:
+        host.cgroupns_mode = "private" if cgroups.is_unified() else "host"
+    if not host.shm_size:
+        host.shm_size = 64 << 20
+    if host.oom_score_adj < -1000 or host.oom_score_adj > 1000:
+        raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    if not host.privileged and host.masked_paths is None:
+        host.masked_paths, host.readonly_paths = list(defaults.masked_paths()), list(defaults.READ_ONLY_PATHS)
+    elif host.privileged:
+        host.masked_paths, host.readonly_paths = None, None
+    for server in host.dns or ():
+        if server == EMBEDDED_DNS:
+            raise InvalidArgument(f"bad nameserver address: {server} is the engine's own")
+    return warnings
+
+
+def _check_platform(image: Image, platform: str, name: str) -> list[str]:
+    """Raises NotFound when one was asked for and the image is another's; a warning when nobody asked."""
+    found, here = image.config.platform, host_platform()
+    wanted = parse_platform(platform) if platform else here
+    if found.os in ("", wanted.os) and found.architecture in ("", wanted.architecture):
+        return []
+    if platform:
+        raise NotFound(
+            f"image with reference {name} was found but does not match the specified platform: wanted {wanted.os}/{wanted.architecture}, "
+            f"actual: {found.os}/{found.architecture}"
+        )
+    return [
+        (
+            f"The requested image's platform ({found.os}/{found.architecture}) does not match the detected host platform "
+            f"({here.os}/{here.architecture}) and no specific platform was requested"
+        )
+    ]

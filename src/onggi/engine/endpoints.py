@@ -1,0 +1,296 @@
+"""A container's place in its networks: docker's EndpointSettings on one side, network's endpoints on the other."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from onggi.engine.config import EndpointSettings, PortBinding
+from onggi.engine.container import TABLE, Container, PublishedPort
+from onggi.errors import Conflict, Forbidden, InvalidArgument, OnggiError
+from onggi.network import Endpoint, EndpointRequest, Network, PortRequest, Published
+from onggi.runtime.plan import LinkPlan
+from onggi.store.database import Put
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from onggi.engine.engine import Engine
+
+
+def wanted_networks(mode: str, endpoints: dict[str, EndpointSettings | None]) -> dict[str, EndpointSettings]:
+    """Name → settings of the networks that a create body asks for: the mode's first, then the others."""
+    given = {name: settings or EndpointSettings() for name, settings in endpoints.items()}
+    if mode in ("host", "none") or mode.startswith("container:"):
+        return {} if mode.startswith("container:") else {mode: EndpointSettings()}
+    first = "bridge" if mode in ("", "default") else mode
+    settings = given.pop(first, None) or given.pop("default", None) or EndpointSettings()
+    return {first: settings, **given}
+
+
+class Endpoints:
+    """Attaches containers to networks and takes them away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def names(self, container: Container, settings: EndpointSettings) -> list[str]:
+        """What the container answers to in a network: its name, its short id, its aliases, its host name."""
+        found = [container.name, *(settings.aliases or ()), container.id[:12]]
+        if container.row.config.hostname:
+            found.append(container.row.config.hostname)
+        return list(dict.fromkeys(found))
+
+    def attach_all(self, container: Container) -> tuple[list[LinkPlan], dict[str, EndpointSettings], bool]:
+        """Links for the start, the settings with what was given, whether names are answered. Raises; nothing is taken then."""
+        engine = self._engine
+        links: list[LinkPlan] = []
+        filled: dict[str, EndpointSettings] = {}
+        user_defined = False
+        ordered = sorted(container.row.endpoints.items(), key=lambda item: -item[1].gw_priority)
+        try:
+            for name, settings in ordered:
+                network = engine.networks.resolve(settings.network_id or name)
+                endpoint = self._attach(container, network, settings)
+                user_defined |= network.is_user_defined
+                filled[name] = told(
+                    settings,
+                    network,
+                    endpoint,
+                    names=self.names(container, settings) if network.is_user_defined else None,
+                )
+                if network.driver == "bridge":
+                    links.append(
+                        endpoint.link(
+                            f"eth{len(links)}", default_route=not links or not any(link.gateway4 for link in links)
+                        )
+                    )
+        except OnggiError:
+            self.detach_all(container)
+            raise
+        return links, filled, user_defined
+
+    def _attach(self, container: Container, network: Network, settings: EndpointSettings) -> Endpoint:
+        ipam = settings.ipam_config
+        request = EndpointRequest(
+            ipv4=ipam.ipv4_address if ipam else "",
+            ipv6=ipam.ipv6_address if ipam else "",
+            mac=settings.mac_address if ipam is not None or not settings.endpoint_id else "",
+            names=self.names(container, settings) if network.is_user_defined else [],
+        )
+        if request.ipv4 and not network.is_user_defined:
+            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        return self._engine.networks.attach(container.id, network, request)
+
+    def detach_all(self, container: Container) -> dict[str, EndpointSettings]:
+        """Addresses go back; the settings as they were asked for."""
+        engine = self._engine
+        for network_id in list(engine.networks.endpoints(container.id)):
+            engine.networks.detach(container.id, network_id)
+        return {name: asked(settings) for name, settings in container.row.endpoints.items()}
+
+    def networks_of(self, container: Container) -> Sequence[tuple[str, Network]]:
+        """Networks that still exist, by the names the container knows them by."""
+        found = []
+        for name, settings in container.row.endpoints.items():
+            try:
+                found.append((name, self._engine.networks.resolve(settings.network_id or name)))
+            except OnggiError:
+                continue
+        return found
+
+    def links_of(self, container: Container) -> list[tuple[str, str]]:
+        """--link: (address, names) lines for the hosts file."""
+        found = []
+        for word in container.row.host_config.links or ():
+            name, _, alias = word.partition(":")
+            other = self._engine.containers.get(name)
+            address = next((e.address4 for e in self._engine.networks.endpoints(other.id).values() if e.ipv4), "")
+            if address:
+                found.append(
+                    (
+                        address,
+                        " ".join(
+                            dict.fromkeys([alias or name, other.row.config.hostname or other.id[:12], other.name])
+                        ),
+                    )
+                )
+        return found
+
+    async def connect(self, container: Container, network: Network, settings: EndpointSettings) -> None:
+        """`docker network connect`. Raises Forbidden when it is there already, InvalidArgument, Conflict."""
+        engine = self._engine
+        mode = container.row.host_config.network_mode
+        if mode == "host" or mode.startswith("container:"):
+            kind = "host" if mode == "host" else "another container's"
+            raise InvalidArgument(
+                f"container cannot be connected to a network while it shares {kind} network namespace"
+            )
+        async with container.lock:
+            if any(s.network_id == network.id or n == network.name for n, s in container.row.endpoints.items()):
+                raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+            if not container.is_alive:
+                filled = msgspec.structs.replace(settings, network_id=network.id)
+            else:
+                endpoint = self._attach(container, network, settings)
+                position = len([e for e in engine.networks.endpoints(container.id).values() if e.host_name]) - 1
+                try:
+                    await engine.networks.connect_running(
+                        endpoint, container.row.pid, f"eth{position}", default_route=False
+                    )
+                except OnggiError:
+                    engine.networks.detach(container.id, network.id)
+                    raise
+                filled = told(
+                    settings,
+                    network,
+                    endpoint,
+                    names=self.names(container, settings) if network.is_user_defined else None,
+                )
+            container.change(endpoints=container.row.endpoints | {network.name: filled})
+            await engine.database.commit(Put(TABLE, container.id, container.row))
+        if container.is_alive:
+            engine.events.emit(
+                "network",
+                "connect",
+                network.id,
+                {"container": container.id, "name": network.name, "type": network.driver},
+            )
+
+    async def disconnect(self, container: Container, network: Network, *, force: bool) -> None:
+        """Raises Conflict when it isn't connected."""
+        engine = self._engine
+        async with container.lock:
+            name = next(
+                (n for n, s in container.row.endpoints.items() if s.network_id == network.id or n == network.name), None
+            )
+            if name is None:
+                if force:
+                    return
+                raise Conflict(f"container {container.id} is not connected to network {network.name}")
+            endpoint = engine.networks.endpoints(container.id).get(network.id)
+            if endpoint is not None and container.is_alive:
+                await engine.networks.disconnect_running(endpoint)
+            engine.networks.detach(container.id, network.id)
+            container.change(endpoints={n: s for n, s in container.row.endpoints.items() if n != name})
+            await engine.database.commit(Put(TABLE, container.id, container.row))
+        engine.events.emit(
+            "network",
+            "disconnect",
+            network.id,
+            {"container": container.id, "name": network.name, "type": network.driver},
+        )
+
+    async def create_network(self, name: str, **words: Any) -> Network:
+        """As Networks.create, and tells of it."""
+        network = await self._engine.tasks.finish(
+            self._engine.networks.create(name, **words), f"creation of network {name}"
+        )
+        self._engine.events.emit("network", "create", network.id, {"name": network.name, "type": network.driver})
+        return network
+
+    async def remove_network(self, text: str) -> None:
+        """Raises NotFound, Forbidden while containers are in it."""
+        network = await self._engine.tasks.finish(self._engine.networks.remove(text), f"removal of network {text}")
+        self._engine.events.emit("network", "destroy", network.id, {"name": network.name, "type": network.driver})
+
+    async def prune_networks(self, wanted: Callable[[Network], bool]) -> list[str]:
+        """Removes networks that no container is in, running or not; their names."""
+        used = {settings.network_id for one in self._engine.containers for settings in one.row.endpoints.values()}
+        removed = []
+        for network in self._engine.networks.list():
+            if not network.predefined and network.id not in used and wanted(network):
+                with contextlib.suppress(OnggiError):
+                    await self.remove_network(network.id)
+                    removed.append(network.name)
+        return removed
+
+    def renamed(self, container: Container) -> None:
+        """Names follow at once, running or not."""
+        for name, settings in container.row.endpoints.items():
+            if settings.network_id:
+                self._engine.networks.rename(container.id, settings.network_id, self.names(container, settings))
+                container.row.endpoints[name] = msgspec.structs.replace(
+                    settings, dns_names=self.names(container, settings)
+                )
+
+
+def told(
+    settings: EndpointSettings, network: Network, endpoint: Endpoint, *, names: list[str] | None
+) -> EndpointSettings:
+    """The settings with what the container got."""
+    return msgspec.structs.replace(
+        settings, network_id=network.id, endpoint_id=endpoint.id, gateway=endpoint.gateway4, ip_address=endpoint.address4,
+        ip_prefix_len=int(endpoint.ipv4.partition("/")[2] or 0), ipv6_gateway=endpoint.gateway6, global_ipv6_address=endpoint.address6,
+        global_ipv6_prefix_len=int(endpoint.ipv6.partition("/")[2] or 0), mac_address=endpoint.mac, dns_names=names,
+    )  # fmt: skip
+
+
+def asked(settings: EndpointSettings) -> EndpointSettings:
+    """The settings without what only a running container has."""
+    wanted_mac = settings.mac_address if settings.mac_address and not settings.mac_address.startswith("02:42:") else ""
+    return msgspec.structs.replace(
+        settings, endpoint_id="", gateway="", ip_address="", ip_prefix_len=0, ipv6_gateway="", global_ipv6_address="",
+        global_ipv6_prefix_len=0, mac_address=wanted_mac,
+    )  # fmt: skip
+
+
+class Publishing:
+    """Published ports of containers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.shared: dict[str, str] = {}
+        """Container that is starting → the one that it replaces and whose ports it may ask for (deploy.py)."""
+
+    async def publish(self, container: Container) -> Sequence[socket.socket]:
+        """Raises Conflict in docker's words."""
+        requests = port_requests(container)
+        address = next(
+            (e.address4 for e in self._engine.networks.endpoints(container.id).values() if e.ipv4 and not e.internal),
+            "",
+        )
+        if not requests or not address:
+            return []
+        found, sockets = await self._engine.networks.ports.publish(
+            container.id, address, requests, shared_with=self.shared.get(container.id, "") or self._replaced(container)
+        )
+        container.change(published=[PublishedPort(one.protocol, one.port, one.host_ip, one.host_port) for one in found])
+        return sockets
+
+    def recorded(self, container: Container) -> Sequence[PublishedPort]:
+        """As the row has them: for an engine that has just started."""
+        return container.row.published
+
+    def _replaced(self, container: Container) -> str:
+        """By label, for clients that know nothing of deploys: the container whose ports this one is to take over."""
+        name = (container.row.config.labels or {}).get("onggi.replaces", "")
+        other = self._engine.containers.find(name) if name else None
+        return other.id if other is not None else ""
+
+    async def unpublish(self, container: Container) -> None:
+        await self._engine.networks.ports.unpublish(container.id)
+
+    def of(self, container: Container) -> Sequence[Published]:
+        return self._engine.networks.ports.of(container.id)
+
+
+def port_requests(container: Container) -> list[PortRequest]:
+    """PortBindings, and with -P a random port for each that is exposed. Raises InvalidArgument."""
+    host, config = container.row.host_config, container.row.config
+    bindings: dict[str, list[PortBinding] | None] = dict(host.port_bindings or {})
+    if host.publish_all_ports:
+        for exposed in config.exposed_ports or {}:
+            bindings.setdefault(exposed, [PortBinding()])
+    found = []
+    for key, wanted in bindings.items():
+        port, _, protocol = key.partition("/")
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            raise InvalidArgument(f'invalid port specification: "{key}"')
+        found += [
+            PortRequest(protocol or "tcp", int(port), binding.host_ip, binding.host_port) for binding in wanted or ()
+        ]
+    return found

@@ -1,0 +1,262 @@
+"""What an engine is made of, and how it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+from onggi.doctor import engine_tag
+from onggi.engine import files, reconcile
+from onggi.engine.archive import Archive
+from onggi.engine.config import HostConfig
+from onggi.engine.container import Container
+from onggi.engine.containers import Containers
+from onggi.engine.deploy import Deploy
+from onggi.engine.endpoints import Endpoints, Publishing
+from onggi.engine.events import Events
+from onggi.engine.execs import Execs
+from onggi.engine.health import HealthChecks
+from onggi.engine.lifecycle import Lifecycle
+from onggi.engine.steps import Steps
+from onggi.engine.streams import Streams
+from onggi.engine.system import System
+from onggi.engine.tasks import Tasks
+from onggi.images import Images
+from onggi.kernel import cgroups
+from onggi.network import Networks
+from onggi.network.addresses import DEFAULT_POOLS, Pools
+from onggi.oci.digest import Digest
+from onggi.oci.reference import parse_reference
+from onggi.runtime.client import Runtime
+from onggi.runtime.seccomp_default import default_filter
+from onggi.store.content import Content
+from onggi.store.database import Database
+from onggi.store.layers import Layers
+from onggi.store.locks import RootLock
+from onggi.store.snapshots import Snapshot, Snapshots
+from onggi.store.workers import Workers
+from onggi.volumes import Volumes
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """As dockerd's options of the same names."""
+
+    data_root: str = "/var/lib/onggi"
+    exec_root: str = "/run/onggi"
+    bridge: str = "onggi0"
+    bip: str = ""
+    address_pools: Sequence[tuple[str, int]] = DEFAULT_POOLS
+    mtu: int = 0
+    cgroup_parent: str = ""
+    dns: list[str] = field(default_factory=list)
+    dns_search: list[str] = field(default_factory=list)
+    dns_options: list[str] = field(default_factory=list)
+    default_log_driver: str = "json-file"
+    default_log_options: dict[str, str] = field(default_factory=dict)
+    insecure_registries: list[str] = field(default_factory=list)
+    registry_mirrors: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    debug: bool = False
+
+    @property
+    def data_root_path(self) -> Path:
+        return Path(self.data_root)
+
+    @property
+    def exec_root_path(self) -> Path:
+        return Path(self.exec_root)
+
+
+class Engine:
+    """Rooms and services of one engine. Made by `open`; `close` leaves the containers running."""
+
+    def __init__(self, options: EngineOptions, lock: RootLock, database: Database, runtime: Runtime) -> None:
+        root = options.data_root
+        self.options, self._lock, self.database, self.runtime = options, lock, database, runtime
+        self.tag = engine_tag(options.data_root_path)
+        self.id = _engine_id(root)
+        self.cgroup_parent = (options.cgroup_parent.rstrip("/") or "") + f"/onggi-{self.tag}"
+        self.warnings: list[str] = []
+        self.workers = Workers()
+        self.content = Content(root)
+        self.layers = Layers(root, self.content, self.workers)
+        self.snapshots = Snapshots(root, self.layers, self.workers)
+        self.images = Images(self.content, self.layers, database)
+        self.volumes = Volumes(root, database, self.workers)
+        self.networks = Networks(
+            database, tag=self.tag, bridge=options.bridge, bip=options.bip, pools=Pools(options.address_pools), mtu=options.mtu,
+            upstream=self._upstream,
+        )  # fmt: skip
+        self.events = Events()
+        self.tasks = Tasks()
+        self.containers = Containers(self)
+        self.endpoints = Endpoints(self)
+        self.publishing = Publishing(self)
+        self.lifecycle = Lifecycle(self)
+        self.health = HealthChecks(self)
+        self.execs = Execs(self)
+        self.streams = Streams(self)
+        self.archive = Archive(self.snapshots, self.workers)
+        self.deploy = Deploy(self)
+        self.system = System(self)
+        self.builder: Any = _builder(self)
+        self.images.on_event = lambda action, identifier, name: self.events.emit(
+            "image", action, identifier, {"name": name}
+        )
+
+    @classmethod
+    async def open(cls, options: EngineOptions) -> Engine:
+        """Takes the data root, reconciles rows with the machine (R-07), starts what policies want. Raises Conflict, Corrupt."""
+        os.makedirs(options.data_root, 0o711, exist_ok=True)
+        lock = RootLock.take(options.data_root)
+        database: Database | None = None
+        runtime: Runtime | None = None
+        try:
+            database = Database.open(os.path.join(options.data_root, "state.db"))
+            runtime = await Runtime.open(options.exec_root_path)
+            engine = cls(options, lock, database, runtime)
+            for damaged in engine.images.restore():
+                engine.warnings.append(f"image {damaged} is damaged: pull or build it again")
+            await engine.layers.clean()
+            engine.content.clean()
+            engine.snapshots.clean()
+            await engine.volumes.restore()
+            await engine.networks.restore()
+            await reconcile.reconcile(engine)
+            # Compiled before the first container needs it.
+            await asyncio.to_thread(default_filter, frozenset(_default_capabilities()))
+            await reconcile.start_by_policy(engine)
+        except BaseException:
+            if runtime is not None:
+                await runtime.close()
+            if database is not None:
+                await database.close()
+            lock.close()
+            raise
+        return engine
+
+    async def close(self) -> None:
+        """The engine goes; containers stay with their shims. With none left, bridges and rules go too."""
+        for container in self.containers:
+            self.health.stop(container, keep=True)
+            self.lifecycle.cancel_restart(container)
+        self.streams.close()
+        await self.tasks.close()
+        empty = not any(container.is_alive for container in self.containers)
+        await self.networks.close(remove=empty)
+        for container in self.containers:
+            if container.shim is not None:
+                container.shim.release()
+        await self.runtime.close()
+        if empty:
+            await asyncio.to_thread(self._remove_cgroup_parent)
+        await self.snapshots.close()
+        await self.workers.close()
+        await self.database.close()
+        self._lock.close()
+
+    def _remove_cgroup_parent(self) -> None:
+        if not len(self.containers) or not any(c.is_alive for c in self.containers):
+            cgroups.open(self.cgroup_parent).remove()
+
+    # What several services ask for
+
+    def cgroup_path(self, container: Container) -> str:
+        parent = container.row.host_config.cgroup_parent.rstrip("/")
+        return f"{parent}/onggi-{self.tag}/{container.id}" if parent else f"{self.cgroup_parent}/{container.id}"
+
+    def layers_of(self, container: Container) -> list[Digest]:
+        return [Digest(layer) for layer in container.row.layers]
+
+    def snapshot(self, container: Container) -> Snapshot:
+        return self.snapshots.get(container.id, self.layers_of(container))
+
+    @staticmethod
+    def tmpfs_options(host: HostConfig) -> dict[str, list[str]]:
+        """Options of --mount type=tmpfs, by destination: docker's types have no field for them."""
+        found: dict[str, list[str]] = {}
+        for mount in host.mounts or ():
+            if mount.type == "tmpfs" and mount.tmpfs_options is not None:
+                words = []
+                if mount.tmpfs_options.size_bytes:
+                    words.append(f"size={mount.tmpfs_options.size_bytes}")
+                if mount.tmpfs_options.mode:
+                    words.append(f"mode={mount.tmpfs_options.mode:o}")
+                found[mount.target] = words
+        return found
+
+    def image_name(self, container: Container) -> str:
+        """The name the user gave, or the id when that name means another image now."""
+        row = container.row
+        image = self.images.find(row.image_id)
+        if image is not None and row.image_name and not row.image_name.startswith("sha256:"):
+            try:
+                if self.images.resolve(row.image_name).id != image.id:
+                    return row.image_id
+            except Exception:  # noqa: BLE001 - a name that means nothing any more: the id it is
+                return row.image_id
+        return row.image_name or row.image_id
+
+    def _upstream(self, container_id: str) -> Sequence[str]:
+        """Servers that a container's outside names are asked of."""
+        container = self.containers.find(container_id)
+        asked = container.row.host_config.dns if container is not None else None
+        return asked or self.options.dns or files.name_servers(files.host_resolv_conf())
+
+    # Images between here and elsewhere (images/ does the work)
+
+    async def pull(self, reference: Any, *, auth: Any, platform: Any, progress: Callable[[Any], None]) -> None:
+        await self.images.pull(reference, auth=auth, platform=platform, progress=progress)
+
+    async def pull_named(self, name: str, progress: Callable[[Any], None]) -> None:
+        """For the engine's own needs, with nobody's credentials."""
+        await self.images.pull(parse_reference(name), auth=None, platform=None, progress=progress)
+
+    async def push(self, reference: Any, *, auth: Any, progress: Callable[[Any], None]) -> None:
+        await self.images.push(reference, auth=auth, progress=progress)
+
+    async def load(self, body: AsyncIterable[bytes], *, quiet: bool, progress: Callable[[Any], None]) -> None:
+        await self.images.load(body, quiet=quiet, progress=progress)
+
+    def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+        return self.images.save(names)
+
+    async def log_in(self, auth: Any) -> str:
+        return await self.images.log_in(auth)
+
+    async def look_up(self, reference: Any, *, auth: Any) -> Any:
+        return await self.images.look_up(reference, auth=auth)
+
+
+def _default_capabilities() -> Sequence[str]:
+    from onggi.runtime.defaults import CAPABILITIES
+
+    return CAPABILITIES
+
+
+def _engine_id(root: str) -> str:
+    """Stable over restarts: /info's ID."""
+    path = os.path.join(root, "engine-id")
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        identifier = secrets.token_hex(16)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(identifier + "\n")
+        return identifier
+
+
+def _builder(engine: Engine) -> Any:
+    try:
+        from onggi.build import Builder
+    except ImportError:
+        return None
+    return Builder(engine.images, engine.layers, engine.snapshots, engine.database, Steps(engine))

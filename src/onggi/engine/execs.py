@@ -1,0 +1,325 @@
+"""Processes started in running containers: docker exec, and the health check's probes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onggi.engine import spec
+from onggi.engine.config import ExecBody, ExecStartBody, HostConfig, words
+from onggi.engine.container import Container, State
+from onggi.engine.pump import Pump
+from onggi.engine.streams import Attachment
+from onggi.errors import Conflict, InvalidArgument, NotFound, RuntimeStepError
+from onggi.oci.runtime import Box, Process
+from onggi.runtime import defaults
+from onggi.runtime.handles import ExecProcessHandle
+from onggi.runtime.protocol import ExecProcess
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+KEPT_S = 300.0
+"""How long an exec that has ended can be inspected: clients poll for its code."""
+
+
+@dataclass(slots=True)
+class Exec:
+    """One exec. `exit_code` is None until it has ended."""
+
+    id: str
+    container: Container
+    body: ExecBody
+    args: list[str]
+    running: bool = False
+    started: bool = False
+    exit_code: int | None = None
+    pid: int = 0
+    handle: ExecProcessHandle | None = None
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    size: tuple[int, int] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Execs:
+    """All execs of an engine, in memory: they end with their containers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._execs: dict[str, Exec] = {}
+
+    async def create(self, text: str, body: ExecBody) -> str:
+        """Its id. Raises NotFound, InvalidArgument without a command, Conflict when the container can't take one now."""
+        container = self._engine.containers.get(text)
+        command = words(body.cmd)
+        if not command:
+            raise InvalidArgument("No exec command specified")
+        self._check(container)
+        made = Exec(secrets.token_hex(32), container, body, command)
+        self._execs[made.id] = made
+        container.execs.add(made.id)
+        self._engine.events.emit(
+            "container", f"exec_create: {' '.join(command)}", container.id, container.attributes | {"execID": made.id}
+        )
+        return made.id
+
+    @staticmethod
+    def _check(container: Container) -> None:
+        if container.state == State.PAUSED:
+            raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+        if container.state == State.RESTARTING:
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        if not container.is_alive:
+            raise Conflict(f"container {container.id} is not running")
+
+    def get(self, exec_id: str) -> Exec:
+        """By id or by a beginning of it. Raises NotFound."""
+        found = self._execs.get(exec_id)
+        if found is None:
+            starts = [one for identifier, one in self._execs.items() if exec_id and identifier.startswith(exec_id)]
+            if len(starts) != 1:
+                raise NotFound(f"No such exec instance: {exec_id}")
+            found = starts[0]
+        return found
+
+    def forget(self, exec_id: str) -> None:
+        self._execs.pop(exec_id, None)
+
+    async def start(self, exec_id: str, body: ExecStartBody) -> Attachment:
+        """Starts it; the client's stream. Raises Conflict for a second start, RuntimeStepError when it can't be run."""
+        one = self._claim(exec_id)
+        tty = body.tty or one.body.tty
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        try:
+            size = body.console_size or one.body.console_size
+            await self._engine.tasks.finish(
+                self._begin(one, theirs, tty=tty, size=(size[0], size[1]) if size else None), f"exec {one.id[:12]}"
+            )
+        except BaseException:
+            ours.close()
+            raise
+        return Attachment(ours, tty, one.body.attach_stdin, one.body.detach_keys)
+
+    async def start_detached(self, exec_id: str) -> None:
+        """Raises as `start`."""
+        one = self._claim(exec_id)
+        await self._engine.tasks.finish(self._begin(one, None, tty=one.body.tty, size=None), f"exec {one.id[:12]}")
+
+    def _claim(self, exec_id: str) -> Exec:
+        one = self.get(exec_id)
+        if one.started:
+            raise Conflict(f"exec command {exec_id} {'is already running' if one.running else 'has already run'}")
+        self._check(one.container)
+        one.started = True
+        return one
+
+    def detached(self, exec_id: str) -> None:
+        """A client has typed its detach keys."""
+        one = self.get(exec_id)
+        action = f"exec_detach: {' '.join(one.args)}"
+        self._engine.events.emit("container", action, one.container.id, one.container.attributes | {"execID": one.id})
+
+    async def _begin(self, one: Exec, client: socket.socket | None, *, tty: bool, size: tuple[int, int] | None) -> None:
+        try:
+            await self._run(one, client, tty=tty, size=size)
+        except BaseException as error:
+            one.exit_code, one.running = (error.exit_code if isinstance(error, RuntimeStepError) else 126), False
+            one.began.set()
+            one.ended.set()
+            if client is not None:
+                client.close()
+            self._expire(one)
+            raise
+
+    async def _run(self, one: Exec, client: socket.socket | None, *, tty: bool, size: tuple[int, int] | None) -> None:
+        """Starts the process with its streams led to `client`; a task waits for its end."""
+        engine, container, body = self._engine, one.container, one.body
+        engine.events.emit(
+            "container", f"exec_start: {' '.join(one.args)}", container.id, container.attributes | {"execID": one.id}
+        )
+        request = self._request(one, tty=tty, size=size)
+        if tty:
+            handle = await engine.runtime.exec(request, None)
+            console = os.dup(handle.console) if handle.console is not None else -1
+            pump = Pump(client, {1: console}, console if body.attach_stdin else None, tty=True)
+        else:
+            handle, pump = await self._with_pipes(request, client, body)
+        one.handle, one.pid, one.running = handle, handle.pid, True
+        one.began.set()
+        if one.size:
+            with contextlib.suppress(Conflict, OSError):
+                handle.resize(*one.size)
+        engine.tasks.begin(self._watch(one, handle, pump), f"exec {one.id[:12]} in {container.name}")
+
+    async def _with_pipes(
+        self, request: ExecProcess, client: socket.socket | None, body: ExecBody
+    ) -> tuple[ExecProcessHandle, Pump]:
+        theirs: list[int] = []
+        ours: list[int] = []
+        try:
+            if body.attach_stdin and client is not None:
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                theirs.append(read_end)
+                ours.append(write_end)
+            else:
+                theirs.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+                ours.append(-1)
+            for _ in (1, 2):
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+                theirs.append(write_end)
+                ours.append(read_end)
+            handle = await self._engine.runtime.exec(request, (theirs[0], theirs[1], theirs[2]))
+        except BaseException:
+            for fd in ours:
+                if fd >= 0:
+                    os.close(fd)
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        return handle, Pump(client, {1: ours[1], 2: ours[2]}, ours[0] if ours[0] >= 0 else None, tty=False)
+
+    def _request(self, one: Exec, *, tty: bool, size: tuple[int, int] | None) -> ExecProcess:
+        row, body = one.container.row, one.body
+        config, host = row.config, row.host_config
+        capabilities = defaults.default_capabilities(spec.wanted_capabilities(host.cap_add, host.cap_drop))
+        privileged = body.privileged or host.privileged
+        if privileged:
+            capabilities = defaults.default_capabilities(spec.wanted_capabilities(["ALL"], None))
+        merged = [*(config.env or ()), *(body.env or ())]
+        hostname = config.hostname or row.id[:12]
+        process = Process(
+            cwd=body.working_dir or config.working_dir or "/",
+            args=one.args,
+            env=spec.environment(_with_env(config, merged), hostname=hostname, tty=tty),
+            terminal=tty,
+            console_size=Box(height=size[0], width=size[1]) if size else None,
+            capabilities=capabilities,
+            no_new_privileges=any(
+                option.startswith("no-new-privileges") and not option.endswith("false")
+                for option in host.security_opt or ()
+            ),
+        )
+        filtered = HostConfig(privileged=privileged, security_opt=host.security_opt)
+        return ExecProcess(
+            container_id=row.id, pid=row.pid, process=process, cgroup_path=self._engine.cgroup_path(one.container), tty=tty,
+            user=body.user or config.user, groups=list(host.group_add or ()) if not body.user else [],
+            seccomp=spec.seccomp_filter(filtered, process), pid_start=one.container.shim.pid_start if one.container.shim else 0,
+        )  # fmt: skip
+
+    async def _watch(self, one: Exec, handle: ExecProcessHandle, pump: Pump) -> None:
+        code = await handle.wait()
+        # What is in the pipes comes out before the code is told; who else holds them is not waited for long.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await pump.done.wait()
+        pump.end()
+        one.exit_code, one.running = code, False
+        handle.close()
+        one.ended.set()
+        self._engine.events.emit(
+            "container",
+            "exec_die",
+            one.container.id,
+            one.container.attributes | {"execID": one.id, "exitCode": str(code)},
+        )
+        self._expire(one)
+
+    def _expire(self, one: Exec) -> None:
+        def forget() -> None:
+            self.forget(one.id)
+            one.container.execs.discard(one.id)
+
+        asyncio.get_running_loop().call_later(KEPT_S, forget)
+
+    async def resize(self, exec_id: str, rows: int, columns: int) -> None:
+        """May come before the process runs: it gets the size then."""
+        one = self.get(exec_id)
+        if one.handle is None:
+            if one.started:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(5):
+                        await one.began.wait()
+            else:
+                one.size = (rows, columns)
+                return
+        if one.handle is None or not one.running:
+            raise Conflict(f"exec command {exec_id} is not running")
+        one.handle.resize(rows, columns)
+
+    def inspect(self, exec_id: str) -> dict[str, Any]:
+        """Docker's document."""
+        one = self.get(exec_id)
+        body = one.body
+        return {
+            "ID": one.id,
+            "Running": one.running,
+            "ExitCode": one.exit_code,
+            "ProcessConfig": {
+                "tty": body.tty, "entrypoint": one.args[0], "arguments": one.args[1:], "privileged": body.privileged,
+                **({"user": body.user} if body.user else {}),
+            },
+            "OpenStdin": body.attach_stdin,
+            "OpenStderr": body.attach_stderr,
+            "OpenStdout": body.attach_stdout,
+            "CanRemove": one.started and not one.running,
+            "ContainerID": one.container.id,
+            "DetachKeys": body.detach_keys,
+            "Pid": one.pid,
+        }  # fmt: skip
+
+    async def probe(
+        self, container: Container, args: list[str], timeout_s: float, output_limit: int
+    ) -> tuple[int, str]:
+        """A health check's run: (exit code, output). -1 when it took too long: it is killed then."""
+        one = Exec(secrets.token_hex(32), container, ExecBody(), args, started=True)
+        request = self._request(one, tty=False, size=None)
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                handle = await self._engine.runtime.exec(request, (null, write_end, write_end))
+            finally:
+                os.close(write_end)
+                os.close(null)
+            ours, theirs = socket.socketpair()
+            pump = Pump(theirs, {1: read_end}, None, tty=True)
+            read_end = -1
+        finally:
+            if read_end >= 0:
+                os.close(read_end)
+        ours.setblocking(False)
+        collected = asyncio.get_running_loop().create_task(
+            _collect(ours, output_limit), name=f"output of a probe of {container.name}"
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                code = await handle.wait()
+        except TimeoutError:
+            handle.kill(9)
+            await handle.wait()
+            code = -1
+        finally:
+            pump.end()
+            handle.close()
+        return code, await collected
+
+
+def _with_env(config: Any, env: list[str]) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(config, env=env)
+
+
+async def _collect(sock: socket.socket, limit: int) -> str:
+    loop, found = asyncio.get_running_loop(), bytearray()
+    with sock:
+        while data := await loop.sock_recv(sock, 65536):
+            found += data[: max(0, limit - len(found))]
+    return found.decode("utf-8", "replace")

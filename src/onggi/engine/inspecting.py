@@ -1,0 +1,252 @@
+"""What inspect and list say of a container: documents of the newest API version, rendered once and kept until it changes.
+
+Only `Status` holds a time that passes, so it is put in last.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from onggi.engine.config import ContainerConfig
+from onggi.engine.container import Container, State, time_text
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_SHOWN = {State.STARTING: State.CREATED}
+
+
+def shown_state(container: Container) -> str:
+    return _SHOWN.get(container.state, container.state)
+
+
+def human_duration(seconds: float) -> str:
+    """docker/go-units HumanDuration; tools parse the text."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    for limit, size, name in ((24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 365 * 2, 24 * 30, "months")):
+        if hours < limit:
+            return f"{hours // size} {name}"
+    return f"{int(seconds / 3600 / 24 / 365)} years"
+
+
+def status_text(container: Container) -> str:
+    """`Up 2 minutes (healthy)`, `Exited (0) 3 hours ago` … (E-001)."""
+    row, now = container.row, time.time_ns()
+    match container.state:
+        case State.RUNNING | State.PAUSED:
+            text = f"Up {human_duration((now - row.started_ns) / 1e9)}"
+            if container.state == State.PAUSED:
+                return text + " (Paused)"
+            if container.health is not None:
+                text += (
+                    f" (health: {container.health.status})"
+                    if container.health.status == "starting"
+                    else f" ({container.health.status})"
+                )
+            return text
+        case State.RESTARTING:
+            return f"Restarting ({row.exit_code}) {human_duration((now - row.finished_ns) / 1e9)} ago"
+        case State.EXITED:
+            return f"Exited ({row.exit_code}) {human_duration((now - row.finished_ns) / 1e9)} ago"
+        case State.REMOVING:
+            return "Removal In Progress"
+        case State.DEAD:
+            return "Dead"
+        case _:
+            return "Created"
+
+
+def summary_document(engine: Engine, container: Container) -> dict[str, Any]:
+    """One entry of GET /containers/json, the caller's to change."""
+    ready = container.documents.get("summary")
+    if ready is None:
+        ready = container.documents["summary"] = _encode(_summary(engine, container))
+    found: dict[str, Any] = _decode(ready)
+    found["Status"] = status_text(container)
+    return found
+
+
+def _summary(engine: Engine, container: Container) -> dict[str, Any]:
+    row = container.row
+    return {
+        "Id": row.id,
+        "Names": [f"/{row.name}", *engine.containers.link_names(container)],
+        "Image": engine.image_name(container),
+        "ImageID": row.image_id,
+        "Command": " ".join([row.path, *row.args]),
+        "Created": row.created_ns // 10**9,
+        "Ports": ports(engine, container),
+        "Labels": row.config.labels or {},
+        "State": shown_state(container),
+        "Status": "",
+        "HostConfig": {"NetworkMode": _mode(row.host_config.network_mode), **({"Annotations": row.host_config.annotations} if row.host_config.annotations else {})},
+        "Health": {"Status": container.health.status if container.health else "none", "FailingStreak": container.health.streak if container.health else 0},
+        "NetworkSettings": {"Networks": {name: msgspec.to_builtins(settings) for name, settings in row.endpoints.items()}},
+        "Mounts": [mount_document(point) for point in row.mounts],
+    }  # fmt: skip
+
+
+def _mode(mode: str) -> str:
+    return "bridge" if mode in ("", "default") else mode
+
+
+def ports(engine: Engine, container: Container) -> list[dict[str, Any]]:
+    """One entry for each binding, one for each port that is exposed and not published."""
+    if not container.is_alive:
+        return []
+    found: list[dict[str, Any]] = []
+    published = set()
+    for one in engine.publishing.of(container):
+        published.add(f"{one.port}/{one.protocol}")
+        found.append({"IP": one.host_ip, "PrivatePort": one.port, "PublicPort": one.host_port, "Type": one.protocol})
+    if not container.row.endpoints or set(container.row.endpoints) & {"host", "none"}:
+        return found
+    for key in container.row.config.exposed_ports or {}:
+        if key not in published:
+            port, _, protocol = key.partition("/")
+            found.append({"PrivatePort": int(port), "Type": protocol or "tcp"})
+    return found
+
+
+def mount_document(point: Any) -> dict[str, Any]:
+    found = {
+        "Type": point.type,
+        "Source": point.source,
+        "Destination": point.destination,
+        "Mode": point.mode,
+        "RW": point.rw,
+        "Propagation": point.propagation,
+    }
+    if point.type == "volume":
+        found = {"Type": "volume", "Name": point.name, **found, "Driver": point.driver}
+    return found
+
+
+def inspect(engine: Engine, container: Container) -> bytes:
+    """GET /containers/{id}/json, encoded, without sizes."""
+    ready = container.documents.get("inspect")
+    if ready is None:
+        ready = container.documents["inspect"] = _encode(inspect_document(engine, container))
+    return ready
+
+
+def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
+    row = container.row
+    directory = engine.snapshots.directory(row.id)
+    host = msgspec.to_builtins(row.host_config)
+    host["NetworkMode"] = _mode(row.host_config.network_mode)
+    snapshot = engine.snapshot(container)
+    has_files = not row.host_config.network_mode.startswith("container:")
+    return {
+        "Id": row.id,
+        "Created": time_text(row.created_ns),
+        "Path": row.path,
+        "Args": row.args,
+        "State": state_document(container),
+        "Image": row.image_id,
+        "ResolvConfPath": os.path.join(directory, "resolv.conf") if has_files else "",
+        "HostnamePath": os.path.join(directory, "hostname") if has_files else "",
+        "HostsPath": os.path.join(directory, "hosts") if has_files else "",
+        "LogPath": os.path.join(directory, f"{row.id}-json.log") if row.host_config.log_config.type == "json-file" else "",
+        "Name": f"/{row.name}",
+        "RestartCount": row.restart_count,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": sorted(container.execs) or None,
+        "HostConfig": host,
+        "GraphDriver": {
+            "Data": {"ID": row.id, "LowerDir": ":".join(snapshot.lower), "MergedDir": os.path.join(directory, "merged"), "UpperDir": snapshot.upper, "WorkDir": snapshot.work},
+            "Name": "overlay2",
+        },
+        "Mounts": [mount_document(point) for point in row.mounts],
+        "Config": config_document(row.config, container),
+        "NetworkSettings": network_document(engine, container),
+    }  # fmt: skip
+
+
+def config_document(config: ContainerConfig, container: Container) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(config)
+    found["Hostname"] = config.hostname or (
+        "" if container.row.host_config.network_mode.startswith("container:") else container.id[:12]
+    )
+    if container.row.host_config.network_mode == "host" and not config.hostname:
+        found["Hostname"] = os.uname().nodename
+    found["Labels"] = config.labels or {}
+    for name in (
+        "Healthcheck",
+        "MacAddress",
+        "NetworkDisabled",
+        "ArgsEscaped",
+        "StopSignal",
+        "StopTimeout",
+        "Shell",
+        "ExposedPorts",
+    ):
+        if not found.get(name):
+            found.pop(name, None)
+    return found
+
+
+def state_document(container: Container) -> dict[str, Any]:
+    row, state = container.row, container.state
+    found = {
+        "Status": shown_state(container),
+        "Running": state in (State.RUNNING, State.PAUSED, State.RESTARTING),
+        "Paused": state == State.PAUSED,
+        "Restarting": state == State.RESTARTING,
+        "OOMKilled": row.oom_killed,
+        "Dead": state == State.DEAD,
+        "Pid": row.pid if container.is_alive else 0,
+        "ExitCode": 0 if container.is_alive else row.exit_code,
+        "Error": row.error,
+        "StartedAt": time_text(row.started_ns),
+        "FinishedAt": time_text(row.finished_ns),
+    }
+    if container.health is not None:
+        health = container.health
+        found["Health"] = {"Status": health.status, "FailingStreak": health.streak, "Log": health.log}
+    return found
+
+
+def network_document(engine: Engine, container: Container) -> dict[str, Any]:
+    row = container.row
+    mapped: dict[str, Any] = {}
+    if container.is_alive:
+        for key in row.config.exposed_ports or {}:
+            mapped[key] = None
+        for one in engine.publishing.of(container):
+            key = f"{one.port}/{one.protocol}"
+            mapped[key] = [*(mapped.get(key) or []), {"HostIp": one.host_ip, "HostPort": str(one.host_port)}]
+    networks = {name: msgspec.to_builtins(settings) for name, settings in row.endpoints.items()}
+    pid = row.pid if container.is_alive else 0
+    return {
+        "SandboxID": row.id if pid else "",
+        "SandboxKey": f"/proc/{pid}/ns/net" if pid else "",
+        "Ports": mapped,
+        "Networks": networks,
+    }
