@@ -16,20 +16,20 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from onggi import __version__
 from onggi.api import logs
 from onggi.api.guards import HostGuard
 from onggi.api.listeners import Listener, TlsFiles, close_listeners, open_listeners, passed_sockets
 from onggi.api.notify import notify
 from onggi.api.options import DEFAULTS, Settings, merge, parse_arguments, parse_file, usage
 from onggi.api.service import Service
-from onggi.api.versions import ENGINE_VERSION
 from onggi.errors import InvalidArgument, OnggiError
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("onggi.api")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(usage())
         return 0
     if any(word in ("-v", "--version") for word in words):
-        sys.stdout.write(f"onggid version {ENGINE_VERSION}\n")
+        sys.stdout.write(f"onggid version {__version__}\n")
         return 0
     try:
         settings = load(words)
@@ -161,7 +161,7 @@ class Program:
             gc.collect()
             gc.freeze()
             notify("READY=1")
-            log.info("ready", extra={"version": ENGINE_VERSION, "pid": os.getpid()})
+            log.info("ready", extra={"version": __version__, "pid": os.getpid()})
             await leave.wait()
             log.info("going: containers stay")
             notify("STOPPING=1")

@@ -12,7 +12,8 @@ from onggi.errors import InvalidArgument
 
 OLDEST: Final = 24
 NEWEST: Final = 55
-ENGINE_VERSION: Final = "0.1.0"
+ENGINE_VERSION: Final = "28.5.2"
+"""The dockerd whose behaviour is offered: clients compare it with what they need. onggi's own stands in /version too."""
 
 _versioned = re.compile(r"/v([0-9]+)(?:\.([0-9]+))?[0-9.]*(/.*)").fullmatch
 

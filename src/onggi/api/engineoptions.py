@@ -1,0 +1,74 @@
+"""onggid's settings as the engine takes them. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from onggi.api.options import Settings
+from onggi.engine.engine import EngineOptions
+from onggi.errors import InvalidArgument
+from onggi.network.addresses import DEFAULT_POOLS
+
+_DEFAULT_BRIDGE: Final = "onggi0"
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """Raises InvalidArgument for values that contradict, or that mean nothing."""
+    bridge = settings.text("bridge")
+    if bridge and settings.text("bip"):
+        raise InvalidArgument("you specified -b & --bip, mutually exclusive options. Please specify only one")
+    if bridge == "none":
+        raise InvalidArgument("-b none is not supported: give containers --network none")
+    for name in ("ipv6", "default-ulimit"):
+        if settings.flag(name) or settings.pairs(name):
+            raise InvalidArgument(f"{name} is not supported yet: give it to networks and containers")
+    _check_addresses(settings)
+    return EngineOptions(
+        data_root=settings.text("data-root"),
+        exec_root=settings.text("exec-root"),
+        bridge=bridge or _DEFAULT_BRIDGE,
+        bip=settings.text("bip"),
+        address_pools=[_pool(text) for text in settings.texts("default-address-pool")] or DEFAULT_POOLS,
+        mtu=settings.number("mtu"),
+        cgroup_parent=settings.text("cgroup-parent"),
+        dns=settings.texts("dns"),
+        dns_search=settings.texts("dns-search"),
+        dns_options=settings.texts("dns-opt"),
+        default_log_driver=settings.text("log-driver"),
+        default_log_options=settings.pairs("log-opt"),
+        insecure_registries=settings.texts("insecure-registry"),
+        registry_mirrors=settings.texts("registry-mirror"),
+        labels=settings.texts("label"),
+        debug=settings.flag("debug"),
+    )
+
+
+def _check_addresses(settings: Settings) -> None:
+    for server in settings.texts("dns"):
+        try:
+            ipaddress.ip_address(server)
+        except ValueError:
+            raise InvalidArgument(f"invalid DNS address: {server!r}") from None
+    if bip := settings.text("bip"):
+        try:
+            ipaddress.ip_interface(bip)
+        except ValueError:
+            raise InvalidArgument(f"invalid bip {bip!r}: want an address with its prefix, as 172.17.0.1/16") from None
+    for label in settings.texts("label"):
+        if "=" not in label:
+            raise InvalidArgument(f"bad attribute format: {label}: labels are written name=value")
+
+
+def _pool(text: str) -> tuple[str, int]:
+    """`base=10.10.0.0/16,size=24`."""
+    fields = dict(part.partition("=")[::2] for part in text.split(","))
+    try:
+        base, size = ipaddress.ip_network(fields["base"]), int(fields["size"])
+    except (KeyError, ValueError):
+        raise InvalidArgument(f"invalid default address pool {text!r}: want base=10.10.0.0/16,size=24") from None
+    if not base.prefixlen <= size <= base.max_prefixlen:
+        raise InvalidArgument(
+            f"invalid default address pool {text!r}: size must be between {base.prefixlen} and {base.max_prefixlen}"
+        )
+    return str(base), size
