@@ -10,22 +10,24 @@ The child waits in the host's mount namespace, where nothing is mounted yet: wha
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from typing import Never
 
 import msgspec
 
+from onggi.errors import OnggiError
 from onggi.kernel import mounts, paths, process
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.oci.runtime import Mount, Spec, User
-from onggi.runtime import become, defaults, devices, links, users
+from onggi.runtime import become, defaults, devices, links, masks, users
 from onggi.runtime.inside import Start
 from onggi.runtime.plan import InitPlan, RootfsPlan
-from onggi.runtime.rootfs import CgroupView, MountedRoot, PreparedMount
-from onggi.runtime.steps import ChildLink
+from onggi.runtime.rootfs import CgroupView, MountedRoot, PreparedMount, Ready
+from onggi.runtime.steps import ChildLink, StepFailed
 
 MADE = CloneFlag.NEWPID | CloneFlag.NEWNET | CloneFlag.NEWIPC | CloneFlag.NEWUTS
 """Namespaces that the child is born in; its mount namespace comes with the plan."""
@@ -56,15 +58,21 @@ def fits(plan: InitPlan) -> bool:
 def wait(link: ChildLink) -> Never:
     """The child's whole life. Returns only by raising."""
     become.leave_parent([link.fileno()], supervised=True)
-    links.set_loopback_up()
-    made = _file_systems()
-    _rehearse()
+    ready = Ready()
+    # Without what fails here a start is slower, and not wrong: it is made again, and fails there if it must.
+    with contextlib.suppress(OSError, OnggiError, StepFailed):
+        links.set_loopback_up()
+        ready = _file_systems()
+        _rehearse()
     request, fds = _receive(link)
     view = CgroupView(request.hierarchies, unified=request.unified)
     stdio = (fds[0], fds[1], fds[2]) if fds else (-1, -1, -1)
     start = Start(request.plan, stdio, view, tty=request.tty, exec_fifo=None, supervised=True)
+    if not ready.hidden.issubset(start.linux.masked_paths) or not ready.read_only.issubset(start.linux.readonly_paths):
+        # This one shall see what the default hides: /proc and /sys are made anew.
+        ready = Ready(proc=ready.proc)
     process.unshare(CloneFlag.NEWNS)
-    start.proceed(link, made)
+    start.proceed(link, ready)
     raise AssertionError
 
 
@@ -76,18 +84,41 @@ def _receive(link: ChildLink) -> tuple[StartRequest, list[int]]:
     return decode(payload), fds
 
 
-def _file_systems() -> dict[object, Fd]:
+def _file_systems() -> Ready:
     """What every container has, by what it is: detached mounts, to be attached in the container's root."""
-    made: dict[object, Fd] = {}
+    ready = Ready(proc=mounts.new_mount("proc"))
+    kernels: dict[str, Fd] = {}
     for mount in defaults.MOUNTS:
         if mount.type == "cgroup":
             continue
         options = [*mount.options, f"size={defaults.SHM_BYTES}"] if mount.destination == "/dev/shm" else mount.options
         prepared = PreparedMount(Mount(mount.destination, mount.type, mount.source, options))
-        fd = made[prepared.key] = mounts.new_mount(prepared.type, prepared.data, prepared.options.set)
+        fd = ready.mounts[prepared.key] = mounts.new_mount(prepared.type, prepared.data, prepared.options.set)
         if mount.destination == "/dev":
             devices.fill(fd)
-    return made
+        elif mount.destination in ("/proc", "/sys"):
+            kernels[mount.destination] = fd
+    _cover(ready, kernels)
+    return ready
+
+
+def _cover(ready: Ready, kernels: dict[str, Fd]) -> None:
+    """Masks in the detached /proc and /sys, where the kernel can mount on what is detached (Linux 6.15)."""
+
+    def find(path: str) -> Fd | None:
+        top = path[: path.index("/", 1)]
+        return MountedRoot(kernels[top], ready).find(path.removeprefix(top))
+
+    hidden = defaults.masked_paths()
+    try:
+        masks.set_readonly(find, defaults.READ_ONLY_PATHS)
+        ready.read_only.update(defaults.READ_ONLY_PATHS)
+        masks.mask(find, hidden)
+        ready.hidden.update(hidden)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # Not this kernel: each of them is placed when the container's root is there.
 
 
 def _rehearse() -> None:
@@ -96,7 +127,7 @@ def _rehearse() -> None:
     sample = decode(msgspec.msgpack.encode(StartRequest(plan, {}, unified=False)))
     Start(sample.plan, (0, 1, 2), CgroupView({}, unified=False), tty=False, exec_fifo=None, supervised=True)
     with mounts.new_mount("tmpfs", {"size": "64k"}, MountAttr.NOSUID) as scratch:
-        root = MountedRoot(scratch)
+        root = MountedRoot(scratch, Ready())
         paths.make_dirs_in_root(scratch, "/etc").close()
         paths.make_file_in_root(scratch, "/etc/passwd").close()
         root.find("/etc/passwd/x")

@@ -22,7 +22,7 @@ from onggi.oci.runtime import Linux, Process
 from onggi.runtime import become, devices, links, masks, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
-from onggi.runtime.rootfs import CgroupView, MountedRoot
+from onggi.runtime.rootfs import CgroupView, MountedRoot, Ready
 from onggi.runtime.steps import CANNOT_RUN, ChildLink, StepFailed
 
 
@@ -74,14 +74,14 @@ class Start:
             if flag != CloneFlag.NEWPID:
                 process.setns(fd, flag)
             fd.close()
-        self.proceed(link, {})
+        self.proceed(link, Ready())
 
-    def proceed(self, link: ChildLink, made: dict[object, Fd]) -> None:
-        """The way from where all namespaces are there. `made`: file systems that needn't be made any more (ahead.py)."""
+    def proceed(self, link: ChildLink, ready: Ready) -> None:
+        """The way from where all namespaces are there."""
         if CloneFlag.NEWNS in self.new:
-            root = self._file_system(link, made)
+            root = self._file_system(link, ready)
         else:
-            root = MountedRoot(Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
+            root = MountedRoot(Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), ready)
             link.wait()
         slave = self._terminal(root, link)
         self._network(root, link)
@@ -97,17 +97,17 @@ class Start:
             process.join_session_keyring(self.plan.keyring)
         self._run_program(link, identity, slave)
 
-    def _file_system(self, link: ChildLink, made: dict[object, Fd]) -> MountedRoot:
+    def _file_system(self, link: ChildLink, ready: Ready) -> MountedRoot:
         """Root, mounts and devices. Returns when the parent has done its part too."""
         rootfs.make_private(self.linux.rootfs_propagation)
-        root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs))
+        root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs), ready)
         # A cgroup namespace is new only when the process is in its cgroup, and the mount shows what the namespace does.
         waits = CloneFlag.NEWCGROUP in self.new
         for mount in self.mounts:
             if waits and mount.type in ("cgroup", "cgroup2"):
                 waits = False
                 self._enter_cgroup(link)
-            rootfs.mount_one(root, mount, self.cgroup_view, made)
+            rootfs.mount_one(root, mount, self.cgroup_view)
         if not root.has_devices:
             devices.make_default_nodes(root.fd)
         devices.make_nodes(root.fd, self.linux.devices)
@@ -147,8 +147,8 @@ class Start:
 
     def _finish_root(self, root: MountedRoot) -> None:
         """What is hidden, what can't be written, the working directory; then the pivot."""
-        masks.set_readonly(root, self.linux.readonly_paths)
-        masks.mask(root, self.linux.masked_paths)
+        masks.set_readonly(root.find, (path for path in self.linux.readonly_paths if path not in root.ready.read_only))
+        masks.mask(root.find, (path for path in self.linux.masked_paths if path not in root.ready.hidden))
         self._make_working_directory(root.fd)
         if self.plan.spec.root and self.plan.spec.root.readonly:
             mounts.mount_setattr(root.fd, set=MountAttr.RDONLY)

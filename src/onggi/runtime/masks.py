@@ -9,20 +9,27 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterable
+from typing import Protocol
 
 from onggi.kernel import mounts
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
-from onggi.runtime.rootfs import MountedRoot
 from onggi.runtime.steps import StepFailed
 
 _DIRECTORY, _FILE = "directory", "file"
 
 
-def set_readonly(root: MountedRoot, wanted: list[str]) -> None:
+class Find(Protocol):
+    """`path` in a root (O_PATH), None when there is none."""
+
+    def __call__(self, path: str, /) -> Fd | None: ...
+
+
+def set_readonly(find: Find, wanted: Iterable[str]) -> None:
     """Each of `wanted` that exists becomes a read-only mount of itself, with what is mounted below."""
     for path in wanted:
-        found = root.find(path)
+        found = find(path)
         if found is None:
             continue
         with found, mounts.open_tree(found, "", clone=True, recursive=True) as copy:
@@ -30,7 +37,7 @@ def set_readonly(root: MountedRoot, wanted: list[str]) -> None:
             mounts.move_mount(copy, found)
 
 
-def mask(root: MountedRoot, wanted: list[str]) -> None:
+def mask(find: Find, wanted: Iterable[str]) -> None:
     """Each of `wanted` that exists shows nothing: a directory an empty read-only tmpfs, a file the null device.
 
     The null device is the host's, looked at before it is used: an image may bring a /dev/null that leads elsewhere
@@ -39,7 +46,7 @@ def mask(root: MountedRoot, wanted: list[str]) -> None:
     with contextlib.ExitStack() as covers:
         made: dict[str, Fd] = {}
         for path in wanted:
-            found = root.find(path)
+            found = find(path)
             if found is None:
                 continue
             with found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import dataclass, field
 
 from onggi.kernel import filesystem, mounts, paths
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
@@ -97,14 +98,28 @@ def open_rootfs(plan: RootfsPlan) -> Fd:
     return root
 
 
+@dataclass(slots=True)
+class Ready:
+    """What a child made ahead has of its file systems (ahead.py).
+
+    `mounts`: detached ones, by PreparedMount.key. `hidden` and `read_only`: paths in them that are masked, or read-only,
+    already. `proc`: a procfs that is mounted nowhere, to write settings through.
+    """
+
+    mounts: dict[object, Fd] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
+    read_only: set[str] = field(default_factory=set)
+    proc: Fd | None = None
+
+
 class MountedRoot:
     """The root's descriptor, and that of the procfs mounted in it: what is found through that is the kernel's."""
 
-    __slots__ = ("fd", "has_devices", "proc")
+    __slots__ = ("fd", "has_devices", "proc", "ready")
 
-    def __init__(self, fd: Fd) -> None:
-        self.fd = fd
-        self.proc: Fd | None = None
+    def __init__(self, fd: Fd, ready: Ready) -> None:
+        self.fd, self.ready = fd, ready
+        self.proc = ready.proc
         self.has_devices = False
 
     def find(self, path: str) -> Fd | None:
@@ -120,8 +135,8 @@ class MountedRoot:
             self.proc.close()
 
 
-def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView, made: dict[object, Fd]) -> None:
-    """One mount of the spec; a file system that is in `made` is taken from there. Raises StepFailed in runc's words."""
+def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> None:
+    """One mount of the spec; one that is ready is taken. Raises StepFailed in runc's words."""
     try:
         match mount.type:
             case "bind":
@@ -129,10 +144,10 @@ def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView, made
             case "cgroup" | "cgroup2":
                 cgroups.mount(root.fd, mount)
             case _:
-                ready = made.pop(mount.key, None)
+                ready = root.ready.mounts.pop(mount.key, None)
                 fresh = _file_system(root.fd, mount, ready)
                 if mount.destination == "/proc" and not mount.options.set & MountAttr.RDONLY:
-                    root.proc = fresh
+                    root.proc = root.proc or fresh
                 elif mount.destination == "/dev":
                     root.has_devices = ready is not None
     except OSError as error:
