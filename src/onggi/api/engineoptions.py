@@ -16,8 +16,7 @@ _DEFAULT_BRIDGE: Final = "onggi0"
 def engine_options(settings: Settings) -> EngineOptions:
     """Raises InvalidArgument for values that contradict, or that mean nothing."""
     bridge = settings.text("bridge")
-    if bridge and settings.text("bip"):
-        raise InvalidArgument("you specified -b & --bip, mutually exclusive options. Please specify only one")
+    # Unlike dockerd's, a named bridge is the engine's own to make, so its address may be named beside it.
     if bridge == "none":
         raise InvalidArgument("-b none is not supported: give containers --network none")
     for name in ("ipv6", "default-ulimit"):

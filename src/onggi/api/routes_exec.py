@@ -25,37 +25,33 @@ async def create(call: Call) -> StreamResponse:
     if call.version < 42:
         body.console_size = None
     keys_of_exec(body.detach_keys)
-    made = call.engine.execs.create(call.engine.containers.get(call.params["id"]), body)
-    return json_answer({"Id": made.id}, 201)
+    return json_answer({"Id": await call.engine.execs.create(call.params["id"], body)}, 201)
 
 
 @routes.on("POST", "/exec/{id}/start", "E-050", hang_up=HangUp.HALF_CLOSE)
 async def start(call: Call) -> StreamResponse:
     """Detached it answers when the program runs; else the connection becomes its stdio.
 
-    The program is started before the answer: what stops it then is an answer with a status.
+    The program is started before the answer: what stops it is then an answer with a status, as dockerd gives it.
     """
     body = await call.optional_json(ExecStartBody) or ExecStartBody()
     call.connection.hold()
     execs = call.engine.execs
-    one = execs.get(call.params["id"])
-    size = body.console_size if call.version >= 42 else None
-    attachment = await execs.start(
-        one.id, detach=body.detach, tty=body.tty, console_size=(size[0], size[1]) if size and len(size) == 2 else None
-    )
-    if attachment is None:
+    identifier = call.params["id"]
+    if body.detach:
+        await execs.start_detached(identifier)
         return empty(200)
-    watched = one.body.attach_stdin or attachment.tty
-    scanner = DetachScanner(keys_of_exec(one.body.detach_keys)) if watched else None
+    attachment = await execs.start(identifier, body)
+    scanner = DetachScanner(keys_of_exec(attachment.detach_keys)) if attachment.stdin or attachment.tty else None
     hijack = Hijack(call, stream_type(call, tty=attachment.tty), scanner)
     try:
         hijack.open()
     except BaseException:
-        attachment.socket.close()
+        attachment.sock.close()
         raise
-    done = await hijack.join(attachment.socket)
+    done = await hijack.join(attachment.sock)
     if hijack.detached:
-        call.engine.events.emit("container", "exec_detach", one.container.id, one.container.attributes)
+        execs.detached(identifier)
     return done
 
 

@@ -11,7 +11,7 @@ from onggi.api.auth import decode_auth
 from onggi.api.matching import flag_of, label_test
 from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
-from onggi.api.streams import Stream
+from onggi.api.streams import Stream, closing
 from onggi.api.table import HangUp, Routes
 from onggi.api.times import rfc3339_nano
 from onggi.errors import InvalidArgument
@@ -102,7 +102,7 @@ async def save(call: Call) -> StreamResponse:
         raise InvalidArgument("no image names are given")
     pieces = call.engine.save(names)
     stream = Stream(call, TAR)
-    async with aclosing(pieces):
+    async with closing(pieces):
         async for piece in pieces:  # the first comes when all names are found
             await stream.write(piece)
     return stream

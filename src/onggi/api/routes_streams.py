@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from onggi.api import websocket
 from onggi.api.detachkeys import DetachScanner, keys_of_attach
 from onggi.api.hijack import Hijack, stream_type
 from onggi.api.shapes_stats import stats_at
-from onggi.api.streams import Stream
+from onggi.api.streams import Stream, closing
 from onggi.api.table import HangUp, Routes
 from onggi.engine.logs import LogOptions
+from onggi.engine.streams import AttachOptions
 from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
 
     from onggi.api.call import Call
-    from onggi.engine.container import Container
 
 routes = Routes()
 
@@ -29,57 +27,31 @@ _LONGEST_TAIL: Final = 1 << 31
 
 @routes.on("POST", "/containers/{id}/attach", "E-018", hang_up=HangUp.HALF_CLOSE)
 async def attach(call: Call) -> StreamResponse:
-    query = call.query
-    keys = keys_of_attach(query.text("detachKeys"))
+    options = _attach_options(call)
+    keys = keys_of_attach(call.query.text("detachKeys"))
     container = call.engine.containers.get(call.params["id"])
-    past = _past(call, container) if query.flag("logs") else None
-    kind = stream_type(call, tty=bool(container.row.config.tty))
-    if not query.flag("stream"):
-        stream = Stream(call, kind)
-        if past is not None:
-            await _write_all(stream, past)
-        return stream
-    attachment = await call.engine.streams.attach(
-        container, stdin=query.flag("stdin"), stdout=query.flag("stdout"), stderr=query.flag("stderr")
-    )
-    hijack = Hijack(call, kind, DetachScanner(keys) if query.flag("stdin") else None)
+    attachment = await call.engine.streams.attach(container, options)
+    hijack = Hijack(call, stream_type(call, tty=attachment.tty), DetachScanner(keys) if options.stdin else None)
     try:
         hijack.open()
-        if past is not None:
-            await hijack.replay(past)
     except BaseException:
-        attachment.socket.close()
+        attachment.sock.close()
         raise
-    done = await hijack.join(attachment.socket)
+    done = await hijack.join(attachment.sock)
     if hijack.detached:
-        call.engine.events.emit("container", "detach", container.id, container.attributes)
+        call.engine.streams.detached(container)
     return done
 
 
 @routes.on("GET", "/containers/{id}/attach/ws", "E-019", hang_up=HangUp.HALF_CLOSE)
 async def attach_websocket(call: Call) -> StreamResponse:
     """Unframed bytes; before 1.42 everything was attached whatever the query said."""
-    query, everything = call.query, call.version < 42
+    options = _attach_options(call)
+    if call.version < 42:
+        options = AttachOptions(stdin=True, stdout=True, stderr=True, stream=options.stream, logs=options.logs)
     container = call.engine.containers.get(call.params["id"])
-    attachment = await call.engine.streams.attach(
-        container,
-        stdin=everything or query.flag("stdin"),
-        stdout=everything or query.flag("stdout"),
-        stderr=everything or query.flag("stderr"),
-    )
-    return await websocket.serve(call, attachment.socket, framed=not attachment.tty, binary=call.version >= 28)
-
-
-def _past(call: Call, container: Container) -> AsyncIterator[bytes]:
-    """What the container has said so far."""
-    query = call.query
-    return call.engine.streams.logs(container, LogOptions(stdout=query.flag("stdout"), stderr=query.flag("stderr")))
-
-
-async def _write_all(stream: Stream, pieces: AsyncIterator[bytes]) -> None:
-    await stream.begin()
-    async for piece in pieces:
-        await stream.write(piece)
+    attachment = await call.engine.streams.attach(container, options)
+    return await websocket.serve(call, attachment.sock, framed=not attachment.tty, binary=call.version >= 28)
 
 
 @routes.on("GET", "/containers/{id}/logs", "E-005", hang_up=HangUp.CANCEL)
@@ -100,8 +72,11 @@ async def logs(call: Call) -> StreamResponse:
         raise InvalidArgument("Bad parameters: You must choose at least one stream")
     container = call.engine.containers.get(call.params["id"])
     pieces = call.engine.streams.logs(container, options)  # a driver that can't be read is refused here
-    stream = Stream(call, stream_type(call, tty=bool(container.row.config.tty)))
-    await _write_all(stream, pieces)
+    stream = Stream(call, stream_type(call, tty=container.row.config.tty))
+    async with closing(pieces):
+        await stream.begin()
+        async for piece in pieces:
+            await stream.write(piece)
     return stream
 
 
@@ -114,11 +89,22 @@ async def stats(call: Call) -> StreamResponse:
     container = call.engine.containers.get(call.params["id"])
     samples = call.engine.streams.stats(container, stream=go_on, one_shot=one_shot)
     stream = Stream(call)
-    async with aclosing(samples):
+    async with closing(samples):
         await stream.begin()
         async for sample in samples:
             await stream.line(stats_at(sample, call.version))
     return stream
+
+
+def _attach_options(call: Call) -> AttachOptions:
+    query = call.query
+    return AttachOptions(
+        stdin=query.flag("stdin"),
+        stdout=query.flag("stdout"),
+        stderr=query.flag("stderr"),
+        stream=query.flag("stream"),
+        logs=query.flag("logs"),
+    )
 
 
 def _tail(text: str) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from onggi.api import filternames
 from onggi.api.answers import JSON, TEXT, Answer, json_answer
 from onggi.api.shapes_system import ask_for_usage, event_at, info_at, usage_at
-from onggi.api.streams import Stream
+from onggi.api.streams import Stream, closing
 from onggi.api.table import HangUp, Routes
 from onggi.api.versions import NEWEST, OLDEST, text_of
 from onggi.errors import NotFound
@@ -77,7 +76,7 @@ async def events(call: Call) -> StreamResponse:
     stream = Stream(call, kind)
     found = call.engine.events.subscribe(since_ns=since, until_ns=until, filters=filters)
     mark = b"\x1e" if kind == _SEQUENCE else b""
-    async with aclosing(found):
+    async with closing(found):
         await stream.begin()
         async for event in found:
             await stream.write(mark + msgspec.json.encode(event_at(event, call.version)) + b"\n")

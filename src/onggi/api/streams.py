@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from aiohttp.web_response import StreamResponse
@@ -85,3 +87,14 @@ class Stream(StreamResponse):
             raise ConnectionResetError("the client has gone")
         transport.write(data)
         await self._request.writer.drain()
+
+
+@asynccontextmanager
+async def closing(pieces: AsyncIterator[object]) -> AsyncIterator[None]:
+    """What gives the pieces ends with the block, as aclosing's does; not every iterator is a generator."""
+    try:
+        yield
+    finally:
+        close = getattr(pieces, "aclose", None)
+        if close is not None:
+            await close()

@@ -359,9 +359,11 @@ class Containers:
         return await self._engine.archive.stat(self.view(container), path)
 
     @contextlib.asynccontextmanager
-    async def get_archive(self, text: str, path: str) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
+    async def get_archive(
+        self, text: str, path: str, *, gzip: bool = False
+    ) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
         container = self.get(text)
-        async with self._engine.archive.get(self.view(container), path) as found:
+        async with self._engine.archive.get(self.view(container), path, gzip=gzip) as found:
             self._engine.events.emit("container", "archive-path", container.id, container.attributes)
             yield found
 
