@@ -20,7 +20,7 @@ from onggi.runtime.plan import InitPlan, LinkPlan, RootfsPlan
 
 APPLETS = (
     "sh true false ls cat id echo sleep mount umount ps stat hostname env pwd mkdir grep head wc tr dd readlink touch rm "
-    "ln kill mknod chmod tty stty unshare ifconfig ip nslookup nc sysctl df printf mv cp"
+    "ln kill mknod chmod tty stty unshare ifconfig ip nslookup nc sysctl df printf mv cp sed sort cut tail"
 ).split()
 
 
@@ -119,7 +119,7 @@ class Box:
         with _pipe() as (reader, writer), open(os.devnull, "rb") as null:
             spawned = self.start(*args, stdout=writer, stdin=null.fileno(), tty=tty)
             os.close(writer)
-            out = _read_all(spawned.console.fileno() if spawned.console else reader)
+            out = read_all(spawned.console.fileno() if spawned.console else reader)
             return Result(self.wait(spawned), out)
 
     def sh(self, script: str, **options: bool) -> Result:
@@ -138,7 +138,7 @@ class Box:
             )
             spawned = init.exec_in(plan, stdio=None if tty else (null.fileno(), writer, writer), supervised=False)
             os.close(writer)
-            out = _read_all(spawned.console.fileno() if spawned.console else reader)
+            out = read_all(spawned.console.fileno() if spawned.console else reader)
             return Result(self.wait(spawned), out)
 
     @staticmethod
@@ -178,7 +178,7 @@ def _pipe() -> Iterator[tuple[int, int]]:
                 os.close(fd)
 
 
-def _read_all(fd: int) -> str:
+def read_all(fd: int) -> str:
     data = b""
     with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
         while piece := os.read(fd, 1 << 16):

@@ -18,7 +18,7 @@ from typing import Never
 import msgspec
 
 from onggi.errors import OnggiError
-from onggi.kernel import mounts, paths, process
+from onggi.kernel import filesystem, mounts, paths, process
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
@@ -131,6 +131,7 @@ def _rehearse() -> None:
         paths.make_dirs_in_root(scratch, "/etc").close()
         paths.make_file_in_root(scratch, "/etc/passwd").close()
         root.find("/etc/passwd/x")
+        filesystem.magic(scratch.fileno())
         users.identify(scratch, User(), "0", [], home=True)
         with contextlib.suppress(OSError):
             mounts.open_tree(scratch, "etc", clone=True, recursive=True).close()

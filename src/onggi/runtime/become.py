@@ -29,6 +29,8 @@ from onggi.oci.runtime import Capabilities, Process
 from onggi.runtime.steps import CANNOT_RUN, NOT_FOUND, StepFailed
 from onggi.runtime.users import Identity
 
+# Looked up here: a child that is inside looks for no symbol.
+_execve = libc.execve
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -143,7 +145,7 @@ def exec_program(program: Program) -> Never:
     process.close_range(program.first_fd, on_exec=True)
     if program.filter and program.spec.no_new_privileges:
         seccomp.load(program.filter)
-    libc.execve(found, argv, envp)
+    _execve(found, argv, envp)
     number = ctypes.get_errno()
     name = program.arguments[0].decode("utf-8", "replace")
     text = f"exec {name}: {os.strerror(number).lower()}"

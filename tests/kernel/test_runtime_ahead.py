@@ -1,0 +1,113 @@
+"""A child that was made ahead is no other container: what it finds, and what it refuses, is the same."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+from pathlib import Path
+
+import pytest
+
+from onggi.errors import RuntimeStepError
+from onggi.kernel import process
+from onggi.oci.runtime import Namespace
+from onggi.runtime import ahead, defaults, init
+from tests.kernel.spawning import Box, Result, read_all
+
+pytestmark = pytest.mark.root
+
+LOOK = """
+cut -d' ' -f5- /proc/self/mountinfo | sed 's/upperdir=.*//; s/master:[0-9]*//' | sort
+ls -lAn /dev | sed 's/ [A-Z][a-z][a-z]  *[0-9]* ..:.. / /'
+grep -E '^(Cap|Sig|Seccomp:|NoNewPrivs|Uid|Gid|Groups|NSsid)' /proc/self/status
+wc -c /proc/keys /proc/timer_list 2>&1; ls /proc/acpi /sys/firmware
+cat /proc/self/cgroup /proc/self/oom_score_adj; hostname; umask; ulimit -n; pwd; env
+cat /proc/sys/net/ipv4/ping_group_range; ip addr show lo | grep inet
+echo x 2>&1 > /proc/sys/kernel/core_pattern; ls /proc/self/fd
+"""
+
+
+def in_starter(box: Box, *args: str, spoil: bool = False) -> Result:
+    """Start as a starter does: in a process of its own, with a child made ahead; the container is our child then."""
+    reader, writer = os.pipe()
+    told, tell = os.pipe()
+    plan = box.plan(*args)
+    starter = os.fork()
+    if starter == 0:
+        try:
+            made = init.make_ahead()
+            if spoil:
+                process.pidfd_send_signal(made.spawned.pidfd, signal.SIGKILL)
+                select.select([made.spawned.pidfd.fileno()], [], [])
+            null = os.open(os.devnull, os.O_RDWR)
+            spawned = init.spawn(plan, stdio=(null, writer, writer), tty=False, cgroup=box.cgroup, made=made)
+            os.write(tell, pickle.dumps(spawned.pid))
+        except RuntimeStepError as error:
+            os.write(tell, pickle.dumps((error.errno, str(error), error.exit_code)))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.close(tell)
+    os.waitpid(starter, 0)
+    answer = pickle.loads(os.read(told, 65536))
+    os.close(told)
+    try:
+        if isinstance(answer, tuple):
+            raise RuntimeStepError("", answer[0], answer[1], answer[2])
+        out = read_all(reader)
+        return Result(os.waitstatus_to_exitcode(os.waitpid(answer, 0)[1]), out)
+    finally:
+        os.close(reader)
+
+
+def prepare(box: Box, tmp_path: Path) -> None:
+    assert box.spec.linux is not None
+    box.spec.hostname = "box"
+    box.spec.linux.sysctl = dict(defaults.SYSCTLS)
+    box.spec.mounts[-1].options.append(f"size={defaults.SHM_BYTES}")
+    box.mount(tmp_path, "/data")
+    box.process.cwd = "/work"
+    box.user = "0"
+    box.process.oom_score_adj = 0
+
+
+def test_a_container_made_ahead_finds_what_another_finds(container: Box, tmp_path: Path) -> None:
+    prepare(container, tmp_path)
+    at_once = container.sh(LOOK)
+    assert "/sys/fs/cgroup" in at_once.out
+    assert in_starter(container, "sh", "-c", LOOK) == at_once
+
+
+def test_its_errors_are_the_same(container: Box) -> None:
+    with pytest.raises(RuntimeStepError, match=r'exec: "missing": executable file not found in \$PATH') as refused:
+        in_starter(container, "missing")
+    assert refused.value.exit_code == 127
+    container.user = "nobody-here"
+    with pytest.raises(RuntimeStepError, match="unable to find user nobody-here"):
+        in_starter(container, "true")
+    assert container.cgroup.pids() == []
+
+
+def test_what_the_default_hides_is_shown_to_who_may_see_it(container: Box) -> None:
+    assert container.spec.linux is not None
+    container.spec.linux.masked_paths, container.spec.linux.readonly_paths = [], []
+    out = in_starter(container, "sh", "-c", "grep -c ' /proc/' /proc/mounts; wc -c < /proc/timer_list").out.split()
+    assert out[0] == "0"
+    assert int(out[1]) > 0
+
+
+def test_a_child_that_was_killed_while_it_waited_is_replaced(container: Box) -> None:
+    assert in_starter(container, "echo", "fine", spoil=True).out == "fine\n"
+
+
+def test_a_plan_for_other_namespaces_gets_a_child_of_its_own(container: Box) -> None:
+    assert container.spec.linux is not None
+    plan = container.plan("true")
+    assert ahead.fits(plan)
+    container.spec.linux.namespaces = [n for n in defaults.namespaces(cgroup=False) if n.type != "network"]
+    assert not ahead.fits(container.plan("true"))
+    assert in_starter(container, "readlink", "/proc/self/ns/net").out.strip() == os.readlink("/proc/self/ns/net")
+    container.spec.linux.namespaces = [*container.spec.linux.namespaces, Namespace("network", "/proc/1/ns/net")]
+    assert not ahead.fits(container.plan("true"))
