@@ -1,0 +1,114 @@
+"""`onggi-registry`: serve, and collect what is garbage.
+
+Rights: none beyond reading and writing the root; it may run as any user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
+
+from onggi import __version__
+from onggi.errors import InvalidArgument, OnggiError
+from onggi.registry.access import Access
+from onggi.registry.collector import DAY_S, collect
+from onggi.registry.repositories import Repositories
+from onggi.registry.server import Registry
+from onggi.registry.uploads import Uploads
+
+log = logging.getLogger("onggi.registry")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.debug else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    try:
+        if options.command == "serve":
+            asyncio.run(_serve(options))
+        else:
+            _collect(options)
+    except (OnggiError, OSError) as error:
+        sys.stderr.write(f"onggi-registry: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="onggi-registry", description="A registry of container images.")
+    parser.add_argument("--version", action="version", version=f"onggi-registry {__version__}")
+    parser.add_argument("--debug", action="store_true", help="log each request")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve until SIGTERM")
+    serve.add_argument("--listen", default="127.0.0.1:5000", metavar="HOST:PORT", help="default %(default)s")
+    serve.add_argument(
+        "--htpasswd", metavar="FILE", help="users, one user:bcrypt-hash a line; read again when it changes"
+    )
+    serve.add_argument("--anonymous-pull", action="store_true", help="everybody may pull (needs --htpasswd to push)")
+    serve.add_argument("--tls-cert", metavar="FILE")
+    serve.add_argument("--tls-key", metavar="FILE")
+    collector = commands.add_parser("collect", help="delete what no manifest names; a server may run meanwhile")
+    collector.add_argument("--grace", type=float, default=DAY_S, metavar="SECONDS", help="default a day")
+    for command in (serve, collector):
+        command.add_argument("--root", required=True, metavar="DIR")
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    host, port = parse_address(options.listen)
+    if not options.htpasswd and not is_loopback(host):
+        raise InvalidArgument(
+            f"{options.listen} is open to others, and everybody could push: give --htpasswd FILE, or listen on 127.0.0.1"
+        )
+    registry = Registry(options.root, Access(options.htpasswd, anonymous_pull=options.anonymous_pull))
+    await registry.listen(host, port, _tls(options))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("serving %s on %s", options.root, options.listen)
+    await stop.wait()
+    await registry.close()
+
+
+def _collect(options: argparse.Namespace) -> None:
+    repositories = Repositories(options.root)
+    blobs, uploads = collect(repositories, Uploads(options.root, repositories.content), grace_s=options.grace)
+    sys.stdout.writelines(f"{digest}\n" for digest in blobs)
+    sys.stderr.write(f"{len(blobs)} blobs and {uploads} uploads deleted\n")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[::1]:5000`, `:5000` (all addresses). Raises InvalidArgument."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InvalidArgument(f"invalid address {text!r}: want HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it: every address that the name has is on loopback."""
+    if not host:
+        return False
+    addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
+
+
+def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if not options.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(options.tls_cert, options.tls_key)
+    return context
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The registry over HTTP: a request finds its route, is allowed or not, and is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import Final
+
+from aiohttp import web
+
+from onggi.errors import InvalidArgument, NoSpace, OnggiError, Unavailable
+from onggi.registry import routes
+from onggi.registry.access import Access
+from onggi.registry.answers import HEADERS, Refused
+from onggi.registry.blobs import Blobs
+from onggi.registry.call import Call
+from onggi.registry.listings import Listings
+from onggi.registry.manifests import Manifests
+from onggi.registry.repositories import Repositories
+from onggi.registry.routes import Action
+from onggi.registry.uploads import Uploads
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES: Final = 1024 * 1024
+
+
+class Registry:
+    """A registry on one root. `await listen(...)`, and `await close()` at the end."""
+
+    def __init__(self, root: str, access: Access | None = None) -> None:
+        self.repositories = Repositories(root)
+        self.uploads = Uploads(root, self.repositories.content)
+        self._access = access or Access()
+        blobs = Blobs(self.repositories, self.uploads, self._access)
+        manifests = Manifests(self.repositories)
+        listings = Listings(self.repositories)
+        self._handlers = {
+            Action.BASE: listings.base,
+            Action.CATALOG: listings.catalog,
+            Action.TAGS: listings.tags,
+            Action.REFERRERS: listings.referrers,
+            Action.GET_BLOB: blobs.get,
+            Action.DELETE_BLOB: blobs.delete,
+            Action.BEGIN_UPLOAD: blobs.begin,
+            Action.UPLOAD_STATUS: blobs.status,
+            Action.APPEND: blobs.append,
+            Action.FINISH: blobs.finish,
+            Action.CANCEL_UPLOAD: blobs.cancel,
+            Action.GET_MANIFEST: manifests.get,
+            Action.PUT_MANIFEST: manifests.put,
+            Action.DELETE_MANIFEST: manifests.delete,
+        }
+        self._runner: web.ServerRunner | None = None
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Serves until `close`; the port, which is a free one for 0."""
+        if self._runner is None:
+            server = web.Server(self._answer, read_bufsize=_READ_BYTES, access_log=None, keepalive_timeout=75.0)
+            self._runner = web.ServerRunner(server)
+            await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, ssl_context=tls, shutdown_timeout=10.0, backlog=1024).start()
+        return int(self._runner.addresses[-1][1])
+
+    async def close(self) -> None:
+        """Requests under way get ten seconds."""
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The boundary: whatever happens inside becomes an answer."""
+        try:
+            call = Call(request, routes.match(request.method, request.path))
+            call.user = await self._access.check(
+                call.route.scope, request.headers.get("Authorization", ""), request.remote or ""
+            )
+            answer = await self._handlers[call.route.action](call)
+        except Refused as refused:
+            answer = _refusal(request, refused)
+        except InvalidArgument as error:
+            answer = _refusal(request, Refused("MANIFEST_INVALID", str(error)))
+        except NoSpace as error:
+            answer = _refusal(request, Refused("UNKNOWN", str(error), status=507))
+        except Unavailable as error:
+            answer = _refusal(request, Refused("UNAVAILABLE", str(error), headers={"Retry-After": "10"}))
+        except (ConnectionError, asyncio.IncompleteReadError, web.RequestPayloadError) as error:
+            # The client is gone, or its body isn't HTTP: nobody reads this.
+            log.info("%s %s: the body broke off: %s", request.method, request.path, error)
+            answer = _refusal(request, Refused("SIZE_INVALID", "the body broke off"))
+            answer.force_close()
+        except (OnggiError, OSError):
+            log.exception("%s %s", request.method, request.path)
+            answer = _refusal(request, Refused("UNKNOWN", "internal error (the registry's log says more)"))
+        if not answer.prepared:
+            answer.headers.update(HEADERS)
+        log.debug("%s %s %s", request.method, request.path, answer.status)
+        return answer
+
+
+def _refusal(request: web.BaseRequest, refused: Refused) -> web.Response:
+    answer = web.Response(
+        status=refused.http_status, body=refused.body(), content_type="application/json", headers=refused.headers
+    )
+    if request.can_read_body and not request.content.is_eof():
+        # The rest of the body is not worth the time it takes.
+        answer.force_close()
+    return answer
