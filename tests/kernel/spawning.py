@@ -137,6 +137,7 @@ class Box:
                 pid=target.pid, process=wanted, cgroup=self.cgroup, tty=tty, user=user, seccomp=self.seccomp
             )
             spawned = init.exec_in(plan, stdio=None if tty else (null.fileno(), writer, writer), supervised=False)
+            self.running.append(spawned)
             os.close(writer)
             out = read_all(spawned.console.fileno() if spawned.console else reader)
             return Result(self.wait(spawned), out)
@@ -151,6 +152,9 @@ class Box:
         for spawned in self.running:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(spawned.pid, 0)
+            for fd in (spawned.pidfd, spawned.console, *spawned.dns_fds):
+                if fd:
+                    fd.close()
         self.cgroup.remove()
 
 

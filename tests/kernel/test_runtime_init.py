@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -255,13 +256,14 @@ def test_propagation_of_a_mount_is_as_asked(container: Box, tmp_path: Path) -> N
 
 def test_several_starts_leave_no_descriptor_behind(container: Box) -> None:
     container.run("true")
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         assert container.run("true").code == 0
         container.running[-1].pidfd.close()
         with pytest.raises(RuntimeStepError):
             container.start("missing")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_host_mount_option_error_is_a_step_and_leaves_nothing(container: Box) -> None:
