@@ -8,6 +8,7 @@ Half-close goes through in both directions; a client's whole close ends the pair
 from __future__ import annotations
 
 import asyncio
+import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from onggi.api.answers import head
@@ -15,15 +16,21 @@ from onggi.api.connection import TakenOver
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
 
     from onggi.api.call import Call
     from onggi.api.detachkeys import DetachScanner
 
 RAW: Final = "application/vnd.docker.raw-stream"
 MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
+STDOUT: Final = 1
+_header: Final = struct.Struct(">BxxxI").pack
 _HIGH_WATER: Final = 1 << 18
 _FLUSH_S: Final = 300.0
+
+
+def frame(stream: int, data: bytes) -> bytes:
+    """Docker's frame around a piece of output (E-238)."""
+    return _header(stream, len(data)) + data
 
 
 def stream_type(call: Call, *, tty: bool) -> str:
@@ -40,8 +47,6 @@ class _End(asyncio.Protocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanner = scanner
         self._ended = False
-        self._room = asyncio.Event()
-        self._room.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.adopt(cast("asyncio.Transport", transport))  # uvloop's are no subclass of asyncio's
@@ -74,22 +79,15 @@ class _End(asyncio.Protocol):
             transport.write_eof()
 
     def pause_writing(self) -> None:
-        self._room.clear()
-        if (other := self.other.transport) is not None and not other.is_closing() and self.other is not self:
+        if (other := self.other.transport) is not None and not other.is_closing():
             other.pause_reading()
 
     def resume_writing(self) -> None:
-        self._room.set()
-        if (other := self.other.transport) is not None and not other.is_closing() and self.other is not self:
+        if (other := self.other.transport) is not None and not other.is_closing():
             other.resume_reading()
-
-    async def drained(self) -> None:
-        """Returns when there is room to write again, or the end is gone."""
-        await self._room.wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        self._room.set()
         if not self.lost.done():
             self.lost.set_result(None)
         if exc is None:
@@ -151,14 +149,10 @@ class Hijack:
         """Whether a person typed the keys that leave."""
         return self._scanner is not None and self._scanner.found
 
-    async def replay(self, pieces: AsyncIterator[bytes]) -> None:
-        """What came before, to the client, no faster than it reads. Stops when the client goes."""
-        async for piece in pieces:
-            transport = self._client.transport
-            if transport is None:
-                return
-            transport.write(piece)
-            await self._client.drained()
+    def write(self, data: bytes) -> None:
+        """Something of our own to the client, before `join` or `close`."""
+        if self._client.transport is not None:
+            self._client.transport.write(data)
 
     async def join(self, sock: socket.socket) -> TakenOver:
         """Pump between the client and `sock` (ours from now on) until both are at their end.

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from onggi.api.answers import empty, json_answer
 from onggi.api.detachkeys import DetachScanner, keys_of_exec
-from onggi.api.hijack import Hijack, stream_type
+from onggi.api.hijack import STDOUT, Hijack, frame, stream_type
 from onggi.api.routes_containers import size_of_terminal
 from onggi.api.table import HangUp, Routes
 from onggi.engine.config import ExecBody, ExecStartBody
+from onggi.errors import RuntimeStepError
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
@@ -32,7 +33,7 @@ async def create(call: Call) -> StreamResponse:
 async def start(call: Call) -> StreamResponse:
     """Detached it answers when the program runs; else the connection becomes its stdio.
 
-    The program is started before the answer: what stops it is then an answer with a status, as dockerd gives it.
+    A program that can't be run is told of in the stream, and by its exit code; everything else by a status.
     """
     body = await call.optional_json(ExecStartBody) or ExecStartBody()
     call.connection.hold()
@@ -41,7 +42,10 @@ async def start(call: Call) -> StreamResponse:
     if body.detach:
         await execs.start_detached(identifier)
         return empty(200)
-    attachment = await execs.start(identifier, body)
+    try:
+        attachment = await execs.start(identifier, body)
+    except RuntimeStepError as error:
+        return await _failed(call, error, tty=body.tty)
     scanner = DetachScanner(keys_of_exec(attachment.detach_keys)) if attachment.stdin or attachment.tty else None
     hijack = Hijack(call, stream_type(call, tty=attachment.tty), scanner)
     try:
@@ -65,3 +69,12 @@ async def resize(call: Call) -> StreamResponse:
 @routes.on("GET", "/exec/{id}/json", "E-052")
 async def inspect(call: Call) -> StreamResponse:
     return json_answer(call.engine.execs.inspect(call.params["id"]))
+
+
+async def _failed(call: Call, error: RuntimeStepError, *, tty: bool) -> StreamResponse:
+    """Dockerd has taken the connection by then, and so its clients expect the reason there."""
+    text = f"{error}\r\n".encode()
+    hijack = Hijack(call, stream_type(call, tty=tty))
+    hijack.open()
+    hijack.write(text if tty else frame(STDOUT, text))
+    return await hijack.close()

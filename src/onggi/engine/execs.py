@@ -219,8 +219,8 @@ class Execs:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await pump.done.wait()
-        pump.end()
         one.exit_code, one.running = code, False
+        pump.end()
         handle.close()
         one.ended.set()
         self._engine.events.emit(

@@ -34,6 +34,7 @@ class Pump:
         self._client_reading = False
         self._client_writing = False
         self._stdin_writing = False
+        self._over = False
         self.done = asyncio.Event()
         for fd in (*outputs.values(), *([stdin] if stdin is not None else [])):
             os.set_blocking(fd, False)
@@ -173,9 +174,10 @@ class Pump:
         self._update()
 
     def _finish(self) -> None:
-        if self.done.is_set():
-            return
+        """All output is with the client. Its stream ends with the process: clients then ask for the exit code at once."""
         self.done.set()
+        if not self._over:
+            return
         if self._stdin is not None:
             if self._stdin_writing:
                 self._loop.remove_writer(self._stdin)
@@ -190,7 +192,8 @@ class Pump:
             client.close()
 
     def end(self) -> None:
-        """The process is gone: outputs that somebody else still holds are let go."""
+        """The process is gone and its code is known: outputs that somebody else still holds are let go."""
+        self._over = True
         for stream, fd in list(self._outputs.items()):
             self._loop.remove_reader(fd)
             self._reading.discard(stream)
