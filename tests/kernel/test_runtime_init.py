@@ -11,7 +11,7 @@ import pytest
 
 from onggi.errors import RuntimeStepError
 from onggi.kernel import mounts
-from onggi.oci.runtime import Device, Mount, Namespace, Process, Rlimit, Root
+from onggi.oci.runtime import Device, IOPriority, Mount, Namespace, Process, Rlimit, Root, Scheduler
 from onggi.runtime import defaults
 from tests.kernel.spawning import Box
 
@@ -146,6 +146,19 @@ def test_limits_umask_and_oom_score_are_as_in_the_spec(container: Box) -> None:
         container.sh("ulimit -n; ulimit -Hn; ulimit -c; umask; cat /proc/self/oom_score_adj").out
         == "1000\n2000\n0\n0077\n321\n"
     )
+
+
+def test_scheduling_is_as_in_the_spec(container: Box) -> None:
+    container.process.scheduler = Scheduler("SCHED_BATCH", nice=5)
+    container.process.io_priority = IOPriority("IOPRIO_CLASS_IDLE", 0)
+    assert container.sh("cut -d' ' -f19,41 /proc/self/stat").out == "5 3\n"
+
+
+@pytest.mark.parametrize("field", ["apparmor_profile", "selinux_label"])
+def test_a_confinement_that_cannot_be_given_refuses_the_start(container: Box, field: str) -> None:
+    setattr(container.process, field, "strict")
+    with pytest.raises(RuntimeStepError, match="not supported"):
+        container.start("true")
 
 
 def test_signals_are_as_a_program_expects_them(container: Box) -> None:

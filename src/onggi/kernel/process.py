@@ -22,6 +22,7 @@ _PR_SET_NAME = 15
 _PR_SET_SECUREBITS = 28
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_IOPRIO_WHO_PROCESS = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 CLOSE_RANGE_CLOEXEC = 4
 AT_EMPTY_PATH = 0x1000
@@ -102,6 +103,11 @@ def set_rlimit(resource: int, soft: int, hard: int) -> None:
     syscalls.call(
         "setrlimit", syscalls.NR.prlimit64, 0, resource, ctypes.byref(_Rlimit64(soft % 2**64, hard % 2**64)), None
     )
+
+
+def set_io_priority(priority: int) -> None:
+    """Class in the upper bits, from 13 on, and 0 to 7 below them, of this process. Source: ioprio_set(2)."""
+    syscalls.call("ioprio_set", syscalls.NR.ioprio_set, _IOPRIO_WHO_PROCESS, 0, priority)
 
 
 def join_session_keyring(name: str) -> None:

@@ -38,6 +38,7 @@ class NR:
     getcwd = 79 if _X86_64 else 17
     personality = 135 if _X86_64 else 92
     prlimit64 = 302 if _X86_64 else 261
+    ioprio_set = 251 if _X86_64 else 30
     execveat = 322 if _X86_64 else 281
     bpf = 321 if _X86_64 else 280
     pidfd_send_signal = 424

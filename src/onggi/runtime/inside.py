@@ -49,6 +49,11 @@ class Start:
         self.program = Program(self.process, plan.seccomp, preserve_fds=plan.preserve_fds)
         self.mounts = rootfs.prepare_mounts(plan.spec)
         self.new, self.joined = _namespaces(self.linux)
+        if self.linux.time_offsets:
+            raise StepFailed(errno.ENOTSUP, "offsets of a time namespace are not supported")
+        if self.process.apparmor_profile not in ("", "unconfined") or self.process.selinux_label:
+            # Running without the confinement that was asked for would be worse than not running.
+            raise StepFailed(errno.ENOTSUP, "AppArmor profiles and SELinux labels are not supported")
         self.settings = dict(self.linux.sysctl)
         sysctls.check(
             self.settings,

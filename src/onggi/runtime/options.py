@@ -25,6 +25,7 @@ _PROPAGATION = {
 _IGNORED = {
     "defaults",
     "async",
+    "silent",
     "loud",
     "norelatime",
     "nostrictatime",
@@ -36,7 +37,6 @@ _IGNORED = {
     "copy",
     "nocopy",
 }
-_FILE_SYSTEM_FLAGS = {"sync", "dirsync", "lazytime", "mand", "silent"}
 
 
 @dataclass(slots=True)

@@ -44,6 +44,8 @@ class PreparedMount:
         self.data = {"source": mount.source or mount.type, **self.options.data}
         self.is_kernels = mount.type in _KERNELS or destination == "/dev"
         self.key = (self.type, destination == "/dev", tuple(sorted(self.data.items())), int(self.options.set))
+        if mount.uid_mappings or mount.gid_mappings:
+            raise StepFailed(errno.ENOTSUP, f"{destination}: mounts with mapped ids are not supported")
         if destination == "/":
             raise StepFailed(errno.EINVAL, 'mount destination "/" is the root itself')
         if destination == "/proc" and self.type != "proc" and not self._is_procfs():
