@@ -77,6 +77,7 @@ COMMANDS: Final = (
             Flag("ignore-paused", "allow exec in a paused container"),
         ),
         most=None,
+        flags_anywhere=False,
     ),
     Command("features", "show the enabled features", "features", least=0, most=0),
     Command(
@@ -101,6 +102,7 @@ COMMANDS: Final = (
         f"ps [command options] {_ID} [ps options]",
         (_FORMAT,),
         most=None,
+        flags_anywhere=False,
     ),
     Command("resume", "resume all processes that have been previously paused", f"resume {_ID}"),
     Command(
@@ -162,7 +164,7 @@ def run(words: list[str]) -> int:
     if command is None:
         return _fail(options, f"No help topic for '{name}'", code=3)
     try:
-        given = parse(command.flags, options.rest[1:])
+        given = parse(command.flags, options.rest[1:], anywhere=command.flags_anywhere)
         if "help" in given.switches:
             sys.stdout.write(command_help(PROGRAM, command))
             return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from onggi.kernel.cgroups.resources import DeviceRule, Resources
-from onggi.oci.runtime import Capabilities, Linux, Mount, Namespace, Process, Rlimit, Root, Spec, User
+import msgspec
+
+from onggi.oci.runtime import VERSION, Spec
 
 _CAPABILITIES: Final = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _MOUNTS: Final = (
@@ -24,29 +25,39 @@ _MASKED: Final = (
 _READ_ONLY: Final = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger"
 
 
+def example_json() -> dict[str, object]:
+    """A shell on a terminal, in new namespaces, with three capabilities. Written out: who edits it sees every field."""
+    return {
+        "ociVersion": VERSION,
+        "process": {
+            "terminal": True,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES),
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "onggi",
+        "mounts": [_mount(*mount) for mount in _MOUNTS],
+        "linux": {
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
+            "maskedPaths": _MASKED.split(),
+            "readonlyPaths": _READ_ONLY.split(),
+        },
+    }
+
+
 def example_spec() -> Spec:
-    """A shell on a terminal, in new namespaces, with three capabilities."""
-    return Spec(
-        process=Process(
-            terminal=True,
-            user=User(),
-            args=["sh"],
-            env=["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-            cwd="/",
-            capabilities=Capabilities(bounding=_CAPABILITIES, effective=_CAPABILITIES, permitted=_CAPABILITIES),
-            rlimits=[Rlimit(type="RLIMIT_NOFILE", hard=1024, soft=1024)],
-            no_new_privileges=True,
-        ),
-        root=Root(path="rootfs", readonly=True),
-        hostname="onggi",
-        mounts=[
-            Mount(destination=where, type=kind, source=source, options=options.split(",") if options else [])
-            for where, kind, source, options in _MOUNTS
-        ],
-        linux=Linux(
-            resources=Resources(devices=[DeviceRule(allow=False, access="rwm")]),
-            namespaces=[Namespace(type=kind) for kind in ("pid", "network", "ipc", "uts", "mount")],
-            masked_paths=_MASKED.split(),
-            readonly_paths=_READ_ONLY.split(),
-        ),
-    )
+    """The same, understood."""
+    return msgspec.convert(example_json(), Spec)
+
+
+def _mount(destination: str, kind: str, source: str, options: str) -> dict[str, object]:
+    mount: dict[str, object] = {"destination": destination, "type": kind, "source": source}
+    if options:
+        mount["options"] = options.split(",")
+    return mount

@@ -1,7 +1,7 @@
 """Command lines in runc's form: global flags, a command, its flags, its arguments. Pure.
 
 A table and sixty lines: argparse costs a third of what starting a container costs. Flags take `--name value`,
-`--name=value` and one dash for two, as Go programs do; the first word that is no flag ends them.
+`--name=value` and one dash for two, as Go programs do; `--` ends them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `most` arguments None is without limit."""
+    """One command. `most` arguments None is without limit; `flags_anywhere`: between and behind them too."""
 
     name: str
     summary: str
@@ -33,6 +33,7 @@ class Command:
     flags: tuple[Flag, ...] = ()
     least: int = 1
     most: int | None = 1
+    flags_anywhere: bool = True
 
 
 @dataclass(slots=True)
@@ -63,19 +64,20 @@ class UsageError(Exception):
 HELP: Final = Flag("help", "show help", short="h")
 
 
-def parse(flags: Sequence[Flag], words: Sequence[str]) -> Given:
-    """Read flags up to the first word that is none. Raises UsageError."""
+def parse(flags: Sequence[Flag], words: Sequence[str], *, anywhere: bool = False) -> Given:
+    """Read flags up to the first word that is none, or `anywhere`. Raises UsageError."""
     known = {name: flag for flag in (*flags, HELP) for name in (flag.name, flag.short, *flag.aliases) if name}
     given = Given(texts={flag.name: flag.default for flag in flags if flag.default})
     left = list(words)
     while left:
-        word = left[0]
+        word = left.pop(0)
         if word == "--":
-            left.pop(0)
             break
         if not word.startswith("-") or word == "-":
-            break
-        left.pop(0)
+            given.rest.append(word)
+            if not anywhere:
+                break
+            continue
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
         flag = known.get(name)
         if flag is None:
@@ -94,7 +96,7 @@ def parse(flags: Sequence[Flag], words: Sequence[str]) -> Given:
             given.lists.setdefault(flag.name, []).append(value)
         else:
             given.texts[flag.name] = value
-    given.rest = left
+    given.rest += left
     return given
 
 

@@ -27,6 +27,7 @@ from onggi.runtime.protocol import ExecProcess
 from onggi.runtime.reports import status_of
 from onggi.runtime.starter import exec_plan
 
+PROGRAM: Final = "onggi-runtime"
 _KILL_TIMEOUT_S: Final = 10.0
 
 
@@ -54,7 +55,7 @@ def _make(
     options: Given, given: Given, *, held: bool, detached: bool
 ) -> tuple[Bundles, ContainerState, consoles.Console | None]:
     """Make a container from its bundle, running, or `held` right before its program."""
-    what = "create" if held else "run"
+    what = f"{PROGRAM} {'create' if held else 'run'}"
     try:
         os.chdir(given.text("bundle") or ".")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -112,13 +113,12 @@ def _ps(options: Given, given: Given) -> int:
 
 
 def _spec(_: Given, given: Given) -> int:
-    from onggi.runtime.example import example_spec
+    from onggi.runtime.example import example_json
 
     os.chdir(given.text("bundle") or ".")
-    text = msgspec.json.format(msgspec.json.encode(example_spec()), indent=8)
     try:
-        with open("config.json", "xb") as file:
-            file.write(text + b"\n")
+        with open("config.json", "x", encoding="utf-8") as file:
+            file.write(json.dumps(example_json(), indent="\t"))
     except FileExistsError:
         raise Conflict("File config.json exists. Remove it first") from None
     return 0

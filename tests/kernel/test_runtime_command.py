@@ -1,0 +1,262 @@
+"""`onggi-runtime`: what runc prints and answers for the same bundle (recorded from runc 1.3)."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.row("P-166")]
+
+APPLETS = ("sh", "true", "sleep", "cat", "echo", "id", "pwd", "stty", "ls")
+
+
+class Bundle:
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.root = directory, directory / "state"
+        self.ids: list[str] = []
+
+    def call(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(self.root), *words]
+        return subprocess.run(
+            command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=30, **options
+        )
+
+    def make(self, *args: str, **process: object) -> str:
+        config = json.loads((self.directory / "config.json").read_text())
+        config["process"] |= {"args": list(args), "terminal": False, **process}
+        (self.directory / "config.json").write_text(json.dumps(config))
+        self.ids.append(f"onggi-test-{uuid.uuid4().hex[:10]}")
+        return self.ids[-1]
+
+    def start(self, *args: str) -> str:
+        """A detached one; its stdio is closed, or the pipes of `call` would last as long as it."""
+        container_id = self.make(*args)
+        null = subprocess.DEVNULL
+        command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(self.root), "run", "-d"]
+        subprocess.run(
+            [*command, container_id], cwd=self.directory, stdin=null, stdout=null, stderr=null, check=True, timeout=30
+        )
+        return container_id
+
+    def status(self, container_id: str) -> str:
+        return str(json.loads(self.call("state", container_id).stdout)["status"])
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Iterator[Bundle]:
+    (tmp_path / "rootfs/bin").mkdir(parents=True)
+    shutil.copy(shutil.which("busybox") or "/bin/busybox", tmp_path / "rootfs/bin/busybox")
+    for name in APPLETS:
+        (tmp_path / "rootfs/bin" / name).symlink_to("busybox")
+    made = Bundle(tmp_path)
+    assert made.call("spec").returncode == 0
+    yield made
+    for container_id in made.ids:
+        made.call("delete", "--force", container_id)
+    assert not made.root.exists() or not os.listdir(made.root)
+    assert not [path for path in Path("/sys/fs/cgroup").glob("*/onggi-test-*") if path.name in made.ids]
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    found = re.fullmatch(r'time="[^"]+" level=error msg="(.*)"\n', result.stderr)
+    assert found, result.stderr
+    return found[1].replace('\\"', '"')
+
+
+def test_run_gives_the_output_and_the_exit_code(bundle: Bundle) -> None:
+    ended = bundle.call("run", bundle.make("sh", "-c", "cat; exit 5"), input="some input")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (5, "some input", "")
+    assert bundle.call("list", "-q").stdout == ""
+
+
+def test_a_container_goes_from_created_to_running_to_stopped(bundle: Bundle) -> None:
+    container_id = bundle.make("sleep", "60")
+    null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(bundle.root)]
+    pid_file = bundle.directory / "pid"
+    subprocess.run(
+        [*command, "create", "--pid-file", str(pid_file), container_id],
+        cwd=bundle.directory, check=True, timeout=30, **null,
+    )  # fmt: skip
+    state = json.loads(bundle.call("state", container_id).stdout)
+    assert list(state) == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"]
+    assert (state["status"], state["pid"]) == ("created", int(pid_file.read_text()))
+    assert bundle.call("start", container_id).returncode == 0
+    assert bundle.status(container_id) == "running"
+    again = bundle.call("start", container_id)
+    assert (again.returncode, said(again)) == (1, "cannot start an already running container")
+    early = bundle.call("delete", container_id)
+    assert said(early) == f"cannot delete container {container_id} that is not stopped: running"
+    assert bundle.call("kill", container_id, "KILL").returncode == 0
+    while bundle.status(container_id) != "stopped":
+        pass
+    assert said(bundle.call("kill", container_id, "TERM")) == "container not running"
+    assert bundle.call("delete", container_id).returncode == 0
+    assert said(bundle.call("state", container_id)) == "container does not exist"
+
+
+def test_the_list_is_runcs_table_and_json(bundle: Bundle) -> None:
+    empty = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+    assert bundle.call("list").stdout == empty
+    container_id = bundle.start("sleep", "60")
+    title, row = bundle.call("list").stdout.splitlines()
+    assert title.split() == empty.split()
+    assert title.index("STATUS") == row.index("running")
+    assert row.split()[0] == container_id
+    [entry] = json.loads(bundle.call("list", "-f", "json").stdout)
+    assert entry["owner"] == "root"
+
+
+def test_exec_runs_beside_the_first_process(bundle: Bundle) -> None:
+    container_id = bundle.start("sleep", "60")
+    shell = "id -u; id -g; pwd; echo $A; exit 7"
+    ended = bundle.call("exec", "-e", "A=b", "-u", "5:6", "--cwd", "/bin", container_id, "sh", "-c", shell)
+    assert (ended.returncode, ended.stdout) == (7, "5\n6\n/bin\nb\n")
+    missing = bundle.call("exec", container_id, "/nope")
+    assert missing.returncode == 255
+    assert said(missing) == (
+        'exec failed: unable to start container process: exec: "/nope": stat /nope: no such file or directory'
+    )
+
+
+def test_pause_update_and_ps_act_on_the_cgroup(bundle: Bundle) -> None:
+    container_id = bundle.start("sleep", "60")
+    assert bundle.call("pause", container_id).returncode == 0
+    assert bundle.status(container_id) == "paused"
+    refused = bundle.call("exec", container_id, "true")
+    assert said(refused) == "exec failed: cannot exec in a paused container (use --ignore-paused to override)"
+    assert bundle.call("resume", container_id).returncode == 0
+    assert bundle.call("update", "--pids-limit", "20", container_id).returncode == 0
+    [limit] = Path("/sys/fs/cgroup").glob(f"**/{container_id}/pids.max")
+    assert limit.read_text() == "20\n"
+    pids = json.loads(bundle.call("ps", "-f", "json", container_id).stdout)
+    assert pids == [json.loads(bundle.call("state", container_id).stdout)["pid"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["state", "nope"], 1, "container does not exist"),
+        (["delete", "nope"], 1, "container does not exist"),
+        (["start", "nope"], 1, "container does not exist"),
+        (["create", "a/b"], 1, "onggi-runtime create failed: invalid container ID format"),
+        (
+            ["create", "x", "--bundle", "/nope"],
+            1,
+            "onggi-runtime create failed: chdir /nope: no such file or directory",
+        ),
+        (["nosuch"], 3, "No help topic for 'nosuch'"),
+        (["run"], 1, 'onggi-runtime: "run" requires exactly 1 argument(s)'),
+        (["spec"], 1, "File config.json exists. Remove it first"),
+    ],
+)
+def test_errors_are_runcs_words_and_codes(bundle: Bundle, words: list[str], code: int, text: str) -> None:
+    bundle.make("true")
+    ended = bundle.call(*words)
+    assert (ended.returncode, said(ended)) == (code, text)
+
+
+def test_delete_by_force_of_nothing_is_fine(bundle: Bundle) -> None:
+    assert bundle.call("delete", "-f", "nope").returncode == 0
+
+
+def test_a_program_that_is_not_there_leaves_nothing(bundle: Bundle) -> None:
+    ended = bundle.call("run", bundle.make("nope"))
+    assert ended.returncode == 1
+    assert said(ended) == (
+        "onggi-runtime run failed: unable to start container process: error during container init: "
+        'exec: "nope": executable file not found in $PATH'
+    )
+    assert bundle.call("list", "-q").stdout == ""
+
+
+def test_errors_can_be_had_as_json(bundle: Bundle) -> None:
+    told = json.loads(bundle.call("--log-format", "json", "state", "nope").stderr)
+    assert (told["level"], told["msg"]) == ("error", "container does not exist")
+
+
+def test_the_terminal_is_sent_to_the_console_socket(bundle: Bundle) -> None:
+    container_id = bundle.make("sh", "-c", "stty size; echo done", terminal=True, consoleSize={"height": 7, "width": 9})
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(bundle.directory / "console"))
+        listener.listen()
+        ended = bundle.call("run", "-d", "--console-socket", str(bundle.directory / "console"), container_id)
+        assert ended.returncode == 0, ended.stderr
+        connection, _ = listener.accept()
+        name, ancillary, _, _ = connection.recvmsg(100, socket.CMSG_SPACE(4))
+        connection.close()
+    [master] = array.array("i", ancillary[0][2])
+    assert name == b"/dev/ptmx"
+    shown = b""
+    while b"done" not in shown:
+        shown += os.read(master, 1000)
+    assert shown.startswith(b"7 9\r\n")
+    os.close(master)
+
+
+def test_a_terminal_without_a_socket_cannot_be_left_alone(bundle: Bundle) -> None:
+    ended = bundle.call("run", "-d", bundle.make("sh", terminal=True))
+    assert said(ended) == "cannot allocate tty if runtime will detach without setting console socket"
+
+
+def test_preserved_descriptors_reach_the_process_and_no_others(bundle: Bundle) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(bundle.root), "run"]
+    container_id = bundle.make("sh", "-c", "echo kept >&3; ls /proc/self/fd")
+
+    def third() -> None:
+        os.dup2(writer, 3)
+
+    ended = subprocess.run(
+        [*command, "--preserve-fds", "1", container_id],
+        cwd=bundle.directory, capture_output=True, text=True, timeout=30, check=False, preexec_fn=third,
+        close_fds=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert os.read(reader, 100) == b"kept\n"
+    os.close(reader)
+    # 4 is the directory that ls itself reads.
+    assert ended.stdout.split() == ["0", "1", "2", "3", "4"]
+
+
+def test_hooks_are_told_the_state(bundle: Bundle) -> None:
+    config = json.loads((bundle.directory / "config.json").read_text())
+    told = bundle.directory / "told"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"cat >> {told}; echo >> {told}"]}
+    config["hooks"] = {"poststart": [hook], "poststop": [hook]}
+    (bundle.directory / "config.json").write_text(json.dumps(config))
+    container_id = bundle.make("true")
+    assert bundle.call("run", container_id).returncode == 0
+    states = [json.loads(line) for line in told.read_text().splitlines()]
+    assert [(state["id"], state["status"]) for state in states] == [
+        (container_id, "running"),
+        (container_id, "stopped"),
+    ]
+
+
+@pytest.mark.row("S-23")
+def test_modules_lying_in_the_working_directory_are_not_imported(bundle: Bundle) -> None:
+    for name in ("json.py", "msgspec.py", "sitecustomize.py", "onggi.py"):
+        (bundle.directory / name).write_text("raise SystemExit(99)")
+    environment = {**os.environ, "PYTHONPATH": str(bundle.directory), "PYTHONSTARTUP": "x"}
+    assert bundle.call("run", bundle.make("true"), env=environment).returncode == 0
+
+
+def test_features_name_what_there_is(bundle: Bundle) -> None:
+    features = json.loads(bundle.call("features").stdout)
+    assert features["ociVersionMax"] == "1.2.1"
+    assert features["linux"]["cgroup"] == {"v1": True, "v2": True, "systemd": False, "rdma": False}
+    assert "CAP_BPF" in features["linux"]["capabilities"]
