@@ -222,6 +222,15 @@ def test_an_init_of_ours_reaps_orphans_and_ends_as_the_program_does(container: B
     assert (result.code, result.out) == (5, "2\n0\n")
 
 
+def test_an_init_of_ours_shows_no_word_of_the_host(container: Box) -> None:
+    container.init = True
+    out = container.sh(
+        "cat /proc/1/cmdline | tr '\\0' '.'; cat /proc/1/comm; ls /proc/1/fd; cat /proc/1/environ 2>&1 | wc -c"
+    ).out
+    assert out.replace(".", "").startswith("onggi-initonggi-init\n0\n1\n2\n")
+    assert "python" not in out
+
+
 def test_an_init_of_ours_passes_signals_on(container: Box) -> None:
     container.init = True
     reader, writer = os.pipe()

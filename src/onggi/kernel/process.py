@@ -79,6 +79,28 @@ def set_name(name: str) -> None:
     _prctl("set name", _PR_SET_NAME, name.encode()[:15] + b"\0")
 
 
+class Words:
+    """Where this process's arguments and environment lie, for whoever looks into /proc/PID (proc_pid_stat(5), 48 to 51).
+
+    Asked while /proc is the host's; a fork has them at the same place.
+    """
+
+    __slots__ = ("_arguments", "_environment")
+
+    def __init__(self) -> None:
+        with open("/proc/self/stat", "rb") as file:
+            content = file.read()
+        fields = [int(word) for word in content[content.rindex(b")") + 2 :].split()[45:49]]
+        self._arguments, self._environment = (fields[0], fields[1]), (fields[2], fields[3])
+
+    def replace(self, title: bytes) -> None:
+        """The command line is `title`, the environment is empty."""
+        for begin, end in (self._arguments, self._environment):
+            ctypes.memset(begin, 0, max(end - begin, 0))
+        begin, end = self._arguments
+        ctypes.memmove(begin, title[: max(end - begin - 1, 0)], min(len(title), max(end - begin - 1, 0)))
+
+
 def set_oom_score_adj(value: int) -> None:
     """-1000 never … 1000 first, of this process. Lowering it needs CAP_SYS_RESOURCE."""
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:

@@ -43,11 +43,13 @@ class Program:
             raise InvalidArgument("no command specified")
         caps = spec.capabilities or Capabilities()
         self.spec = spec
-        self.bounding = capabilities.parse_caps(caps.bounding)
-        self.effective = capabilities.parse_caps(caps.effective)
-        self.permitted = capabilities.parse_caps(caps.permitted)
-        self.inheritable = capabilities.parse_caps(caps.inheritable)
-        self.ambient = capabilities.parse_caps(caps.ambient)
+        # What we haven't got ourselves (in a container, in a guest) nobody can be given: left out, as runc does.
+        own = capabilities.get_caps().permitted
+        self.bounding = capabilities.parse_caps(caps.bounding) & own
+        self.effective = capabilities.parse_caps(caps.effective) & own
+        self.permitted = capabilities.parse_caps(caps.permitted) & own
+        self.inheritable = capabilities.parse_caps(caps.inheritable) & own
+        self.ambient = capabilities.parse_caps(caps.ambient) & own
         self.filter = filter
         self.rlimits = []
         for limit in spec.rlimits:

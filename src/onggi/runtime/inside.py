@@ -64,6 +64,7 @@ class Start:
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
             self.settings["kernel.domainname"] = plan.spec.domainname
         self.cgroup_view = view
+        self.words = process.Words() if plan.init else None
 
     def _has_own(self, kind: NamespaceKind) -> bool:
         """A new one, or another container's: not the host's."""
@@ -195,8 +196,8 @@ class Start:
             become.find_program(program.arguments[0], program.environment)
             link.ready()
             os.read(self.exec_fifo, 1)
-        if self.plan.init:
-            reaper.split(keep_open=program.first_fd)
+        if self.words is not None:
+            reaper.split(self.words, keep_open=program.first_fd)
         become.exec_program(program)
 
 

@@ -10,8 +10,10 @@ import signal
 
 from onggi.kernel import process
 
+_TITLE = b"onggi-init"
 
-def split(*, keep_open: int) -> None:
+
+def split(words: process.Words, *, keep_open: int) -> None:
     """Returns in the child, which goes on to exec; the parent never returns."""
     everything = set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, *range(32, 34)}
     signal.pthread_sigmask(signal.SIG_BLOCK, everything)
@@ -20,6 +22,9 @@ def split(*, keep_open: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, everything)
         os.setpgid(0, 0)
         return
+    # The host's words are none of the container's business.
+    words.replace(_TITLE)
+    process.set_name(_TITLE.decode())
     # The link to our parent must end at the child's exec alone, and the program's pipes with the program.
     process.close_range(keep_open, on_exec=False)
     while True:
