@@ -14,8 +14,8 @@ class DockerfileError(InvalidArgument):
 
 
 class BuildFailed(OnggiError):
-    """A step has failed: `code` is what the stream's errorDetail says, for RUN the exit code of its command."""
+    """A step has failed: `code` is what the stream's errorDetail says, for RUN the exit code of its command; 0 is left out."""
 
-    def __init__(self, message: str, code: int = 1) -> None:
+    def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.code = code

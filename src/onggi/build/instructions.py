@@ -37,7 +37,10 @@ class Env(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Instruction):
+    """`literal`: from the command line, where no variable means anything."""
+
     pairs: tuple[tuple[str, str], ...]
+    literal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

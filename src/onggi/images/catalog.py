@@ -347,6 +347,9 @@ class Images:
 
         return release
 
+    def is_leased(self, diff_id: Digest) -> bool:
+        return diff_id in self._leases
+
     async def prune(
         self,
         *,

@@ -1,0 +1,328 @@
+"""Runs in a worker process: COPY and ADD put files over the layers of a stage, straight into the directory that becomes the layer.
+
+The tree that is written to is an overlay of the stage's layers with the new one on top, as a detached mount: the kernel does the
+copying up, and every path is resolved in it as in a chroot, by descriptor (S-49). Sources are the spool of a context, or another
+detached mount. Rights: root; holds descriptors of the spool only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from onggi.build import copytree, modes
+from onggi.build.destination import Destination, Owner
+from onggi.build.entries import DIRECTORY, FIFO, FILE, SYMLINK, Entry, raw_name
+from onggi.errors import InvalidArgument
+from onggi.kernel import mounts
+from onggi.kernel.fds import Fd
+from onggi.runtime import users
+from onggi.store.compression import Reader, open_reader
+from onggi.store.directories import layer_directories
+from onggi.store.snapshots import OVERLAY_OPTIONS
+from onggi.store.tarread import TarReader
+from onggi.store.unpack import Extractor, Limits, Rules
+from onggi.store.worker import Report
+
+_PIECE: Final = 1024 * 1024
+_RATIO_FROM: Final = 1 << 30
+
+
+class Spooled(msgspec.Struct, tag="spooled", array_like=True):
+    """A file, or a directory's contents, from the spool. Paths of `entries` are relative to the source, which comes first.
+
+    `name` is what a file is called in a directory (with --parents: a path). `unpack`: an archive gives its contents.
+    """
+
+    name: str
+    entries: list[Entry]
+    unpack: bool = False
+
+
+class InTree(msgspec.Struct, tag="tree", array_like=True):
+    """A path in the source mount, perhaps with wildcards."""
+
+    pattern: str
+
+
+class CopyArgs(msgspec.Struct):
+    """Where to: `lower` topmost first, `upper`, `work`; `destination` is absolute. `source_lower` is for `InTree`.
+
+    `chown` is user[:group] of the destination's own passwd and group. `required`: a source that isn't there is an error.
+    """
+
+    lower: list[str]
+    upper: str
+    work: str
+    destination: str
+    sources: list[Spooled | InTree]
+    source_lower: list[str] = []
+    chown: str = ""
+    chmod: str = ""
+    parents: bool = False
+    exclude: list[str] = []
+
+
+def copy(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    """Descriptors: the arguments (a memfd: they may be long), the spool. Raises InvalidArgument, OSError."""
+    memfd, spool = fds
+    request = msgspec.msgpack.decode(_all(memfd), type=CopyArgs)
+    del args
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(_open_root(request))
+        source = stack.enter_context(_open_source(request)) if request.source_lower else None
+        _Copying(request, root, spool, source).run()
+    return b""
+
+
+def make_directory(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    """WORKDIR: `destination` is a directory when this answers; b"y" when it has been made."""
+    del fds
+    request = msgspec.msgpack.decode(args, type=CopyArgs)
+    with _open_root(request) as root:
+        destination = Destination(root, _owner(root, request.chown))
+        os.close(destination.directory(request.destination))
+    return b"y" if destination.made else b""
+
+
+def _all(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def _open_root(request: CopyArgs) -> Fd:
+    if not request.lower:
+        return Fd(os.open(request.upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    return mounts.overlay(request.lower, request.upper, request.work, options=OVERLAY_OPTIONS)
+
+
+def _open_source(request: CopyArgs) -> Fd:
+    if len(request.source_lower) == 1:
+        return Fd(os.open(request.source_lower[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    return mounts.overlay(request.source_lower, None, None, options=OVERLAY_OPTIONS)
+
+
+def _owner(root: Fd, chown: str) -> Owner:
+    """Numbers need no entry; a user by name brings the group of the same name, else that of its passwd line."""
+    if not chown:
+        return Owner(0, 0)
+    user, _, group = chown.partition(":")
+    passwd, groups = users.read_lines(root, "/etc/passwd"), users.read_lines(root, "/etc/group")
+    try:
+        if not group and user.isdigit():
+            uid = users.lookup(user, (), [], []).uid
+            return Owner(uid, uid)
+        if not group and any(line[0] == user for line in groups):
+            group = user
+        identity = users.lookup(f"{user}:{group}" if group else user, (), passwd, groups)
+    except InvalidArgument as error:
+        raise InvalidArgument(f'unable to convert uid/gid chown string "{chown}" to host mapping: {error}') from None
+    return Owner(identity.uid, identity.gid)
+
+
+class _Copying:
+    def __init__(self, request: CopyArgs, root: Fd, spool: int, source: Fd | None) -> None:
+        self._request = request
+        self._root = root
+        self._spool = spool
+        self._source = source
+        self._destination = Destination(root, _owner(root, request.chown))
+        self._owner = self._destination.owner
+        self._mode = modes.parse(request.chmod) if request.chmod else None
+        self._several = len(request.sources) > 1
+        self._links: dict[int, Fd] = {}
+
+    def run(self) -> None:
+        for source in self._request.sources:
+            if isinstance(source, InTree):
+                if self._source is None:
+                    raise InvalidArgument("a source without a tree")
+                copytree.copy(
+                    self._source,
+                    source.pattern,
+                    self._destination,
+                    self._request.destination,
+                    several=self._several,
+                    parents=self._request.parents,
+                    exclude=self._request.exclude,
+                    keep_owner=not self._request.chown,
+                    mode=self._mode,
+                )
+            elif source.unpack and self._unpacked(source.entries[0]):
+                pass
+            elif source.entries[0].kind == DIRECTORY:
+                self._contents(source)
+            else:
+                self._one(source)
+
+    def _one(self, source: Spooled) -> None:
+        entry = source.entries[0]
+        directory, name = self._destination.place(self._request.destination, source.name, several=self._several)
+        try:
+            self._make(directory, name, entry)
+        finally:
+            os.close(directory)
+
+    def _contents(self, source: Spooled) -> None:
+        """What a directory holds, into the destination."""
+        base = self._request.destination.rstrip("/")
+        if self._request.parents and source.name:
+            base = f"{base}/{source.name}"
+        top = self._destination.directory(base or "/")
+        times: list[tuple[str, int]] = []
+        try:
+            for path, parent, name, entry in self._below(top, source.entries[1:]):
+                if entry.kind == DIRECTORY:
+                    made = self._destination.subdirectory(parent, name)
+                    try:
+                        os.fchown(made, self._owner.uid, self._owner.gid)
+                        os.fchmod(made, self._bits(entry.mode, directory=True))
+                        _set_xattrs(made, entry.xattrs)
+                    finally:
+                        os.close(made)
+                    times.append((path, entry.mtime_ns))
+                else:
+                    self._make(parent, name, entry)
+            for path, mtime_ns in reversed(times):
+                with self._destination.below(top, path) as at:
+                    os.utime(f"/proc/self/fd/{at.fileno()}", ns=(mtime_ns, mtime_ns))
+        finally:
+            os.close(top)
+
+    def _below(self, top: int, entries: list[Entry]) -> Iterator[tuple[str, int, str, Entry]]:
+        """Entries with the open directory that each belongs in; those of one directory follow each other, mostly."""
+        known = ""
+        parent = os.dup(top)
+        try:
+            for entry in entries:
+                path = os.fsdecode(raw_name(entry.path))
+                directory, _, name = path.rpartition("/")
+                if directory != known:
+                    os.close(parent)
+                    parent = -1
+                    parent = self._destination.below(top, directory).detach()
+                    known = directory
+                yield path, parent, name, entry
+        finally:
+            if parent >= 0:
+                os.close(parent)
+
+    def _make(self, directory: int, name: str, entry: Entry) -> None:
+        """A file, link or FIFO called `name`; what has the name goes, unless it is a directory."""
+        if entry.kind == FILE:
+            self._file(directory, name, entry)
+            return
+        self._destination.clear(directory, name)
+        if entry.kind == SYMLINK:
+            os.symlink(raw_name(entry.link), os.fsencode(name), dir_fd=directory)
+        elif entry.kind == FIFO:
+            os.mkfifo(name, self._bits(entry.mode), dir_fd=directory)
+        os.chown(name, self._owner.uid, self._owner.gid, dir_fd=directory, follow_symlinks=False)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
+
+    def _file(self, directory: int, name: str, entry: Entry) -> None:
+        first = self._links.get(entry.inode) if entry.inode else None
+        if first is not None:
+            self._destination.clear(directory, name)
+            os.link(f"/proc/self/fd/{first.fileno()}", name, dst_dir_fd=directory, follow_symlinks=True)
+            return
+        mode = self._bits(entry.mode)
+        fd = self._destination.new_file(directory, name, mode & 0o777)
+        try:
+            _send(self._spool, fd, entry.offset, entry.size)
+            if self._owner.uid or self._owner.gid:
+                os.fchown(fd, self._owner.uid, self._owner.gid)
+            if mode & 0o7000:
+                os.fchmod(fd, mode)
+            _set_xattrs(fd, entry.xattrs)
+            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(fd)
+        if entry.inode:
+            self._links[entry.inode] = Fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
+
+    def _bits(self, mode: int, *, directory: bool = False) -> int:
+        return self._mode.apply(mode, directory=directory) if self._mode else mode
+
+    def _unpacked(self, entry: Entry) -> bool:
+        """ADD of an archive: its contents go into the destination. False when it is none, and is a file like any other."""
+        if entry.kind != FILE or entry.size < 512:
+            return False
+        if not _is_archive(self._spool, entry):
+            return False
+        top = self._destination.directory(self._request.destination)
+        try:
+            # The archive's own owners and modes: docker keeps them when it unpacks, unless told otherwise.
+            owner = (self._owner.uid, self._owner.gid) if self._request.chown else None
+            directories = layer_directories(top)
+            try:
+                Extractor(directories, Rules(owner=owner)).extract(TarReader(_Bounded(self._spool, entry).more))
+            finally:
+                directories.close()
+        finally:
+            os.close(top)
+        return True
+
+
+class _Slice:
+    """A part of the spool as a file to read."""
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        self._fd, self._at, self._end = fd, offset, offset + size
+
+    def read(self, size: int, /) -> bytes:
+        piece = os.pread(self._fd, min(size, self._end - self._at), self._at)
+        self._at += len(piece)
+        return piece
+
+
+class _Bounded:
+    """An archive of the spool, unpacked, up to what a real one gives."""
+
+    def __init__(self, spool: int, entry: Entry) -> None:
+        self._reader = _decoded(spool, entry)
+        self._entry = entry
+        self._unpacked = 0
+
+    def more(self) -> bytes:
+        piece = self._reader.read(_PIECE)
+        self._unpacked += len(piece)
+        ratio = Limits().ratio
+        if self._unpacked > max(_RATIO_FROM, self._entry.size * ratio):
+            raise InvalidArgument(f"the archive unpacks to more than {ratio} times its {self._entry.size} bytes")
+        return piece
+
+
+def _decoded(spool: int, entry: Entry) -> Reader:
+    return open_reader(_Slice(spool, entry.offset, entry.size))[1]
+
+
+def _is_archive(spool: int, entry: Entry) -> bool:
+    """Packed in a known way or not, what comes out must begin as a tar does; its name says nothing."""
+    try:
+        head = _decoded(spool, entry).read(512)
+        return len(head) == 512 and TarReader(iter((head,)).__next__).next() is not None
+    except Exception:  # noqa: BLE001 - whatever can't be decoded is a file like any other
+        return False
+
+
+def _send(spool: int, fd: int, offset: int, size: int) -> None:
+    while size:
+        sent = os.sendfile(fd, spool, offset, min(size, 1 << 30))
+        if not sent:
+            raise OSError(errno.EIO, "the spooled context is shorter than its index")
+        offset += sent
+        size -= sent
+
+
+def _set_xattrs(fd: int, xattrs: dict[bytes, bytes]) -> None:
+    for name, value in xattrs.items():
+        try:
+            os.setxattr(fd, name, value)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP or name == b"security.capability":
+                raise

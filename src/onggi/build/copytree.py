@@ -1,0 +1,190 @@
+"""COPY --from: files of another stage or image, read from a tree that its author has laid out.
+
+Runs in a worker process. Sources are found and opened below the source's root as in a chroot; a directory is walked by descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from onggi.build.destination import Destination
+from onggi.build.globs import Glob, has_wildcard
+from onggi.build.ignore import IgnoreRules
+from onggi.build.modes import Mode
+from onggi.errors import NotFound
+from onggi.kernel.fds import Fd
+from onggi.kernel.paths import open_in_root
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_ANYTHING: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def find(root: Fd, pattern: str) -> list[str]:
+    """Paths that `pattern` means, sorted. Raises NotFound when there is none and the pattern is plain."""
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if not has_wildcard(pattern):
+        path = "/".join(parts)
+        try:
+            open_in_root(root, path or "/", os.O_PATH).close()
+        except OSError:
+            raise NotFound(f"COPY failed: stat {pattern}: file does not exist") from None
+        return [path]
+    found = [""]
+    for part in parts:
+        found = [path for above in found for path in _step(root, above, part)]
+    return sorted(found)
+
+
+def _step(root: Fd, above: str, part: str) -> Iterator[str]:
+    glob = Glob(part, deep=False)
+    try:
+        with open_in_root(root, above or "/", _DIRECTORY) as directory:
+            names = os.listdir(directory.fileno())
+    except OSError:
+        return
+    for name in names:
+        if glob.matches(name):
+            yield f"{above}/{name}" if above else name
+
+
+class _Walk:
+    """Copies trees of one source root."""
+
+    def __init__(
+        self, root: Fd, destination: Destination, exclude: Sequence[str], mode: Mode | None, *, keep_owner: bool
+    ) -> None:
+        self._root = root
+        self._destination = destination
+        self._exclude = IgnoreRules(exclude)
+        self._mode = mode
+        self._owner = destination.owner
+        self._keep_owner = keep_owner
+        self._links: dict[tuple[int, int], Fd] = {}
+
+    def contents(self, source: Fd, top: int, prefix: str) -> None:
+        """What the directory `source` holds, into the directory `top`."""
+        with os.scandir(source.fileno()) as entries:
+            names = sorted(entry.name for entry in entries)
+        for name in names:
+            path = f"{prefix}/{name}" if prefix else name
+            with Fd(os.open(name, _ANYTHING, dir_fd=source.fileno())) as found:
+                status = os.fstat(found.fileno())
+                if self._exclude and self._exclude.ignores(path):
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    self._directory(source, name, top, path, status)
+                else:
+                    self.one(found, status, top, name)
+
+    def _directory(self, source: Fd, name: str, top: int, path: str, status: os.stat_result) -> None:
+        made = self._destination.subdirectory(top, name)
+        try:
+            with Fd(os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=source.fileno())) as below:
+                os.fchown(made, *self._owner_of(status))
+                os.fchmod(made, self._bits(status.st_mode, directory=True))
+                _copy_xattrs(below.fileno(), made)
+                self.contents(below, made, path)
+            os.utime(made, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        finally:
+            os.close(made)
+
+    def one(self, found: Fd, status: os.stat_result, directory: int, name: str) -> None:
+        """A file, link, FIFO or device; sockets mean nothing elsewhere."""
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG:
+            self._file(found, status, directory, name)
+            return
+        if kind == stat.S_IFSOCK:
+            return
+        self._destination.clear(directory, name)
+        if kind == stat.S_IFLNK:
+            os.symlink(os.readlink("", dir_fd=found.fileno()), name, dir_fd=directory)
+        else:
+            os.mknod(name, kind | self._bits(status.st_mode), status.st_rdev, dir_fd=directory)
+        os.chown(name, *self._owner_of(status), dir_fd=directory, follow_symlinks=False)
+        times = (status.st_mtime_ns, status.st_mtime_ns)
+        os.utime(name, ns=times, dir_fd=directory, follow_symlinks=False)
+
+    def _file(self, found: Fd, status: os.stat_result, directory: int, name: str) -> None:
+        identity = (status.st_dev, status.st_ino)
+        first = self._links.get(identity) if status.st_nlink > 1 else None
+        if first is not None:
+            self._destination.clear(directory, name)
+            os.link(f"/proc/self/fd/{first.fileno()}", name, dst_dir_fd=directory, follow_symlinks=True)
+            return
+        mode = self._bits(status.st_mode)
+        with Fd(os.open(f"/proc/self/fd/{found.fileno()}", _FILE)) as source:
+            fd = self._destination.new_file(directory, name, mode & 0o777)
+            try:
+                offset = 0
+                while sent := os.sendfile(fd, source.fileno(), offset, 1 << 30):
+                    offset += sent
+                os.fchown(fd, *self._owner_of(status))
+                if mode & 0o7000:
+                    os.fchmod(fd, mode)
+                _copy_xattrs(source.fileno(), fd)
+                os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
+            finally:
+                os.close(fd)
+        if status.st_nlink > 1:
+            self._links[identity] = Fd(os.open(name, _ANYTHING, dir_fd=directory))
+
+    def _owner_of(self, status: os.stat_result) -> tuple[int, int]:
+        """What comes from another stage keeps its owner, as in docker, unless --chown says otherwise."""
+        return (status.st_uid, status.st_gid) if self._keep_owner else (self._owner.uid, self._owner.gid)
+
+    def _bits(self, mode: int, *, directory: bool = False) -> int:
+        mode = stat.S_IMODE(mode)
+        return self._mode.apply(mode, directory=directory) if self._mode else mode
+
+
+def copy(
+    root: Fd,
+    pattern: str,
+    destination: Destination,
+    target: str,
+    *,
+    several: bool,
+    parents: bool,
+    exclude: Sequence[str],
+    keep_owner: bool,
+    mode: Mode | None,
+) -> None:
+    """Raises NotFound, InvalidArgument, OSError."""
+    paths = find(root, pattern)
+    if not paths:
+        raise NotFound("COPY failed: no source files were specified")
+    several = several or len(paths) > 1
+    walk = _Walk(root, destination, exclude, mode, keep_owner=keep_owner)
+    for path in paths:
+        base = target.rstrip("/")
+        with open_in_root(root, path or "/", os.O_PATH) as found:
+            status = os.fstat(found.fileno())
+            if stat.S_ISDIR(status.st_mode):
+                if parents and path:
+                    base = f"{base}/{path}"
+                top = destination.directory(base or "/")
+                try:
+                    with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
+                        walk.contents(opened, top, "")
+                finally:
+                    os.close(top)
+                continue
+            name = path if parents else path.rpartition("/")[2]
+            directory, last = destination.place(target if not parents else f"{base}/", name, several=several)
+            try:
+                walk.one(found, status, directory, last)
+            finally:
+                os.close(directory)
+
+
+def _copy_xattrs(source: int, target: int) -> None:
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(source):
+            if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay.")):
+                os.setxattr(target, name, os.getxattr(source, name))

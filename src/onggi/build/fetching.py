@@ -1,0 +1,104 @@
+"""Files from elsewhere: ADD of a URL, a context from a URL, the bodies of heredocs. They join the context's spool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from onggi.build.entries import FILE, Entry
+from onggi.build.errors import BuildFailed
+from onggi.errors import InvalidArgument
+from onggi.oci.digest import parse_digest
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_SIZE_LIMIT: Final = 64 * 1024**3
+_CONNECT_S: Final = 30
+_SILENCE_S: Final = 120
+_PIECE: Final = 256 * 1024
+
+
+def is_remote(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def is_git(source: str) -> bool:
+    """As docker tells them: by scheme, by `git@`, or a URL whose path ends in .git."""
+    if source.startswith(("git://", "git@", "ssh://", "github.com/")):
+        return True
+    return is_remote(source) and urlsplit(source).path.split("#")[0].endswith(".git")
+
+
+def name_of(url: str) -> str:
+    """The file's name: the last part of the URL's path. Raises BuildFailed when it has none."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    if name in ("", ".", "..") or "\0" in name:
+        raise BuildFailed(f"ADD failed: cannot determine filename from url: {url}")
+    return name
+
+
+class Fetcher:
+    """Appends to one spool, one file at a time."""
+
+    def __init__(self, spool: int) -> None:
+        self._spool = spool
+        self._lock = asyncio.Lock()
+
+    async def keep(self, data: bytes, mode: int) -> Entry:
+        """A file of these bytes, whose time is the same for every build."""
+        async with self._lock:
+            offset = os.lseek(self._spool, 0, os.SEEK_END)
+            os.pwrite(self._spool, data, offset)
+        return Entry("", FILE, mode, 0, len(data), offset, hashlib.sha256(data).digest())
+
+    async def fetch(self, url: str, checksum: str) -> Entry:
+        """Raises BuildFailed, InvalidArgument. Cancelled: the connection is closed, some bytes lie unused in the spool."""
+        wanted = parse_digest(checksum) if checksum else None
+        if wanted is not None and not wanted.startswith("sha256:"):
+            raise InvalidArgument(f"unsupported checksum {checksum}: only sha256 is")
+        async with self._lock, opened(url) as response:
+            start = offset = os.lseek(self._spool, 0, os.SEEK_END)
+            hasher = hashlib.sha256()
+            async for piece in response.content.iter_chunked(_PIECE):
+                hasher.update(piece)
+                os.pwrite(self._spool, piece, offset)
+                offset += len(piece)
+                if offset - start > _SIZE_LIMIT:
+                    raise BuildFailed(f"ADD failed: {url} has more than {_SIZE_LIMIT} bytes")
+            modified = _modified(response.headers.get("Last-Modified", ""))
+        if wanted is not None and wanted != f"sha256:{hasher.hexdigest()}":
+            raise BuildFailed(f"ADD failed: digest mismatch sha256:{hasher.hexdigest()}: {wanted}")
+        return Entry("", FILE, 0o600, modified, offset - start, start, hasher.digest())
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer of a GET. Raises BuildFailed in docker's words."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_SILENCE_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True, auto_decompress=False) as session,
+            session.get(url, headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            if response.status >= 400:
+                raise BuildFailed(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}: ")
+            yield response
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise BuildFailed(f"ADD failed: failed to GET {url}: {error or type(error).__name__}") from error
+
+
+def _modified(header: str) -> int:
+    """Nanoseconds; 0 when the server doesn't say, so that the layer doesn't depend on when it was fetched."""
+    try:
+        return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1_000_000_000 if header else 0
+    except (ValueError, OverflowError):
+        return 0

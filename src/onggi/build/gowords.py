@@ -1,0 +1,50 @@
+"""Values as Go prints them: docker's history is written with %v and %q. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from onggi.oci.image import HealthConfig
+
+_UNITS: Final = (("h", 3600 * 10**9), ("m", 60 * 10**9))
+
+
+def quoted(words: Iterable[str]) -> str:
+    """`%q` of a list of strings."""
+    return "[" + " ".join(msgspec.json.encode(word).decode() for word in words) + "]"
+
+
+def plain(words: Iterable[str]) -> str:
+    """`%v` of a list of strings."""
+    return "[" + " ".join(words) + "]"
+
+
+def duration(nanoseconds: int) -> str:
+    """`%v` of a time.Duration: 1m30s, 1.5s, 20ms."""
+    if not nanoseconds:
+        return "0s"
+    if nanoseconds < 10**9:
+        for unit, size in (("ms", 10**6), ("µs", 10**3)):
+            if nanoseconds >= size:
+                return f"{_decimal(nanoseconds, size)}{unit}"
+        return f"{nanoseconds}ns"
+    text = ""
+    for unit, size in _UNITS:
+        count, nanoseconds = divmod(nanoseconds, size)
+        if count or text:
+            text += f"{count}{unit}"
+    return f"{text}{_decimal(nanoseconds, 10**9)}s"
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    digits = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+def health(config: HealthConfig) -> str:
+    times = (config.interval, config.timeout, config.start_period, config.start_interval)
+    return f"&{{{plain(config.test)} {' '.join(duration(each) for each in times)} {config.retries}}}"
