@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from onggi.api.answers import empty, json_answer
@@ -10,7 +11,7 @@ from onggi.api.hijack import STDOUT, Hijack, frame, stream_type
 from onggi.api.routes_containers import size_of_terminal
 from onggi.api.table import HangUp, Routes
 from onggi.engine.config import ExecBody, ExecStartBody
-from onggi.errors import RuntimeStepError
+from onggi.errors import OnggiError
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
@@ -42,16 +43,24 @@ async def start(call: Call) -> StreamResponse:
     if body.detach:
         await execs.start_detached(identifier)
         return empty(200)
-    try:
-        attachment = await execs.start(identifier, body)
-    except RuntimeStepError as error:
-        return await _failed(call, error, tty=body.tty)
-    scanner = DetachScanner(keys_of_exec(attachment.detach_keys)) if attachment.stdin or attachment.tty else None
-    hijack = Hijack(call, stream_type(call, tty=attachment.tty), scanner)
+    one = execs.get(identifier)
+    tty = body.tty or one.body.tty
+    starting = asyncio.ensure_future(execs.start(identifier, body))
+    await asyncio.sleep(0)  # its first step refuses what can't be started at all
+    if starting.done():
+        starting.result()
+    # dockerd answers before the program runs, and docker-py counts on it: bytes that come with the head are lost to it.
+    scanner = DetachScanner(keys_of_exec(one.body.detach_keys)) if one.body.attach_stdin or tty else None
+    hijack = Hijack(call, stream_type(call, tty=tty), scanner)
     try:
         hijack.open()
-    except BaseException:
-        attachment.sock.close()
+        attachment = await starting
+    except OnggiError as error:
+        text = f"{error}\r\n".encode()
+        hijack.write(text if tty else frame(STDOUT, text))
+        return await hijack.close()
+    except ConnectionError:  # the client has gone: what it began runs, and nobody reads
+        (await starting).sock.close()
         raise
     done = await hijack.join(attachment.sock)
     if hijack.detached:
@@ -69,12 +78,3 @@ async def resize(call: Call) -> StreamResponse:
 @routes.on("GET", "/exec/{id}/json", "E-052")
 async def inspect(call: Call) -> StreamResponse:
     return json_answer(call.engine.execs.inspect(call.params["id"]))
-
-
-async def _failed(call: Call, error: RuntimeStepError, *, tty: bool) -> StreamResponse:
-    """Dockerd has taken the connection by then, and so its clients expect the reason there."""
-    text = f"{error}\r\n".encode()
-    hijack = Hijack(call, stream_type(call, tty=tty))
-    hijack.open()
-    hijack.write(text if tty else frame(STDOUT, text))
-    return await hijack.close()
