@@ -124,6 +124,8 @@ class Container:
         self.restart_delay_s = 0.0
         self.restart_timer: asyncio.TimerHandle | None = None
         self.restarting_by_hand = False
+        self.burial: asyncio.Task[Any] | None = None
+        """The last run's shim is told to go, and takes the cgroup with it."""
         self.attaching: list[Any] = []
         self.execs: set[str] = set()
         self.documents: dict[str, bytes] = {}

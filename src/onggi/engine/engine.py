@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
 from onggi.engine.archive import Archive
+from onggi.engine.committing import apply_changes
 from onggi.engine.config import HostConfig
 from onggi.engine.container import Container
 from onggi.engine.containers import Containers
@@ -27,12 +27,15 @@ from onggi.engine.steps import Steps
 from onggi.engine.streams import Streams
 from onggi.engine.system import System
 from onggi.engine.tasks import Tasks
-from onggi.images import Images
+from onggi.images import Image, Images
+from onggi.images.importing import import_image
 from onggi.kernel import cgroups
 from onggi.network import Networks
 from onggi.network.addresses import DEFAULT_POOLS, Pools
 from onggi.oci.digest import Digest
-from onggi.oci.reference import parse_reference
+from onggi.oci.image import RunConfig
+from onggi.oci.platform import Platform
+from onggi.oci.reference import Reference, parse_reference
 from onggi.runtime.client import Runtime
 from onggi.runtime.seccomp_default import default_filter
 from onggi.store.content import Content
@@ -124,6 +127,8 @@ class Engine:
             engine = cls(options, lock, database, runtime)
             for damaged in engine.images.restore():
                 engine.warnings.append(f"image {damaged} is damaged: pull or build it again")
+            if engine.builder is not None:
+                engine.builder.restore()
             await engine.layers.clean()
             engine.content.clean()
             engine.snapshots.clean()
@@ -212,6 +217,19 @@ class Engine:
 
     # Images between here and elsewhere (images/ does the work)
 
+    async def import_image(
+        self,
+        body: AsyncIterable[bytes],
+        *,
+        name: Reference | None,
+        message: str,
+        changes: Sequence[str],
+        platform: Platform | None,
+    ) -> Image:
+        """A file system's tar as an image; `changes` are Dockerfile lines. Raises InvalidArgument, NoSpace."""
+        config = apply_changes(RunConfig(), changes)
+        return await import_image(self.images, body, name=name, message=message, config=config, platform=platform)
+
     async def pull(self, reference: Any, *, auth: Any, platform: Any, progress: Callable[[Any], None]) -> None:
         await self.images.pull(reference, auth=auth, platform=platform, progress=progress)
 
@@ -259,4 +277,6 @@ def _builder(engine: Engine) -> Any:
         from onggi.build import Builder
     except ImportError:
         return None
-    return Builder(engine.images, engine.layers, engine.snapshots, engine.database, Steps(engine))
+    return Builder(
+        engine.images, engine.layers, engine.snapshots, engine.database, Steps(engine), workers=engine.workers, root=engine.options.data_root
+    )  # fmt: skip

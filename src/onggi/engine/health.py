@@ -128,4 +128,9 @@ def _text(ns: int) -> str:
 
 
 def _go_duration(seconds: float) -> str:
-    return f"{seconds:g}s"
+    """As Go prints a time.Duration: 200ms, 1.5s, 1m30s, 1h0m0s."""
+    if seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return (f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else "") + f"{rest:g}s"

@@ -73,6 +73,10 @@ class Lifecycle:
 
     async def _start(self, container: Container) -> None:
         engine = self._engine
+        if container.burial is not None:
+            # The last run's shim ends whatever is in the cgroup of this id: only then may there be a new one.
+            burial, container.burial = container.burial, None
+            await asyncio.wait({burial})
         before = container.state
         attached, container.attaching = container.attaching, []
         container.move(State.STARTING, error="", oom_killed=False)
@@ -285,7 +289,7 @@ class Lifecycle:
             container.oom_seen = False
             await engine.database.commit(Put(TABLE, container.id, container.row))
             if shim is not None:
-                engine.tasks.begin(shim.forget(), f"shim of {container.name} goes")
+                container.burial = engine.tasks.begin(shim.forget(), f"shim of {container.name} goes")
             ran_s = max(0, (record.finished_at_ns - container.row.started_ns) // 10**9)
             engine.events.emit(
                 "container", "die", container.id,

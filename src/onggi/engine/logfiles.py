@@ -69,13 +69,15 @@ async def read_log(
     tty: bool,
     watch: LogWatch,
     stopped: asyncio.Future[object] | None,
+    end: tuple[int, int] | None = None,
 ) -> AsyncIterator[bytes]:
     """The log at `path` as a client reads it, in pieces of about 256 KiB.
 
-    With `follow`, goes on until `stopped` is done and the log is read to its end. Cancelled or closed: nothing is left.
+    With `follow`, goes on until `stopped` is done and the log is read to its end. `end` is inode and offset where reading
+    ends: what comes later is told by somebody else. Cancelled or closed: nothing is left.
     """
     renderer = Renderer(options, tty=tty)
-    reader = _Reader(path, options.tail)
+    reader = _Reader(path, options.tail, end)
     subscription: tuple[int, asyncio.Event] | None = None
     try:
         if options.follow and stopped is not None:
@@ -115,8 +117,9 @@ def _left(options: LogOptions) -> float | None:
 class _Reader:
     """Whole lines of all files of a log, oldest first."""
 
-    def __init__(self, path: str, tail: int | None) -> None:
+    def __init__(self, path: str, tail: int | None, end: tuple[int, int] | None = None) -> None:
         self._path = path
+        self._end = end
         self._files: deque[int] = deque(_open_newer(path, None))
         self._offset = 0
         self._rest = b""
@@ -139,6 +142,8 @@ class _Reader:
                 lines = self._rest + block[:end]
                 self._rest = block[end:]
                 return lines
+            if self._is_last():
+                return b""
             if len(self._files) == 1:
                 newer = _open_newer(self._path, os.fstat(self._files[0]).st_ino)
                 if not newer:
@@ -151,8 +156,15 @@ class _Reader:
             # A file that was rotated away ends with a whole line, or with one that is torn for good.
             self._rest = b""
 
+    def _is_last(self) -> bool:
+        return self._end is not None and os.fstat(self._files[0]).st_ino == self._end[0]
+
     async def _read(self) -> bytes:
         fd = self._files[0]
+        if self._end is not None and self._is_last():
+            block = os.pread(fd, min(BLOCK_BYTES, max(0, self._end[1] - self._offset)), self._offset)
+            self._offset += len(block)
+            return block
         size = os.fstat(fd).st_size
         if size < self._offset:
             # Cut from outside (copytruncate): from the start again.

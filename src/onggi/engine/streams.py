@@ -55,10 +55,12 @@ class Streams:
     def close(self) -> None:
         self._watch.close()
 
-    def logs(self, container: Container, options: LogOptions) -> AsyncIterator[bytes]:
+    def logs(
+        self, container: Container, options: LogOptions, *, end: tuple[int, int] | None = None
+    ) -> AsyncIterator[bytes]:
         """Docker's frames, or plain bytes with a tty, as they are read; with `follow` until the container ends.
 
-        Raises NotImplementedHere for a driver that keeps nothing.
+        `end`: inode and offset of the log where reading ends. Raises NotImplementedHere for a driver that keeps nothing.
         """
         if container.row.host_config.log_config.type == "none":
             raise NotImplementedHere("configured logging driver does not support reading")
@@ -67,7 +69,7 @@ class Streams:
         if options.follow and not container.exited.is_set():
             stopped = asyncio.ensure_future(container.exited.wait())
         return _closing(
-            read_log(path, options, tty=container.row.config.tty, watch=self._watch, stopped=stopped), stopped
+            read_log(path, options, tty=container.row.config.tty, watch=self._watch, stopped=stopped, end=end), stopped
         )
 
     async def attach(self, container: Container, options: AttachOptions) -> Attachment:
@@ -106,15 +108,17 @@ class Streams:
         loop = asyncio.get_running_loop()
         with theirs:
             live: socket.socket | None = None
+            end: tuple[int, int] | None = None
             if options.stream and container.shim is not None and container.is_alive:
                 live, feed = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 live.setblocking(False)
                 with feed:
-                    await container.shim.attach(
+                    end = await container.shim.attach(
                         feed.fileno(), stdin=stdin, stdout=options.stdout, stderr=options.stderr
                     )
             if options.logs and container.row.host_config.log_config.type != "none":
-                async for piece in self.logs(container, LogOptions(stdout=options.stdout, stderr=options.stderr)):
+                wanted = LogOptions(stdout=options.stdout, stderr=options.stderr)
+                async for piece in self.logs(container, wanted, end=end):
                     await loop.sock_sendall(theirs, piece)
             if live is not None:
                 await _both_ways(theirs, live)

@@ -179,7 +179,8 @@ class System:
                 links |= {e.host_name for one in engine.containers for e in engine.networks.endpoints(one.id).values()}
                 return name in links
             case "cgroup":
-                return name.endswith(engine.cgroup_parent)
+                # The launcher keeps cgroups ready for the next starts.
+                return name.endswith(engine.cgroup_parent) or f"{engine.cgroup_parent}/spare-" in name
             case "process":
                 return "onggid" in name or "onggi.runtime.launcher" in name or "onggi.store.worker" in name
             case "file":
