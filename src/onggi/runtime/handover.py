@@ -14,7 +14,8 @@ from onggi.runtime.protocol import AttachPlan, LogPlan, ShimState, Started
 
 class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
     """Descriptors, in this order: the engine's socket, the shim's directory, its listener, pidfd of init, console or
-    stdin (if `has_input`) and stdout and stderr, `attach` sockets, `dns` sockets, and the ones that are only held.
+    stdin (if `has_input`) and stdout and stderr, `attach` sockets, `dns` sockets, the one that tells of kills for memory
+    (if `watches_memory`), and the ones that are only held.
     """
 
     directory: str
@@ -25,12 +26,14 @@ class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
     stdin_once: bool
     attach: list[AttachPlan]
     dns: int
+    watches_memory: bool = False
 
 
 class ExecHandover(msgspec.Struct, frozen=True, tag="exec"):
-    """Descriptor: the engine's socket."""
+    """Descriptor: the engine's socket. `unused` is the ended child that was made for a container, 0 for none."""
 
     pid: int
+    unused: int = 0
 
 
 Handover = ContainerHandover | ExecHandover

@@ -33,6 +33,7 @@ from onggi.kernel import cgroups, process
 from onggi.kernel.cgroups.cradle import remove_spare
 from onggi.kernel.faults import point
 from onggi.runtime import execs, handover, protocol, shim, starter, warm
+from onggi.runtime.processes import reap_others
 
 OOM_SCORE: Final = -900
 """Shims go last when memory is short, after the engine (R-17); the container's own value is set in its init."""
@@ -207,6 +208,10 @@ def _spare(
             with contextlib.suppress(OSError):
                 remove_spare(cgroup_parent, worker)
         os.close(slot)
+        if task is None:
+            _reap()  # of a start that failed
+        elif isinstance(task, handover.ExecHandover) and task.unused:
+            os.waitpid(task.unused, 0)
         if task is not None and received is not None:
             _supervise(task, received[1])
         os._exit(0)
@@ -222,6 +227,8 @@ def _supervise(task: handover.Handover, fds: list[int]) -> None:
     # Held open by each shim, the engine's stderr would never end for whoever reads it.
     os.dup2(silence, 2)
     os.close(silence)
+    # The child that its starter had made ahead, if it could not be used.
+    reap_others(task.pid if isinstance(task, handover.ExecHandover) else task.state.pid)
     if isinstance(task, handover.ExecHandover):
         execs.supervise(task.pid, socket.socket(fileno=fds[0]))
         return

@@ -72,9 +72,7 @@ def run(engine: socket.socket, shim: socket.socket, slot: int, shim_pid: int, cg
         if isinstance(request, StartContainer):
             _start(request, control, fds[1:], shim, cradle, made)
         else:
-            if made is not None:
-                made.end()
-            _exec(request, control, fds[1:], shim)
+            _exec(request, control, fds[1:], shim, made)
     except (RuntimeStepError, OSError) as error:
         with contextlib.suppress(OSError):
             protocol.send(control, _failure(error))
@@ -175,6 +173,8 @@ def _start(
             cgroup_path=request.cgroup_path,
         )
         exitfile.write_state(directory, state)
+        # Without a limit of its own it is the machine that is short: its exit record will say so.
+        oom = cgroup.oom_events() if resources.memory is not None and resources.memory.limit else None
         undo.pop_all()
     with contextlib.suppress(OSError):
         # Without an engine the container goes on; another one asks for it.
@@ -188,10 +188,11 @@ def _start(
         stdin_once=request.stdin_once,
         attach=request.attach,
         dns=len(dns),
+        watches_memory=oom is not None,
     )
     attached, held = fds[: len(request.attach)], fds[len(request.attach) :]
     fixed = [control.fileno(), directory, listener.fileno(), spawned.pidfd.fileno()]
-    protocol.send(shim, handover, [*fixed, *ours, *attached, *dns, *held])
+    protocol.send(shim, handover, [*fixed, *ours, *attached, *dns, *([] if oom is None else [oom]), *held])
 
 
 def _listen(directory: int) -> socket.socket:
@@ -234,9 +235,16 @@ def exec_plan(request: ExecProcess) -> init.ExecPlan:
     )
 
 
-def _exec(request: ExecProcess, control: socket.socket, fds: list[int], shim: socket.socket) -> None:
+def _exec(
+    request: ExecProcess, control: socket.socket, fds: list[int], shim: socket.socket, made: init.Ahead | None
+) -> None:
     point("exec.clone.before")
-    spawned = init.exec_in(exec_plan(request), stdio=(fds[0], fds[1], fds[2]) if fds else None)
+    try:
+        spawned = init.exec_in(exec_plan(request), stdio=(fds[0], fds[1], fds[2]) if fds else None)
+    except RuntimeStepError:
+        if made is not None:
+            made.end()
+        raise
     point("exec.clone.after")
     report = Started(
         pid=spawned.pid,
@@ -251,4 +259,6 @@ def _exec(request: ExecProcess, control: socket.socket, fds: list[int], shim: so
     with contextlib.suppress(OSError):
         # Without the engine the process goes on, as with docker's live restore, until its streams break.
         protocol.send(control, report, rights)
-    protocol.send(shim, ExecHandover(spawned.pid), [control.fileno()])
+    protocol.send(shim, ExecHandover(spawned.pid, made.spawned.pid if made is not None else 0), [control.fileno()])
+    if made is not None:
+        made.end()
