@@ -424,6 +424,47 @@ def test_a_container_that_eats_too_much_memory_is_reported_as_oom_killed(tmp_pat
     run(tmp_path, rootfs, claim)
 
 
+def test_a_kill_for_memory_is_told_while_the_container_goes_on(tmp_path: Path, rootfs: Path) -> None:
+    async def claim(b: Bench) -> None:
+        hungry = "(x=$(head -c 100000000 /dev/zero | cat -v)); sleep 60"
+        request = b.request("sh", "-c", hungry)
+        limit = Resources(memory=Memory(limit=16 * 1024 * 1024, swap=16 * 1024 * 1024))
+        spec = request.plan.spec
+        assert spec.linux is not None
+        spec = msgspec.structs.replace(spec, linux=msgspec.structs.replace(spec.linux, resources=limit))
+        shim = await b.runtime.start(
+            msgspec.structs.replace(request, plan=msgspec.structs.replace(request.plan, spec=spec))
+        )
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        shim.on_oom(lambda kills: told.done() or told.set_result(kills))
+        assert await told >= 1
+        assert is_running(shim.pid)
+        await shim.kill(signal.SIGKILL)
+        assert (await shim.wait()).oom_killed
+        await shim.forget()
+        shim.release()
+
+    run(tmp_path, rootfs, claim)
+
+
+def test_nothing_unreaped_stays_beside_an_exec(tmp_path: Path, rootfs: Path) -> None:
+    async def claim(b: Bench) -> None:
+        shim = await b.start("sleep", "60")
+        process = msgspec.structs.replace(example_spec().process or Process(), args=["sleep", "30"])
+        null = os.open("/dev/null", os.O_RDWR)
+        request = ExecProcess(shim.container_id, shim.pid, process, f"{b.parent}/{shim.container_id}")
+        handle = await b.runtime.exec(request, (null, null, null))
+        os.close(null)
+        parent = int(Path(f"/proc/{handle.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        children = Path(f"/proc/{parent}/task/{parent}/children")
+        await until(lambda: children.read_text().split() == [str(handle.pid)])
+        handle.kill(signal.SIGKILL)
+        assert await handle.wait() == 137
+        handle.close()
+
+    run(tmp_path, rootfs, claim)
+
+
 @pytest.mark.row("R-17")
 def test_the_container_is_offered_to_the_oom_killer_before_its_shim(tmp_path: Path, rootfs: Path) -> None:
     async def claim(b: Bench) -> None:

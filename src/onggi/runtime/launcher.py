@@ -227,11 +227,11 @@ def _supervise(task: handover.Handover, fds: list[int]) -> None:
     # Held open by each shim, the engine's stderr would never end for whoever reads it.
     os.dup2(silence, 2)
     os.close(silence)
-    # The child that its starter had made ahead, if it could not be used.
-    reap_others(task.pid if isinstance(task, handover.ExecHandover) else task.state.pid)
     if isinstance(task, handover.ExecHandover):
         execs.supervise(task.pid, socket.socket(fileno=fds[0]))
         return
+    # The child that its starter had made ahead, if it could not be used.
+    reap_others(task.state.pid)
     point("shim.running")
     shim.Shim(task, fds).supervise()
 

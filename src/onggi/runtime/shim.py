@@ -32,6 +32,8 @@ from onggi.runtime.streams import STDERR, STDOUT, Client, Input
 
 READ_BYTES: Final = 64 * 1024
 
+_OOM_LOOK_S: Final = 0.1
+
 _LAST_OUTPUT_S: Final = 1.0
 """How long a process that was killed may take to let go of the container's stdout."""
 
@@ -66,8 +68,11 @@ class Shim:
         for fd in self._outputs.values():
             os.set_blocking(fd, False)
         self.clients = [Client(socket.socket(fileno=left.pop(0)), plan, tty=handover.tty) for plan in handover.attach]
-        # After the DNS sockets come bound sockets of published ports: open for as long as this process (R-26).
         self._dns = left[: handover.dns]
+        self._oom_events = left[handover.dns] if handover.watches_memory else -1
+        # What comes after them are bound sockets of published ports: open for as long as this process (R-26).
+        self._oom_kills = 0
+        self._oom_look_at: float | None = None
         self._log = LogFile(handover.log) if handover.log.driver == "json-file" else None
         self._record: ExitRecord | None = None
         self._forgotten = False
@@ -100,6 +105,9 @@ class Shim:
             poll.register(fd, events)
         for fd, _ in poll.poll(timeout_ms):
             handlers[fd][0]()
+        if self._oom_look_at is not None and self._oom_look_at <= time.monotonic():
+            self._oom_look_at = None
+            self._tell_of_kills()
         if self.clients:
             self._cut_slow_clients()
             self.clients = [client for client in self.clients if not client.closed]
@@ -128,6 +136,8 @@ class Shim:
                 handlers[fd] = (self._input.flush, select.POLLOUT)
         if self._record is None:
             handlers[self._pidfd] = (self._ended, select.POLLIN)
+            if self._oom_events >= 0:
+                handlers[self._oom_events] = (self._out_of_memory, select.POLLIN | select.POLLPRI)
 
     def _terminal(self) -> None:
         if self._input is not None:
@@ -166,11 +176,32 @@ class Shim:
         if self._log is not None:
             self._log.end(stream)
 
+    def _out_of_memory(self) -> None:
+        """The kernel tells before it kills: what is not counted yet is looked for once more a moment later."""
+        try:
+            os.read(self._oom_events, 4096)
+            os.lseek(self._oom_events, 0, os.SEEK_SET)
+        except OSError:
+            # An eventfd: it can't be rewound, and is read out by now.
+            pass
+        self._oom_look_at = None if self._tell_of_kills() else time.monotonic() + _OOM_LOOK_S
+
+    def _tell_of_kills(self) -> bool:
+        kills = cgroups.open(self._state.cgroup_path).oom_kills()
+        if kills <= self._oom_kills:
+            return False
+        self._oom_kills = kills
+        for engine in list(self._engines):
+            self._tell(engine, protocol.OomKilled(kills))
+        return True
+
     def _ended(self) -> None:
         exit_code, number = wait_status(self._state.pid)
         finished_at_ns = time.time_ns()
         point("shim.exit.dead")
         cgroup = cgroups.open(self._state.cgroup_path)
+        if self._oom_events >= 0:
+            self._tell_of_kills()
         oom_killed = cgroup.oom_kills() > 0
         # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
         cgroup.kill_all()
@@ -256,6 +287,8 @@ class Shim:
 
     def _timeout_ms(self) -> float | None:
         deadlines = [deadline for client in self.clients if (deadline := client.deadline()) is not None]
+        if self._oom_look_at is not None:
+            deadlines.append(self._oom_look_at)
         return max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
 
     # -- engines

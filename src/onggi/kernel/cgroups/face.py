@@ -81,6 +81,12 @@ class Cgroup(Protocol):
     def oom_kills(self) -> int:
         """Processes that the kernel has killed here for memory."""
 
+    def oom_events(self) -> int | None:
+        """A descriptor that the caller owns: POLLIN or POLLPRI when the kernel kills here for memory, about that time.
+
+        None when the kernel has no memory controller.
+        """
+
     def stats(self) -> CgroupStats:
         """Counters now."""
 

@@ -240,6 +240,23 @@ class CgroupV1:
     def oom_kills(self) -> int:
         return files.pairs(f"{self._by_controller.get('memory', '')}/memory.oom_control").get("oom_kill", 0)
 
+    def oom_events(self) -> int | None:
+        """An eventfd (cgroup-v1/memory.rst, "OOM Control"). It is told before the kill is counted."""
+        memory = self._by_controller.get("memory", "")
+        try:
+            control = os.open(f"{memory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        events = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            files.write(f"{memory}/cgroup.event_control", f"{events} {control}")
+        except OSError:
+            os.close(events)
+            raise
+        finally:
+            os.close(control)
+        return events
+
     def stats(self) -> CgroupStats:
         where = self._by_controller.get
         cpu, account, memory, pids, block = (where(name, "") for name in ("cpu", "cpuacct", "memory", "pids", "blkio"))

@@ -172,6 +172,13 @@ class CgroupV2:
     def oom_kills(self) -> int:
         return files.pairs(f"{self.path}/memory.events").get("oom_kill", 0)
 
+    def oom_events(self) -> int | None:
+        """memory.events itself: POLLPRI at each change (cgroup-v2.rst)."""
+        try:
+            return os.open(f"{self.path}/memory.events", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+
     def stats(self) -> CgroupStats:
         cpu = files.pairs(f"{self.path}/cpu.stat")
         block_bytes, block_operations = _io_stat(f"{self.path}/io.stat")
