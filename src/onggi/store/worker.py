@@ -84,6 +84,7 @@ def serve(control: socket.socket) -> None:
             return
         if not data:
             return
+        _load(data)
         pid = os.fork()
         if pid == 0:
             control.close()
@@ -91,6 +92,16 @@ def serve(control: socket.socket) -> None:
         _announce(pid, fds[0])
         for fd in fds:
             os.close(fd)
+
+
+def _load(data: bytes) -> None:
+    """Imports a job's module here, the first time: a child that did it would do it again for each job (40 ms for the build's)."""
+    with contextlib.suppress(Exception):
+        module = msgspec.msgpack.decode(data, type=Request).job.partition(":")[0]
+        if module.startswith("onggi.") and module not in sys.modules:
+            importlib.import_module(module)
+            gc.collect()
+            gc.freeze()
 
 
 def _announce(pid: int, reply_fd: int) -> None:
