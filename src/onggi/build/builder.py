@@ -17,7 +17,7 @@ from onggi.build.dockerfile import Dockerfile, Stage, parse_dockerfile
 from onggi.build.entries import Received
 from onggi.build.errors import BuildFailed
 from onggi.build.fetching import Fetcher, is_git, is_remote, opened
-from onggi.build.ignore import IgnoreRules, clean, read_ignore_file
+from onggi.ignore import IgnoreRules, clean, read_ignore_file
 from onggi.build.instructions import Label
 from onggi.build.layering import Layering
 from onggi.build.lines import SIZE_LIMIT

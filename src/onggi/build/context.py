@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from onggi.build.entries import DIRECTORY, FILE, SYMLINK, Entry
-from onggi.build.globs import Glob, has_wildcard
+from onggi.globs import Glob, has_wildcard
 from onggi.errors import Corrupt, InvalidArgument
 
 _LINKS_LIMIT: Final = 40

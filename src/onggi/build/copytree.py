@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from onggi.build.destination import Destination
-from onggi.build.globs import Glob, has_wildcard
-from onggi.build.ignore import IgnoreRules
+from onggi.globs import Glob, has_wildcard
+from onggi.ignore import IgnoreRules
 from onggi.build.modes import Mode
 from onggi.errors import NotFound
 from onggi.kernel.fds import Fd

@@ -21,7 +21,7 @@ from onggi.build.copyjob import CopyArgs
 from onggi.build.dockerfile import Stage
 from onggi.build.errors import BuildFailed, DockerfileError
 from onggi.build.fetching import Fetcher
-from onggi.build.ignore import clean
+from onggi.ignore import clean
 from onggi.build.instructions import (
     Arg,
     Cmd,

@@ -168,13 +168,15 @@ def container_config(options: Options, image: str, command: list[str]) -> Json:
     host = _host_config(options)
     binds, volumes = _volumes(options)
     if volumes:
-        config["Volumes"] = dict.fromkeys(volumes, {})
+        config["Volumes"] = {key: {} for key in volumes}
     host["Binds"] = binds or None
     bindings: dict[str, list[Json]] = {}
     for word in options.list("publish"):
         for port, found in mountwords.publish(word).items():
             bindings.setdefault(port, []).extend(found)
-    exposed = {port: {} for port in bindings} | {port: {} for word in options.list("expose") for port in mountwords.publish(word)}
+    exposed: Json = {port: {} for port in bindings} | {
+        port: {} for word in options.list("expose") for port in mountwords.publish(word)
+    }
     if exposed:
         config["ExposedPorts"] = exposed
     host["PortBindings"] = bindings
@@ -185,7 +187,9 @@ def container_config(options: Options, image: str, command: list[str]) -> Json:
 def _attached(options: Options) -> set[str]:
     wanted = {word.lower() for word in options.list("attach")}
     for word in wanted - {"stdin", "stdout", "stderr"}:
-        raise UsageError(f'invalid argument "{word}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR')
+        raise UsageError(
+            f'invalid argument "{word}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR'
+        )
     if wanted:
         return wanted
     if options.values.get("detach"):
@@ -227,7 +231,11 @@ def _networks(options: Options, host: Json) -> Json:
             host["NetworkMode"] = name
             if aliases:
                 endpoint["Aliases"] = [*endpoint.get("Aliases", []), *aliases]
-            address = {key: value for key, value in (("IPv4Address", options.text("ip")), ("IPv6Address", options.text("ip6"))) if value}
+            address = {
+                key: value
+                for key, value in (("IPv4Address", options.text("ip")), ("IPv6Address", options.text("ip6")))
+                if value
+            }
             if address:
                 endpoint["IPAMConfig"] = address
             if options.text("mac-address"):
@@ -250,8 +258,10 @@ def _ulimit(word: str) -> Json:
     name, separator, values = word.partition("=")
     soft, _, hard = values.partition(":")
     try:
-        return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)} if separator else {}[name]
-    except (ValueError, KeyError):
+        if not separator:
+            raise ValueError(word)
+        return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
+    except ValueError:
         raise UsageError(f'invalid argument "{word}" for "--ulimit" flag: invalid ulimit argument: {word}') from None
 
 
@@ -263,7 +273,8 @@ def _security(words: list[str]) -> list[str]:
         if key == "seccomp" and value not in ("unconfined", "builtin"):
             try:
                 with open(value, encoding="utf-8") as file:
-                    word = f"seccomp={file.read()}"
+                    found.append(f"seccomp={file.read()}")
+                continue
             except OSError as error:
                 raise UsageError(f"opening seccomp profile ({value}) failed: {error.strerror}") from None
         found.append(word)

@@ -11,6 +11,8 @@ def parse_filters(words: list[str]) -> dict[str, list[str]]:
     for word in words:
         name, separator, value = word.partition("=")
         if not separator:
-            raise UsageError(f'invalid argument "{word}" for "-f, --filter" flag: bad format of filter (expected name=value)')
+            raise UsageError(
+                f'invalid argument "{word}" for "-f, --filter" flag: bad format of filter (expected name=value)'
+            )
         found.setdefault(name.strip().lower(), []).append(value.strip())
     return found

@@ -57,12 +57,18 @@ class Flag:
                 case "duration":
                     return parse_duration(text)
         except (ValueError, KeyError) as error:
-            reason = str(error) if self.kind in ("bytes", "duration") else f'strconv.Parse{self.kind.title()}: parsing "{text}": invalid syntax'
+            reason = (
+                str(error)
+                if self.kind in ("bytes", "duration")
+                else f'strconv.Parse{self.kind.title()}: parsing "{text}": invalid syntax'
+            )
             raise UsageError(f'invalid argument "{text}" for "{self}" flag: {reason}') from None
         return text
 
 
-_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False)
+_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "false", "FALSE", "False"), False
+)
 
 
 class Options:
@@ -71,7 +77,9 @@ class Options:
     __slots__ = ("given", "values")
 
     def __init__(self, flags: list[Flag]) -> None:
-        self.values: dict[str, Value] = {flag.name: list(flag.default) if isinstance(flag.default, list) else flag.default for flag in flags}
+        self.values: dict[str, Value] = {
+            flag.name: list(flag.default) if isinstance(flag.default, list) else flag.default for flag in flags
+        }
         self.given: set[str] = set()
 
     def on(self, name: str) -> bool:
@@ -91,7 +99,7 @@ class Options:
 
     def map(self, name: str) -> dict[str, str]:
         """A list of k=v as a dict; a word without `=` has the empty value."""
-        return dict((word.partition("=")[0], word.partition("=")[2]) for word in self.list(name))
+        return {word.partition("=")[0]: word.partition("=")[2] for word in self.list(name)}
 
     def set(self, flag: Flag, text: str | None) -> None:
         value = True if text is None else flag.parse(text)

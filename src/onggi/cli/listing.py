@@ -78,6 +78,7 @@ def _size(one: Json) -> str:
 
 def ports_text(ports: list[Json]) -> str:
     """`0.0.0.0:80->80/tcp, [::]:80->80/tcp`: runs of ports are joined, as docker's formatter does."""
+
     def sort_key(port: Json) -> tuple[int, str, int]:
         return port["PrivatePort"], port["Type"], port.get("PublicPort", 0)
 
@@ -90,7 +91,9 @@ def ports_text(ports: list[Json]) -> str:
                 last.get("IP", "") == port.get("IP", "")
                 and last["Type"] == port["Type"]
                 and last["PrivatePort"] + 1 == port["PrivatePort"]
-                and ((not public and not last.get("PublicPort")) or (public and last.get("PublicPort", 0) + 1 == public))
+                and (
+                    (not public and not last.get("PublicPort")) or (public and last.get("PublicPort", 0) + 1 == public)
+                )
             ):
                 run.append(port)
                 break

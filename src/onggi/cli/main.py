@@ -96,7 +96,9 @@ def run(program: str, words: list[str]) -> int:
         sys.stdout.write(_overview(program))
         return 0
     except UsageError as error:
-        sys.stderr.write(f"{error}\n\nUsage:  {program} [OPTIONS] COMMAND [ARG...]\n\nRun '{program} --help' for more information\n")
+        sys.stderr.write(
+            f"{error}\n\nUsage:  {program} [OPTIONS] COMMAND [ARG...]\n\nRun '{program} --help' for more information\n"
+        )
         return 125
     if options.on("version"):
         from onggi import __version__
@@ -122,12 +124,14 @@ def _dispatch(context: Context, words: list[str]) -> int:
             sys.stdout.write(_group_help(context.program, name))
             return 0
         if rest[0] not in group:
-            sys.stderr.write(f"{context.program}: unknown command: {context.program} {name} {rest[0]}\n\nUsage:  {context.program} {name} COMMAND\n\nRun '{context.program} {name} --help' for more information\n")
+            sys.stderr.write(
+                f"{context.program}: unknown command: {context.program} {name} {rest[0]}\n\nUsage:  {context.program} {name} COMMAND\n\nRun '{context.program} {name} --help' for more information\n"
+            )
             return 1
         return _call(context, f"{name} {rest[0]}", group[rest[0]], rest[1:])
     if name in TOP:
         return _call(context, name, TOP[name], rest)
-    sys.stderr.write(f"{context.program}: '{name}' is not a docker command.\nSee '{context.program} --help'\n")
+    sys.stderr.write(f"{context.program}: unknown command: {context.program} {name}\n\nRun '{context.program} --help' for more information\n")
     return 1
 
 
@@ -203,8 +207,10 @@ def _check_number(call: str, command: Command, words: list[str]) -> None:
     what = call.split(" ", 1)[1]
     raise Exit(
         1,
-        f"{call.split(' ')[0]}: '{call}' {quantity}\n\nUsage:  {call} {command.usage}\n\n"
-        f"Run '{call} --help' for more information" if what else quantity,
+        f"{call.split(' ', maxsplit=1)[0]}: '{call}' {quantity}\n\nUsage:  {call} {command.usage}\n\n"
+        f"Run '{call} --help' for more information"
+        if what
+        else quantity,
     )
 
 
@@ -215,7 +221,16 @@ def _help(call: str, command: Command) -> str:
     text = f"\nUsage:  {call} {command.usage}\n\n{command.help}\n"
     if not flags:
         return text
-    kinds = {"bool": "", "list": " list", "map": " map", "string": " string", "int": " int", "decimal": " decimal", "bytes": " bytes", "duration": " duration"}
+    kinds = {
+        "bool": "",
+        "list": " list",
+        "map": " map",
+        "string": " string",
+        "int": " int",
+        "decimal": " decimal",
+        "bytes": " bytes",
+        "duration": " duration",
+    }
     names = [(f"-{flag.short}, " if flag.short else "    ") + f"--{flag.name}{kinds[flag.kind]}" for flag in flags]
     column = max(map(len, names)) + 3
     lines = [f"  {name:{column}}{flag.help}{_default(flag.default)}" for name, flag in zip(names, flags, strict=True)]
@@ -225,7 +240,11 @@ def _help(call: str, command: Command) -> str:
 def _default(value: object) -> str:
     if value in (False, None, "", []):
         return ""
-    return f" (default {value!r})".replace("'", '"').replace("True", "true") if isinstance(value, str) else f" (default {str(value).lower()})"
+    return (
+        f" (default {value!r})".replace("'", '"').replace("True", "true")
+        if isinstance(value, str)
+        else f" (default {str(value).lower()})"
+    )
 
 
 def _overview(program: str) -> str:

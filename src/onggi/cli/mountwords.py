@@ -42,7 +42,9 @@ def mount(word: str) -> Json:
         elif key in ("volume-nocopy", "bind-nonrecursive"):
             options[key] = value.lower() in _TRUE
         elif not separator:
-            raise UsageError(f"invalid argument \"{word}\" for \"--mount\" flag: invalid field '{field}' must be a key=value pair")
+            raise UsageError(
+                f'invalid argument "{word}" for "--mount" flag: invalid field \'{field}\' must be a key=value pair'
+            )
         elif key == "type":
             found["Type"] = value.lower()
         elif key in ("source", "src"):
@@ -65,7 +67,16 @@ def mount(word: str) -> Json:
     return found
 
 
-_OPTIONS = ("bind-propagation", "bind-recursive", "bind-create-src", "volume-driver", "volume-subpath", "tmpfs-size", "tmpfs-mode", "image-subpath")
+_OPTIONS = (
+    "bind-propagation",
+    "bind-recursive",
+    "bind-create-src",
+    "volume-driver",
+    "volume-subpath",
+    "tmpfs-size",
+    "tmpfs-mode",
+    "image-subpath",
+)
 
 
 def _typed_options(found: Json, options: Json) -> None:
@@ -88,7 +99,10 @@ def _typed_options(found: Json, options: Json) -> None:
     if "volume-subpath" in options:
         volume_options["Subpath"] = options["volume-subpath"]
     if "volume-driver" in options or "volume-opt" in options:
-        volume_options["DriverConfig"] = {"Name": options.get("volume-driver", ""), "Options": _pairs(options.get("volume-opt", []))}
+        volume_options["DriverConfig"] = {
+            "Name": options.get("volume-driver", ""),
+            "Options": _pairs(options.get("volume-opt", [])),
+        }
     if volume_options:
         found["VolumeOptions"] = volume_options
     tmpfs: Json = {}
@@ -143,7 +157,8 @@ def publish(word: str) -> dict[str, list[Json]]:
         # One container port takes the first free one of the host's range.
         return {f"{start}/{protocol.lower()}": [{"HostIp": address, "HostPort": f"{first}-{last}"}]}
     return {
-        f"{start + at}/{protocol.lower()}": [{"HostIp": address, "HostPort": str(first + at)}] for at in range(end - start + 1)
+        f"{start + at}/{protocol.lower()}": [{"HostIp": address, "HostPort": str(first + at)}]
+        for at in range(end - start + 1)
     }
 
 

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-
 def width(text: str) -> int:
     """Cells that a terminal gives `text`."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text) if not text.isascii() else len(text)
+    return (
+        sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+        if not text.isascii()
+        else len(text)
+    )
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -39,7 +42,9 @@ class Columns:
     def print(self, rows: Iterable[Mapping[str, Any]], format: str = "") -> None:
         """To stdout. `format` is empty or `table`, `table TEMPLATE`, `json`, or a template for each row."""
         if format in ("", "table"):
-            sys.stdout.write(table([self.headers[f] for f in self.default], ([row[f] for f in self.default] for row in rows)))
+            sys.stdout.write(
+                table([self.headers[f] for f in self.default], ([row[f] for f in self.default] for row in rows))
+            )
             return
         from onggi.cli.templates import Template
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
 _ACTION = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(r'\s+|"(?:\\.|[^"\\])*"|`[^`]*`|:=|=|[|(),]|\$?\.?[A-Za-z_$][\w$]*(?:\.\w+)*|(?:\.\w+)+|\.|-?\d+(?:\.\d+)?')
+_TOKEN = re.compile(
+    r'\s+|"(?:\\.|[^"\\])*"|`[^`]*`|:=|=|[|(),]|\$?\.?[A-Za-z_$][\w$]*(?:\.\w+)*|(?:\.\w+)+|\.|-?\d+(?:\.\d+)?'
+)
 
 
 class TemplateError(Exception):
@@ -121,10 +120,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "gt": _compare(lambda a, b: a > b),
     "ge": _compare(lambda a, b: a >= b),
     "html": lambda value: show(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
-    "urlquery": lambda value: "".join(c if c.isalnum() or c in "-_.~" else "".join(f"%{b:02X}" for b in c.encode()) for c in show(value)),
+    "urlquery": lambda value: "".join(
+        c if c.isalnum() or c in "-_.~" else "".join(f"%{b:02X}" for b in c.encode()) for c in show(value)
+    ),
 }
 
-Node = tuple  # ("text", str) | ("print", pipe) | ("if"|"with", pipe, then, otherwise) | ("range", names, pipe, body, otherwise) | ("set", name, pipe)
+Node = tuple[Any, ...]
+"""(kind, …): text, print, if, with, range, set, each with its parts."""
 
 
 class Template:
@@ -223,7 +225,9 @@ class Template:
     def _range(self, node: Node, dot: Any, scopes: list[dict[str, Any]], out: list[str]) -> None:
         _, names, pipe, body, otherwise = node
         value = self._value(pipe, dot, scopes)
-        pairs = [(key, value[key]) for key in sorted(value)] if isinstance(value, dict) else list(enumerate(value or ()))
+        pairs = (
+            [(key, value[key]) for key in sorted(value)] if isinstance(value, dict) else list(enumerate(value or ()))
+        )
         for pair in pairs:
             own = dict(zip(names, pair if len(names) == 2 else pair[1:], strict=False))
             self._run(body, pair[1], [*scopes, own], out)
@@ -288,9 +292,13 @@ class Template:
             return MISSING
         if value is None or isinstance(value, Missing):
             if self._strict:
-                raise TemplateError(f'template: :1: executing "" at <{word}>: nil pointer evaluating interface {{}}.{key}')
+                raise TemplateError(
+                    f'template: :1: executing "" at <{word}>: nil pointer evaluating interface {{}}.{key}'
+                )
             return MISSING
-        raise TemplateError(f'template: :1: executing "" at <{word}>: can\'t evaluate field {key} in type {type(value).__name__}')
+        raise TemplateError(
+            f'template: :1: executing "" at <{word}>: can\'t evaluate field {key} in type {type(value).__name__}'
+        )
 
 
 def _pipeline(text: str) -> list[list[Any]]:

@@ -25,6 +25,10 @@ class Connection:
         self.socket, self._early = sock, early
         self.multiplexed = content_type == "application/vnd.docker.multiplexed-stream"
 
+    def has_early(self) -> bool:
+        """Whether bytes came with the head: `receive` gives them without waiting."""
+        return bool(self._early)
+
     def receive(self) -> bytes:
         """What comes next; empty at the end."""
         if self._early:
@@ -84,6 +88,14 @@ class Client:
         if parser.status >= 400:
             raise _error(parser, answer)
         return call.decode(answer)
+
+    def head(self, request: Request, header: str) -> str:
+        """One header of the answer to a HEAD request. Raises ApiError; a HEAD's error has no text, only its status."""
+        sock, parser, _ = self._send(request)
+        self._keep(sock, parser)
+        if parser.status >= 400:
+            raise ApiError(parser.status, f"{request.path}: status {parser.status}")
+        return parser.headers.get(header, "")
 
     def stream(self, stream: Stream[T]) -> Iterator[T]:
         """The items of the answer as they come. The request is sent at once; the connection goes when the iterator does."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from onggi.build.globs import Glob
+from onggi.globs import Glob
 from onggi.errors import InvalidArgument
 
 _PATTERNS_LIMIT: Final = 10_000
@@ -84,3 +84,7 @@ class IgnoreRules:
             if pattern.negated == ignored and any(pattern.glob.matches(each) for each in (path, *above)):
                 ignored = not pattern.negated
         return ignored
+
+    def may_keep_below(self, path: str) -> bool:
+        """Whether something in the ignored directory `path` could be let through: without `!` nothing can."""
+        return any(pattern.negated for pattern in self._patterns) and bool(path)

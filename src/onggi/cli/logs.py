@@ -1,0 +1,43 @@
+"""logs."""
+
+from __future__ import annotations
+
+import os
+
+from onggi.cli.main import Command
+from onggi.cli.units import since_argument
+from onggi.client import containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.cli.flags import Options
+    from onggi.cli.main import Context
+
+
+def _logs(context: Context, options: Options, words: list[str]) -> None:
+    config = context.engine(containers.inspect(words[0]))
+    stream = containers.logs(
+        config["Id"], tty=config["Config"]["Tty"], follow=options.on("follow"), since=since_argument(options.text("since")) or None,
+        until=since_argument(options.text("until")) or None, timestamps=options.on("timestamps"), details=options.on("details"),
+        tail=options.text("tail"),
+    )  # fmt: skip
+    for number, piece in context.engine.stream(stream):
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(2 if number == 2 else 1, view) :]
+
+
+COMMANDS = {
+    "logs": Command(
+        _logs, "[OPTIONS] CONTAINER", "Fetch the logs of a container",
+        """
+   --details bool  Show extra details provided to logs
+-f --follow bool  Follow log output
+   --since string  Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+-n --tail string=all  Number of lines to show from the end of the logs
+-t --timestamps bool  Show timestamps
+   --until string  Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+""",
+        least=1, most=1,
+    ),
+}  # fmt: skip

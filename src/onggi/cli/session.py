@@ -1,0 +1,111 @@
+"""A hijacked stream at the user's terminal or pipes: keys and files in, output to stdout and stderr.
+
+One loop over what is readable; a detach sequence ends our side and leaves the container running.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from onggi.cli import terminal
+from onggi.cli.flags import UsageError
+from onggi.client.call import frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.client.sync import Connection
+
+DEFAULT_KEYS = "ctrl-p,ctrl-q"
+
+
+def detach_bytes(text: str) -> bytes:
+    """`ctrl-p,ctrl-q` as bytes. Raises UsageError."""
+    found = bytearray()
+    for word in (text or DEFAULT_KEYS).split(","):
+        if len(word) == 1:
+            found += word.encode()
+        elif word.startswith("ctrl-") and len(word) == 6 and (word[5].isalpha() or word[5] in "@[\\]^_"):
+            found.append(ord(word[5].lower()) & 0x1F)
+        else:
+            raise UsageError(f"invalid detach keys ({text}) provided")
+    return bytes(found)
+
+
+class Detached(Exception):
+    """The user typed the detach keys."""
+
+
+class _Keys:
+    """Finds the detach sequence over several reads; what was only its beginning is passed on."""
+
+    def __init__(self, sequence: bytes) -> None:
+        self._sequence, self._seen = sequence, 0
+
+    def pass_on(self, data: bytes) -> bytes:
+        out = bytearray()
+        for byte in data:
+            if byte == self._sequence[self._seen]:
+                self._seen += 1
+                if self._seen == len(self._sequence):
+                    raise Detached
+                continue
+            out += self._sequence[: self._seen]
+            self._seen = 1 if byte == self._sequence[0] else 0
+            if not self._seen:
+                out.append(byte)
+        return bytes(out)
+
+
+def pump(connection: Connection, *, tty: bool, stdin: bool, detach_keys: str = "", raw: bool = False) -> None:
+    """Until the engine ends the stream. Raises Detached, which only a terminal can bring about."""
+    keys = _Keys(detach_bytes(detach_keys)) if raw else None
+    split = frames() if not tty else None
+    poll = select.poll()
+    poll.register(connection.socket, select.POLLIN)
+    source = sys.stdin.fileno() if stdin else -1
+    if stdin:
+        poll.register(source, select.POLLIN)
+    early = True
+    while True:
+        ready = {connection.socket.fileno()} if early else {fd for fd, _ in poll.poll()}
+        if connection.socket.fileno() in ready:
+            if early and not connection.has_early():
+                early = False
+                continue
+            data = connection.receive()
+            early = False
+            if not data:
+                return
+            _write(data, split)
+        if source in ready:
+            typed = os.read(source, 65536)
+            if not typed:
+                poll.unregister(source)
+                source = -1
+                connection.close_write()
+            else:
+                connection.send(keys.pass_on(typed) if keys else typed)
+
+
+def _write(data: bytes, split: object) -> None:
+    if split is None:
+        _all(1, data)
+        return
+    for stream, piece in split(data):  # type: ignore[operator]
+        _all(2 if stream == 2 else 1, piece)
+
+
+def _all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def check_tty(*, tty: bool, interactive: bool) -> None:
+    """Docker's refusal of -it without a terminal. Raises UsageError."""
+    if tty and interactive and not terminal.is_terminal(sys.stdin.fileno()):
+        from onggi.cli.main import Exit
+
+        raise Exit(1, "the input device is not a TTY")
