@@ -25,6 +25,8 @@ POINTS: Final[dict[str, str]] = {
     "launcher.fork.after": "a spare shim has been forked",
     "shim.request.read": "the shim has its request, nothing is done yet",
     "shim.clone.before": "directory and socket are there, the container's process isn't",
+    "init.cgroup.added": "the child is in its cgroup, it has no links yet and waits",
+    "init.links.made": "the child's links are made, it waits",
     "shim.clone.after": "the container's process runs, nobody knows",
     "shim.running": "the engine has been told that the container runs",
     "shim.log.write": "a chunk of output is about to be logged",

@@ -105,8 +105,9 @@ class Runtime:
         except BaseException as error:
             link.close()
             if not isinstance(error, Exception) or isinstance(error, Unavailable):
+                # A starter that was killed, or is not waited for: what it had made by then is found by its names.
                 await self._bury_unknown(request.container_id)
-            exitfile.remove_directory(directory)
+                await self.forget(request.container_id)
             raise
         return self._shim(request.container_id, link, started, fds)
 

@@ -38,7 +38,7 @@ from onggi.runtime.processes import reap_others
 OOM_SCORE: Final = -900
 """Shims go last when memory is short, after the engine (R-17); the container's own value is set in its init."""
 
-_RETRY_MS: Final = 50
+_RETRY_S: Final = 0.05
 _MOST_SPARES: Final = 4
 _PATIENCE_S: Final = 0.25
 _LAST_SPARE_S: Final = 2.0
@@ -85,12 +85,19 @@ class _Spares:
     def keep(self) -> Never:
         """Until the engine's end is closed."""
         while True:
-            try:
-                while sum(self._counts(slot) for slot in self._slots) < self._wanted:
-                    self._slots.append(_Slot(self._fork()))
-            except OSError as error:
+            error = self._fill()
+            if error is not None and all(slot.taken_at is not None for slot in self._slots):
                 _answer_without_fork(self._engine, error)
-            self._wait()
+            self._wait(None if error is None else _RETRY_S)
+
+    def _fill(self) -> OSError | None:
+        """Fork as many as are wanted; the error when that can't be done now."""
+        try:
+            while sum(self._counts(slot) for slot in self._slots) < self._wanted:
+                self._slots.append(_Slot(self._fork()))
+        except OSError as error:
+            return error
+        return None
 
     @staticmethod
     def _counts(slot: _Slot) -> bool:
@@ -121,14 +128,20 @@ class _Spares:
         point("launcher.fork.after")
         return ours
 
-    def _wait(self) -> None:
+    def _wait(self, most_s: float | None) -> None:
+        """Until a slot changes, a busy one has taken too long, or `most_s` is over."""
         poll = select.poll()
         poll.register(self._engine, 0)
         for slot in self._slots:
             poll.register(slot.fd, select.POLLIN)
-        busy = [slot.taken_at for slot in self._slots if slot.taken_at is not None and self._counts(slot)]
-        timeout_s = max(0.0, min(busy) + _PATIENCE_S - time.monotonic()) + 0.001 if busy else None
-        ready = {fd for fd, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        waits = [
+            max(0.0, slot.taken_at + _PATIENCE_S - time.monotonic()) + 0.001
+            for slot in self._slots
+            if slot.taken_at is not None and self._counts(slot)
+        ]
+        if most_s is not None:
+            waits.append(most_s)
+        ready = {fd for fd, _ in poll.poll(min(waits) * 1000 if waits else None)}
         if self._engine.fileno() in ready:
             self._end()
         for slot in [slot for slot in self._slots if slot.fd in ready]:
@@ -167,7 +180,7 @@ def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
     """No process can be made now (EAGAIN, ENOMEM): the request that waits fails, instead of hanging."""
     poll = select.poll()
     poll.register(engine, select.POLLIN)
-    if not poll.poll(_RETRY_MS):
+    if not poll.poll(_RETRY_S * 1000):
         return
     received = protocol.receive(engine)
     if received is None:
