@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 routes = Routes()
 
 _CONDITIONS: Final = ("not-running", "next-exit", "removed")
+_UNCHANGED: Final = frozenset({b"null", b"0", b'""', b"false"})
 _given_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -105,10 +106,14 @@ async def kill(call: Call) -> StreamResponse:
 
 @routes.on("POST", "/containers/{id}/update", "E-014")
 async def update(call: Call) -> StreamResponse:
+    """A zero value changes nothing, as in dockerd's structs, but where null is another value (PidsLimit, devices)."""
     data = await call.body()
     body = call.decode(data, UpdateBody)
-    given = frozenset(name.lower() for name, value in _given_names(data).items() if bytes(value) != b"null")
-    warnings = await call.engine.containers.update(call.params["id"], body, given)
+    given = {name.lower() for name, value in _given_names(data).items() if bytes(value) not in _UNCHANGED}
+    given |= {"pidslimit"} if body.pids_limit is not None else set()
+    if body.restart_policy is not None and not body.restart_policy.name:
+        given.discard("restartpolicy")
+    warnings = await call.engine.containers.update(call.params["id"], body, frozenset(given))
     return json_answer({"Warnings": warnings})
 
 

@@ -95,7 +95,7 @@ def _summary(engine: Engine, container: Container) -> dict[str, Any]:
         "Names": [f"/{row.name}", *engine.containers.link_names(container)],
         "Image": engine.image_name(container),
         "ImageID": row.image_id,
-        "Command": " ".join([row.path, *row.args]),
+        "Command": " ".join([row.path, *(f"'{word}'" if " " in word else word for word in row.args)]),
         "Created": row.created_ns // 10**9,
         "Ports": ports(engine, container),
         "Labels": row.config.labels or {},

@@ -302,7 +302,7 @@ class Images:
     async def _delete(self, image: Image, *, prune: bool, users: Users) -> Sequence[dict[str, str]]:
         """The image and, with `prune`, those of its parents that nothing names or uses. Kept when a container still needs it."""
         deleted: list[dict[str, str]] = []
-        current: Image | None = image
+        current: Image | None = self.get(image.id)  # its names are fewer now
         while current is not None:
             if users(current.id) or self.children(current.id) or current.tags or current.digests:
                 break
