@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from onggi.images.catalog import Images
+from onggi.images import Images
 from onggi.oci.digest import Digest
 from onggi.store.database import Database, Delete, Put, Table
 from onggi.store.layers import Layers

@@ -250,7 +250,7 @@ class _Copying:
 
     def _unpacked(self, entry: Entry) -> bool:
         """ADD of an archive: its contents go into the destination. False when it is none, and is a file like any other."""
-        if entry.kind != FILE or entry.size < 512:
+        if entry.kind != FILE:
             return False
         if not _is_archive(self._spool, entry):
             return False
