@@ -49,6 +49,8 @@ def list_at(entries: list[Document], version: int) -> list[Document]:
             if version < 46:
                 entry.get("HostConfig", {}).pop("Annotations", None)
             _endpoints(entry, version)
+            for endpoint in entry["NetworkSettings"]["Networks"].values():
+                endpoint |= {"Aliases": None} | ({"DNSNames": None} if version >= 44 else {})
     return entries
 
 
@@ -58,8 +60,6 @@ def _inspect(found: Document, version: int) -> None:
     # 1.52: the default network's values stand in its endpoint alone, empty values of the config are left out.
     _flat_network(found, networks)
     config.setdefault("OnBuild", None)
-    if mac := networks.get("MacAddress"):
-        config.setdefault("MacAddress", mac)
     if version < 48:
         found.pop("ImageManifestDescriptor", None)
     if version < 46:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from onggi.api.shapes_containers import list_at
 from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def usage_at(found: Document, version: int, kinds: frozenset[str], *, verbose: b
             if version < 52 and kind not in kinds:
                 answer[_FLAT[kind]] = None
             continue
-        items = part["Items"]
+        items = list_at(part["Items"], version) if kind == "container" else part["Items"]
         if version <= 52:
             answer[_FLAT[kind]] = items
         if version >= 52:
@@ -74,7 +75,8 @@ def usage_at(found: Document, version: int, kinds: frozenset[str], *, verbose: b
             answer[_OBJECT[kind]] = {"TotalCount": len(items), **summary} | ({"Items": items} if verbose else {})
     if version <= 52:
         answer["LayersSize"] = found.get("image", {}).get("TotalSize", 0) if "image" in kinds else 0
-        answer.setdefault("BuilderSize", 0)
+        if version < 42:
+            answer["BuilderSize"] = 0
     return answer
 
 
