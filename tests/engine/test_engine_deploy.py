@@ -75,13 +75,17 @@ def test_a_deploy_and_a_refused_one_lose_no_request_and_rollback_brings_the_old_
         second = engine.containers.get("web")
         assert second.id != first
         assert document(engine, "web")["Config"]["Labels"]["keep"] == "me"
-        assert document(engine, "web")["NetworkSettings"]["Ports"]["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+        assert document(engine, "web")["NetworkSettings"]["Ports"]["80/tcp"] == [
+            {"HostIp": "127.0.0.1", "HostPort": str(port)}
+        ]
         for name in ("web", "www"):
             assert await execute(engine, inside, "wget", "-q", "-O", "-", f"http://{name}/") == (0, "v2\n")
         await asyncio.sleep(0.1)
         assert client.answers[-1] == "v2"
         with pytest.raises(OnggiError, match="refused: it is unhealthy"):
-            await engine.deploy.replace("web", image="web:v3", changes=None, health_timeout=20, drain=5, output=said.append)
+            await engine.deploy.replace(
+                "web", image="web:v3", changes=None, health_timeout=20, drain=5, output=said.append
+            )
         assert engine.containers.get("web") is second
         assert "v3" not in client.answers
         await engine.deploy.rollback("web", output=said.append)

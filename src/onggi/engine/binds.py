@@ -13,23 +13,8 @@ from onggi.engine.config import ContainerConfig, HostConfig, Mount, MountPoint
 from onggi.errors import InvalidArgument
 from onggi.volumes import Volumes
 
-_MODES = {
-    "ro",
-    "rw",
-    "z",
-    "Z",
-    "nocopy",
-    "consistent",
-    "cached",
-    "delegated",
-    "rprivate",
-    "private",
-    "rshared",
-    "shared",
-    "rslave",
-    "slave",
-}
-_PROPAGATION = {"rprivate", "private", "rshared", "shared", "rslave", "slave"}
+_PROPAGATION = frozenset("rprivate private rshared shared rslave slave".split())
+_MODES = _PROPAGATION | frozenset("ro rw z Z nocopy consistent cached delegated".split())
 
 
 @dataclass(slots=True)
@@ -69,10 +54,9 @@ async def collect(
     host: HostConfig,
     volumes: Volumes,
     from_containers: Callable[[str], list[MountPoint]],
-    read_only_root: bool = False,
+    container_id: str,
 ) -> Wanted:
-    """All mounts of a container to be created. Raises InvalidArgument, NotFound, Conflict."""
-    del read_only_root
+    """All mounts of a container to be created; its volumes are in use from here on. Raises InvalidArgument, NotFound, Conflict."""
     wanted = Wanted()
     by_target: dict[str, MountPoint] = {}
     for text in host.volumes_from or ():
@@ -84,17 +68,17 @@ async def collect(
             )  # fmt: skip
     explicit: set[str] = set()
     for text in host.binds or ():
-        point = await _bind(text, volumes, wanted)
+        point = await _bind(text, volumes, wanted, container_id)
         _once(explicit, point.destination)
         by_target[point.destination] = point
     for mount in host.mounts or ():
-        point = await _mount(mount, volumes, wanted)
+        point = await _mount(mount, volumes, wanted, container_id)
         _once(explicit, point.destination)
         by_target[point.destination] = point
-    for target in config.volumes or ():
-        target = _absolute(target)
+    for target in map(_absolute, config.volumes or ()):
         if target not in by_target and target not in (host.tmpfs or {}):
             volume = await volumes.create("")
+            volumes.use(volume.name, container_id)
             by_target[target] = MountPoint(
                 "volume", volumes.mountpoint(volume.name), target, "local", "", True, "", volume.name
             )
@@ -109,16 +93,16 @@ def _once(seen: set[str], target: str) -> None:
     seen.add(target)
 
 
-async def _bind(text: str, volumes: Volumes, wanted: Wanted) -> MountPoint:
+async def _bind(text: str, volumes: Volumes, wanted: Wanted, container_id: str) -> MountPoint:
     source, target, words = parse_bind(text)
     target = _absolute(target)
     propagation = next((word for word in words if word in _PROPAGATION), "")
     writable, mode = "ro" not in words, ",".join(words)
     if source.startswith("/"):
-        if not os.path.lexists(source):
-            os.makedirs(source, 0o755, exist_ok=True)  # -v makes a missing host directory; --mount doesn't
+        _make_missing(source)  # -v makes a missing host directory; --mount doesn't
         return MountPoint("bind", source, target, "", mode, writable, propagation or "rprivate", "")
     volume = await volumes.create(source)
+    volumes.use(volume.name, container_id)
     if "nocopy" not in words:
         wanted.to_fill.append(target)
     return MountPoint(
@@ -133,7 +117,12 @@ async def _bind(text: str, volumes: Volumes, wanted: Wanted) -> MountPoint:
     )
 
 
-async def _mount(mount: Mount, volumes: Volumes, wanted: Wanted) -> MountPoint:
+def _make_missing(source: str) -> None:
+    if not os.path.lexists(source):
+        os.makedirs(source, 0o755, exist_ok=True)
+
+
+async def _mount(mount: Mount, volumes: Volumes, wanted: Wanted, container_id: str) -> MountPoint:
     if not mount.target:
         raise InvalidArgument('invalid mount config for type "' + mount.type + '": field Target must not be empty')
     target = _absolute(mount.target)
@@ -150,6 +139,7 @@ async def _mount(mount: Mount, volumes: Volumes, wanted: Wanted) -> MountPoint:
                 options=driver.options if driver else None,
                 labels=options.labels if options else None,
             )
+            volumes.use(volume.name, container_id)
             if not (options and options.no_copy):
                 wanted.to_fill.append(target)
             source = volumes.mountpoint(volume.name)

@@ -18,6 +18,7 @@ from onggi.engine import filtering, inspecting, limits, names, restart
 from onggi.engine.config import ContainerConfig, CreateBody, HostConfig, UpdateBody
 from onggi.engine.container import TABLE, Container, State
 from onggi.engine.creating import Created, Creation
+from onggi.engine.endpoints import REPLACES
 from onggi.engine.rootview import Mounted, RootView
 from onggi.engine.top import top
 from onggi.errors import Conflict, InvalidArgument, NotFound
@@ -268,6 +269,9 @@ class Containers:
             container.change(name=new)
             self._engine.endpoints.renamed(container)
             await self._engine.database.commit(Put(TABLE, container.id, container.row))
+        if (container.row.config.labels or {}).get(REPLACES) == new:
+            # The name that it was to take is its: so are the ports that it waits for. Connections under way stay where they are.
+            await self._engine.networks.ports.take_over(container.id)
         for other in self:
             other.documents.clear()
         self._engine.events.emit("container", "rename", container.id, container.attributes | {"oldName": f"/{old}"})

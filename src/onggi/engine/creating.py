@@ -82,7 +82,7 @@ class Creation:
             endpoints[network_name] = msgspec.structs.replace(settings, network_id=network.id)
         if host.network_mode.startswith("container:"):
             engine.containers.get(host.network_mode.removeprefix("container:"))
-        wanted = await binds.collect(config, host, engine.volumes, self._mounts_of)
+        wanted = await binds.collect(config, host, engine.volumes, self._mounts_of, identifier)
         row = ContainerRow(
             id=identifier, name=name, created_ns=time.time_ns(), image_id=image.id, image_name=body.image, config=config,
             host_config=host, layers=[str(layer) for layer in image.layers], endpoints=endpoints, mounts=wanted.points,
@@ -94,7 +94,7 @@ class Creation:
         engine.snapshots.prepare(identifier, image.layers)
         for point in wanted.points:
             if point.type == "volume":
-                engine.volumes.use(point.name, identifier)
+                engine.volumes.use(point.name, identifier)  # those of --volumes-from too
         await self._fill(container, wanted)
         await engine.database.commit(Put(TABLE, identifier, row))
         engine.containers.add(container)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from onggi.engine.config import ContainerConfig, CreateBody, NetworkingConfig, config_part
+from onggi.engine.config import ContainerConfig, CreateBody, NetworkingConfig, PortBinding, config_part
 from onggi.engine.container import TABLE, Container
 from onggi.errors import Conflict, NotFound, OnggiError
+from onggi.network import Published
 from onggi.store.database import Put
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Deploy:
     ) -> None:
         engine = self._engine
         name = old.name
+        _keep_ports(body, engine.publishing.of(old))
         created = await engine.containers.create(f"{name}-next-{old.exits}{len(engine.containers)}", body)
         new = engine.containers.get(created.id)
         output({"status": f"Created {new.id[:12]} from {body.image}"})
@@ -180,6 +182,18 @@ def _body_of(container: Container, image: str) -> CreateBody:
         host_config=msgspec.structs.replace(row.host_config),
         networking_config=NetworkingConfig(dict(endpoints)),
     )
+
+
+def _keep_ports(body: CreateBody, published: Sequence[Published]) -> None:
+    """Ports that were taken at random stay what clients know them as."""
+    host = body.host_config
+    if host is None or not host.port_bindings:
+        return
+    known: dict[str, list[PortBinding]] = {}
+    for one in published:
+        known.setdefault(f"{one.port}/{one.protocol}", []).append(PortBinding(one.host_ip, str(one.host_port)))
+    kept = {key: known.get(key if "/" in key else f"{key}/tcp", wanted) for key, wanted in host.port_bindings.items()}
+    body.host_config = msgspec.structs.replace(host, port_bindings=kept)
 
 
 def _changed(body: CreateBody, changes: CreateBody) -> CreateBody:

@@ -238,6 +238,11 @@ def asked(settings: EndpointSettings) -> EndpointSettings:
     )  # fmt: skip
 
 
+REPLACES = "onggi.replaces"
+"""Label of a container that is to take another's place by hand: it may ask for the published ports of the one that has the
+label's value for its name, and gets them when it takes that name (or when the other ends)."""
+
+
 class Publishing:
     """Published ports of containers."""
 
@@ -267,7 +272,7 @@ class Publishing:
 
     def _replaced(self, container: Container) -> str:
         """By label, for clients that know nothing of deploys: the container whose ports this one is to take over."""
-        name = (container.row.config.labels or {}).get("onggi.replaces", "")
+        name = (container.row.config.labels or {}).get(REPLACES, "")
         other = self._engine.containers.find(name) if name else None
         return other.id if other is not None else ""
 

@@ -110,6 +110,9 @@ class Engine:
         self.deploy = Deploy(self)
         self.system = System(self)
         self.builder: Any = _builder(self)
+        self.volumes.on_event = lambda action, volume: self.events.emit(
+            "volume", action, volume.name, {"driver": volume.driver}
+        )
         self.images.on_event = lambda action, identifier, name: self.events.emit(
             "image", action, identifier, {"name": name}
         )

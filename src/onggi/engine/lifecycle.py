@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -26,8 +27,10 @@ from onggi.store.database import Delete, Put
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
+    from onggi.runtime.client import AttachSocket
     from onggi.runtime.handles import Shim
 
+log = logging.getLogger("onggi.engine")
 DEFAULT_STOP_S = 10
 _AFTER_KILL_S = 10.0
 
@@ -45,6 +48,12 @@ def signal_number(text: str) -> int:
     if not 0 < number <= 64:
         raise InvalidArgument(f"invalid signal: {text}")
     return number
+
+
+def _note_failure(done: asyncio.Future[None]) -> None:
+    """A commit that nobody waits for has failed: the row lags behind until the next one (R-39)."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a container's state could not be written: %s", error)
 
 
 class Lifecycle:
@@ -80,32 +89,50 @@ class Lifecycle:
         before = container.state
         attached, container.attaching = container.attaching, []
         container.move(State.STARTING, error="", oom_killed=False)
-        intent = engine.database.submit(Put(TABLE, container.id, container.row))
         try:
             request, held = await self._prepare(container)
             try:
-                shim = await engine.runtime.start(request, attach=attached, hold=[sock.fileno() for sock in held])
+                shim = await self._run(container, request, attached, held)
             finally:
                 for sock in held:
                     sock.close()
         except BaseException as error:
-            await self._start_failed(container, error, before, intent)
+            await self._start_failed(container, error, before)
             raise
         finally:
-            for sock in attached:
-                os.close(sock.fd)
+            for client in attached:
+                os.close(client.fd)
         container.exited.clear()
         container.shim = shim
         container.move(State.RUNNING, pid=shim.pid, started_ns=shim.started_at_ns, was_running=True)
         if shim.dns_fds:
             fds, shim.dns_fds[:] = list(shim.dns_fds), []
             await engine.networks.serve_names(container.id, fds)
+        # Not waited for: intent and shim say all of it, and an engine that dies now adopts the shim as running.
+        engine.database.submit(Put(TABLE, container.id, container.row)).add_done_callback(_note_failure)
         engine.tasks.begin(self.watch(container, shim), f"exit of {container.name}")
-        await intent
-        await engine.database.commit(Put(TABLE, container.id, container.row))
         self._announce_networks(container, "connect")
+        self._announce_volumes(container, "mount")
         engine.events.emit("container", "start", container.id, container.attributes)
         engine.health.begin(container)
+
+    async def _run(
+        self, container: Container, request: StartContainer, attached: list[AttachSocket], held: list[socket.socket]
+    ) -> Shim:
+        """The intent is committed while the shim acts; either both are there or nothing is (R-06)."""
+        engine = self._engine
+        intent = engine.database.submit(Put(TABLE, container.id, container.row))
+        intent.add_done_callback(_note_failure)
+        shim = await engine.runtime.start(request, attach=attached, hold=[sock.fileno() for sock in held])
+        try:
+            await intent
+        except OnggiError:
+            with contextlib.suppress(OnggiError):
+                await shim.kill(signal.SIGKILL)
+            await shim.wait()
+            await shim.forget()
+            raise
+        return shim
 
     async def _prepare(self, container: Container) -> tuple[StartContainer, list[socket.socket]]:
         """Everything that a start needs: namespaces, volumes, files, addresses, ports."""
@@ -241,9 +268,7 @@ class Lifecycle:
         found["/etc/resolv.conf"] = files.write(directory, "resolv.conf", text)
         return found
 
-    async def _start_failed(
-        self, container: Container, error: BaseException, before: State, intent: asyncio.Future[None]
-    ) -> None:
+    async def _start_failed(self, container: Container, error: BaseException, before: State) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
         code = error.exit_code if isinstance(error, RuntimeStepError) else 128
         await self._release_network(container)
@@ -251,9 +276,7 @@ class Lifecycle:
         container.move(after, error=str(error), exit_code=code, pid=0, was_running=False)
         if before != State.CREATED:
             container.change(finished_ns=time.time_ns())
-        with contextlib.suppress(OnggiError):
-            await intent
-            await self._engine.database.commit(Put(TABLE, container.id, container.row))
+        await self._write_end(container)
         self._tell_exit(container, code)
         container.exited.set()
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
@@ -279,23 +302,29 @@ class Lifecycle:
             if record.oom_killed:
                 self._oom(container)
             await self._release_network(container)
-            delay = restart.next_delay(container, record)
+            held_ports, delay = bool(container.row.published), restart.next_delay(container, record)
             state = State.EXITED if delay is None else State.RESTARTING
             container.move(
                 state, pid=0, exit_code=record.exit_code, finished_ns=record.finished_at_ns, oom_killed=record.oom_killed,
-                error=record.reason, restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None,
+                error=record.reason, published=[], restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None,
             )  # fmt: skip
             container.shim = None
             container.oom_seen = False
-            await engine.database.commit(Put(TABLE, container.id, container.row))
+            durable = await self._write_end(container)
             if shim is not None:
-                container.burial = engine.tasks.begin(shim.forget(), f"shim of {container.name} goes")
+                container.burial = engine.tasks.begin(
+                    self._bury(container, shim, durable=durable), f"shim of {container.name} goes"
+                )
+                if held_ports and durable:
+                    # The shim holds the ports' sockets: whoever hears of the end may ask for the same ports.
+                    await asyncio.wait({container.burial})
             ran_s = max(0, (record.finished_at_ns - container.row.started_ns) // 10**9)
             engine.events.emit(
                 "container", "die", container.id,
                 container.attributes | {"exitCode": str(record.exit_code), "execDuration": str(ran_s)},
             )  # fmt: skip
             self._announce_networks(container, "disconnect")
+            self._announce_volumes(container, "unmount")
             self._tell_exit(container, record.exit_code)
             if delay is None:
                 container.exited.set()
@@ -308,6 +337,24 @@ class Lifecycle:
                 )
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
             await self.auto_remove(container)
+
+    async def _write_end(self, container: Container) -> bool:
+        """Whether the row is durable. A full disk keeps no container from ending: it is told, and tried again by `_bury`."""
+        try:
+            await self._engine.database.commit(Put(TABLE, container.id, container.row))
+        except OnggiError as error:
+            log.error("the end of container %s is not written yet: %s", container.name, error)
+            return False
+        return True
+
+    async def _bury(self, container: Container, shim: Shim, *, durable: bool) -> None:
+        """The shim may forget how the container ended once the row says it (R-03)."""
+        delay = 0.5
+        while not durable and not container.removed.is_set():
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 60.0)
+            durable = await self._write_end(container)
+        await shim.forget()
 
     def _tell_exit(self, container: Container, code: int) -> None:
         container.exits += 1
@@ -351,6 +398,18 @@ class Lifecycle:
                 "network", action, network.id, {"container": container.id, "name": name, "type": network.driver}
             )
 
+    def _announce_volumes(self, container: Container, action: str) -> None:
+        for point in container.row.mounts:
+            if point.type == "volume":
+                said = {"container": container.id, "driver": point.driver}
+                if action == "mount":
+                    said |= {
+                        "destination": point.destination,
+                        "propagation": point.propagation,
+                        "read/write": str(point.rw).lower(),
+                    }
+                self._engine.events.emit("volume", action, point.name, said)
+
     # Stop, kill, restart, pause
 
     async def stop(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
@@ -383,7 +442,7 @@ class Lifecycle:
             if shim is None or not container.is_alive:
                 return
             container.change(stopped_by_hand=True)
-            self._engine.database.submit(Put(TABLE, container.id, container.row))
+            self._engine.database.submit(Put(TABLE, container.id, container.row)).add_done_callback(_note_failure)
             exits = container.exits
             if patience != 0:
                 await self._signal(container, shim, number)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import socket
 import struct
 
@@ -201,3 +202,9 @@ class Pump:
             if fd != self._stdin:
                 os.close(fd)
         self._update()
+
+
+def _is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN | select.POLLHUP)
+    return bool(poll.poll(0))

@@ -67,6 +67,8 @@ class Volumes:
         self._rows: dict[str, Volume] = {}
         self._users: dict[str, set[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self.on_event: Callable[[str, Volume], None] = lambda _action, _volume: None
+        """Told of `create` and `destroy` once they are durable."""
 
     async def restore(self) -> list[str]:
         """Reads rows and directories; the names of volumes that had no row. For the start, after the database's."""
@@ -140,6 +142,7 @@ class Volumes:
                 self._make_directory(name)
             await self._database.commit(Put(TABLE, name, volume))
             self._rows[name] = volume
+            self.on_event("create", volume)
             return volume
 
     def use(self, name: str, container_id: str) -> None:
@@ -239,7 +242,7 @@ class Volumes:
             if self._is_mounted(name):
                 await asyncio.to_thread(mounts.umount2, self.mountpoint(name))
             await self._database.commit(Delete(TABLE, name))
-            del self._rows[name]
+            self.on_event("destroy", self._rows.pop(name))
             gone = f"volume-{secrets.token_hex(8)}"
             with contextlib.suppress(FileNotFoundError):
                 os.rename(os.path.join(self._root, name), os.path.join(self._ingest, gone))
