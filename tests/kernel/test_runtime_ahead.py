@@ -6,14 +6,17 @@ import os
 import pickle
 import select
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
 
 from onggi.errors import RuntimeStepError
 from onggi.kernel import process
+from onggi.kernel.netlink import Route
 from onggi.oci.runtime import Namespace
 from onggi.runtime import ahead, defaults, init
+from onggi.runtime.plan import LinkPlan
 from tests.kernel.spawning import Box, Result, read_all
 
 pytestmark = pytest.mark.root
@@ -78,6 +81,25 @@ def test_a_container_made_ahead_finds_what_another_finds(container: Box, tmp_pat
     at_once = container.sh(LOOK)
     assert "/sys/fs/cgroup" in at_once.out
     assert in_starter(container, "sh", "-c", LOOK) == at_once
+
+
+@pytest.mark.parametrize("addresses", [["10.213.8.2/24"], ["10.213.8.2/24", "fd00:214::2/64"], []])
+def test_its_links_are_as_anothers(container: Box, addresses: list[str]) -> None:
+    bridge = f"ogt{uuid.uuid4().hex[:8]}"
+    look = "ip addr show eth0 2>/dev/null | grep inet | grep -v fe80; cd /proc/sys/net/ipv6/conf; grep . */disable_ipv6 */accept_ra"
+    with Route() as route:
+        route.add_bridge(bridge)
+        try:
+            for number, start in enumerate((container.run, lambda *args: in_starter(container, *args))):
+                link = LinkPlan(f"{bridge}{number}", bridge, addresses=addresses)
+                container.links = [link] if addresses else []
+                result = start("sh", "-c", look)
+                if number == 0:
+                    at_once = result
+            assert result == at_once
+            assert result.code == 0
+        finally:
+            route.delete(bridge)
 
 
 def test_its_errors_are_the_same(container: Box) -> None:

@@ -172,7 +172,7 @@ print(starts)
     thread = threading.Thread(target=swap, name="swaps the mount's target")
     thread.start()
     try:
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     finally:
         ends.set()
         thread.join()

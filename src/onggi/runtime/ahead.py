@@ -64,13 +64,14 @@ def wait(link: ChildLink) -> Never:
         links.set_loopback_up()
         ready = _file_systems()
         _rehearse()
+    link.waiting()
     request, fds = _receive(link)
     view = CgroupView(request.hierarchies, unified=request.unified)
     stdio = (fds[0], fds[1], fds[2]) if fds else (-1, -1, -1)
     start = Start(request.plan, stdio, view, tty=request.tty, exec_fifo=None, supervised=True)
     if not ready.hidden.issubset(start.linux.masked_paths) or not ready.read_only.issubset(start.linux.readonly_paths):
         # This one shall see what the default hides: /proc and /sys are made anew.
-        ready = Ready(proc=ready.proc)
+        ready = Ready(proc=ready.proc, ipv6_off=ready.ipv6_off)
     process.unshare(CloneFlag.NEWNS)
     start.proceed(link, ready)
     raise AssertionError
@@ -99,6 +100,8 @@ def _file_systems() -> Ready:
         elif mount.destination in ("/proc", "/sys"):
             kernels[mount.destination] = fd
     _cover(ready, kernels)
+    if ready.proc is not None:
+        ready.ipv6_off = links.prepare_ipv6(ready.proc)
     return ready
 
 

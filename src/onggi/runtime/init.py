@@ -17,7 +17,7 @@ import gc
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Never
 
@@ -53,6 +53,17 @@ class Ahead:
 
     link: ParentLink
     spawned: Spawned
+
+    def take(self, request: ahead.StartRequest, fds: Sequence[int]) -> bool:
+        """Give it the plan; False when it is dead, and ended. Waits until all is made: links come after settings."""
+        try:
+            if self.link.receive() == (b"A", []):
+                self.link.send(request, fds)
+                return True
+        except (OSError, RuntimeStepError):
+            pass
+        self.end()
+        return False
 
     def end(self) -> None:
         """It isn't needed. It is gone when this returns, and its parent's to be reaped."""
@@ -109,11 +120,7 @@ def spawn(
     clone_cgroup: int | None = None
     if made is not None and exec_fifo is None and supervised and ahead.fits(plan):
         request = ahead.StartRequest(plan, cgroup.view(), cgroup.unified, tty)
-        try:
-            made.link.send(request, [] if tty else stdio)
-        except OSError:
-            made.end()
-        else:
+        if made.take(request, [] if tty else stdio):
             return parent.finish(made.link, made.spawned, prepare)
     elif made is not None:
         made.end()

@@ -141,7 +141,7 @@ class Start:
 
     def _network(self, root: MountedRoot, link: ChildLink) -> None:
         if CloneFlag.NEWNET in self.new:
-            links.configure(self.plan.links, root.proc)
+            links.configure(self.plan.links, root.proc, ipv6_off=root.ready.ipv6_off)
         if self.plan.dns:
             sockets = links.dns_sockets()
             link.hand_out([sock.fileno() for sock in sockets])

@@ -13,6 +13,7 @@ from onggi.runtime.plan import LinkPlan
 
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _INTERFACE_FLAGS = struct.Struct("16sH14x")  # struct ifreq
+_IPV6 = "net/ipv6/conf"
 DNS_ADDRESS = "127.0.0.11"
 
 
@@ -25,14 +26,20 @@ def connect(links: list[LinkPlan], pid: int) -> None:
             )
 
 
-def configure(links: list[LinkPlan], proc: AnyFd | None) -> None:
-    """Child, in its network namespace: lo up, addresses, links up, routes. `proc` is the root of a procfs of ours."""
+def configure(links: list[LinkPlan], proc: AnyFd | None, *, ipv6_off: bool = False) -> None:
+    """Child, in its network namespace: lo up, addresses, links up, routes. `proc` is the root of a procfs of ours.
+
+    `ipv6_off`: `prepare_ipv6` has been called, before the links were there.
+    """
     set_loopback_up()
+    for link in links:
+        _set_ipv6(link, proc, ipv6_off=ipv6_off)
+    if ipv6_off:
+        sysctls.apply({f"{_IPV6}/default/disable_ipv6": "0", f"{_IPV6}/default/accept_ra": "1"}, proc)
     if not links:
         return
-    with netlink.Route() as route:
+    with netlink.Route() as route, route.together():
         for link in links:
-            _set_ipv6(link, proc)
             for address in link.addresses:
                 route.add_address(link.name, address)
             route.set_up(link.name)
@@ -49,12 +56,26 @@ def set_loopback_up() -> None:
         fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, _INTERFACE_FLAGS.pack(b"lo", _IFF_UP))
 
 
-def _set_ipv6(link: LinkPlan, proc: AnyFd | None) -> None:
+def prepare_ipv6(proc: AnyFd) -> bool:
+    """Child, before it has links: they are born without IPv6, which costs nothing then and 0.4 ms later.
+
+    False on a kernel without IPv6.
+    """
+    try:
+        sysctls.apply({f"{_IPV6}/default/disable_ipv6": "1", f"{_IPV6}/default/accept_ra": "0"}, proc)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _set_ipv6(link: LinkPlan, proc: AnyFd | None, *, ipv6_off: bool) -> None:
     """Without an IPv6 address of ours there is no IPv6, and router advertisements are never believed (CVE-2020-13401)."""
     wanted = any(":" in address for address in link.addresses)
-    name, value = ("accept_ra", "0") if wanted else ("disable_ipv6", "1")
+    settings = {} if ipv6_off else {"accept_ra": "0"}
+    if wanted == ipv6_off:
+        settings["disable_ipv6"] = "0" if wanted else "1"
     try:
-        sysctls.apply({f"net/ipv6/conf/{link.name}/{name}": value}, proc)
+        sysctls.apply({f"{_IPV6}/{link.name}/{name}": value for name, value in settings.items()}, proc)
     except FileNotFoundError:
         if wanted:
             raise  # a kernel without IPv6, asked for it

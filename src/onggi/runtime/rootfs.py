@@ -105,13 +105,14 @@ class Ready:
     """What a child made ahead has of its file systems (ahead.py).
 
     `mounts`: detached ones, by PreparedMount.key. `hidden` and `read_only`: paths in them that are masked, or read-only,
-    already. `proc`: a procfs that is mounted nowhere, to write settings through.
+    already. `proc`: a procfs that is mounted nowhere, to write settings through. `ipv6_off`: links are born without it.
     """
 
     mounts: dict[object, Fd] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
     read_only: set[str] = field(default_factory=set)
     proc: Fd | None = None
+    ipv6_off: bool = False
 
 
 class MountedRoot:

@@ -3,8 +3,9 @@
 The child must not format a traceback: that opens source files by path, and the paths are the container's by then
 (S-20). It sends fixed structures over a socket pair that closes itself at exec: the end of the stream is success.
 
-A message is one byte of kind, then: E errno (4 bytes), exit code (2 bytes), text; F (descriptors); R ready, waiting for
-the fifo; B about to become the program, after which the end of the stream is success and before which it is a death.
+A message is one byte of kind, then: E errno (4 bytes), exit code (2 bytes), text; F (descriptors); A made ahead and
+ready for a plan; R ready, waiting for the fifo; B about to become the program: the end of the stream is success after it,
+and a death before it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class ChildLink:
 
     def ready(self) -> None:
         self._socket.send(b"R")
+
+    def waiting(self) -> None:
+        """Made ahead, and ready for a plan: what the parent does may build on what was done here."""
+        self._socket.send(b"A")
 
     def becoming(self) -> None:
         """Said while every call is still allowed: a tight filter may refuse the next send."""
@@ -119,6 +124,9 @@ class ParentLink:
             payload, ancillary, said, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(64), flags)
         except BlockingIOError:
             return b"", []
+        except ConnectionResetError:
+            # Said once, and first, when the child has ended without reading our go: its words come after it.
+            return self.receive(wait=wait)
         fds: list[Fd] = []
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
