@@ -7,6 +7,8 @@ Invariants: (1) a name is committed after everything it leads to is durable; (2)
 and nothing under way, needs it; (3) reads are answered from memory.
 """
 
-from onggi.images.catalog import Image, Images
+from onggi.images.catalog import Image
+from onggi.images.images import Images
+from onggi.images.options import RegistryOptions
 
-__all__ = ["Image", "Images"]
+__all__ = ["Image", "Images", "RegistryOptions"]

@@ -71,8 +71,8 @@ def is_image_id(text: str) -> bool:
     return 4 <= len(rest) <= 64 and all(letter in "0123456789abcdef" for letter in rest)
 
 
-class Images:
-    """See the room. One for an engine; every change is one commit."""
+class Catalog:
+    """The records. One for an engine; every change is one commit."""
 
     def __init__(self, content: Content, layers: Layers, database: Database) -> None:
         self.content, self.layers, self._database = content, layers, database
@@ -80,6 +80,7 @@ class Images:
         self._configs: dict[str, ImageConfig] = {}
         self._names: dict[str, str] = {}
         self._leases: dict[Digest, int] = {}
+        self._blob_leases: dict[Digest, int] = {}
         self.on_event: Callable[[str, str, str], None] = lambda _action, _id, _name: None
         """Told of (action, id, name) after the commit; the engine makes an event of it."""
 
@@ -111,9 +112,40 @@ class Images:
         """By full id, None when it is gone."""
         return self.get(identifier) if identifier in self._rows else None
 
+    def named(self, name: str) -> str | None:
+        """The id that a whole name leads to."""
+        return self._names.get(name)
+
     def list(self) -> Sequence[Image]:
-        """All of them, newest first."""
-        return [self.get(row.id) for row in sorted(self._rows.values(), key=lambda r: r.created_ns, reverse=True)]
+        """All of them, newest first: by their own date, which is RFC 3339 and so sorts as text."""
+        rows = sorted(
+            self._rows.values(), key=lambda row: (self._configs[row.id].created or "", row.created_ns), reverse=True
+        )
+        return [self.get(row.id) for row in rows]
+
+    def names(self) -> Iterable[str]:
+        """All names there are, whole."""
+        return self._names.keys()
+
+    def blob_of(self, diff_id: Digest) -> Digest | None:
+        """A packed form of the layer that is here, whichever image brought it."""
+        for row in self._rows.values():
+            blob = row.blobs.get(diff_id)
+            if blob and self.content.has(Digest(blob)):
+                return Digest(blob)
+        return None
+
+    def packed(self, diff_id: Digest, blob: Digest) -> str | None:
+        """The blob that a layer which is here can be packed on from: `blob` before another; "" when it packs to itself.
+
+        None: the layer isn't here, or could never be pushed.
+        """
+        if not self.layers.has(diff_id):
+            return None
+        if self.content.has(blob):
+            return blob
+        other = self.blob_of(diff_id)
+        return other or ("" if self.layers.info(diff_id).captured else None)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -206,11 +238,13 @@ class Images:
         return self.get(identifier)
 
     async def keep_blobs(self, identifier: str, blobs: dict[str, str], manifest: str = "") -> None:
-        """Remembers which packed blobs belong to the layers of an image (after a push)."""
+        """Remembers which packed blobs belong to the layers of an image, in place of those that did; nobody's are deleted."""
         row = self._rows[identifier]
+        replaced = {row.blobs[diff] for diff, blob in blobs.items() if row.blobs.get(diff, blob) != blob}
         row = msgspec.structs.replace(row, blobs=row.blobs | blobs, manifest=manifest or row.manifest)
         await self._database.commit(Put(IMAGES, identifier, row))
         self._rows[identifier] = row
+        await self._drop_blobs(replaced)
 
     async def tag(self, image: Image, reference: Reference) -> None:
         """Moves the name if it stands elsewhere. Raises InvalidArgument for a digest."""
@@ -323,32 +357,32 @@ class Images:
             if diff not in needed and Digest(diff) not in self._leases:
                 await self.layers.remove(Digest(diff))
                 deleted.append({"Deleted": diff})
-        kept = {blob for other in self._rows.values() for blob in (*other.blobs.values(), other.manifest, other.id)}
-        for blob in (row.id, row.manifest, *row.blobs.values()):
-            if blob and blob not in kept:
-                await asyncio.to_thread(self.content.delete, Digest(blob))
+        await self._drop_blobs({row.id, row.manifest, *row.blobs.values()} - {""})
         return deleted
+
+    async def _drop_blobs(self, blobs: Iterable[str]) -> None:
+        """Those of `blobs` that no image and nothing under way needs."""
+        kept = {blob for other in self._rows.values() for blob in (*other.blobs.values(), other.manifest, other.id)}
+        for blob in blobs:
+            if blob not in kept and blob not in self._blob_leases:
+                await asyncio.to_thread(self.content.delete, Digest(blob))
 
     def needed_layers(self) -> set[str]:
         """Diff ids that an image has."""
         return {diff for config in self._configs.values() for diff in config.rootfs.diff_ids}
 
-    def lease(self, diff_ids: Iterable[Digest]) -> Callable[[], None]:
-        """Keeps layers from being removed until the returned function is called (a pull, a build, a start)."""
-        held = list(diff_ids)
-        for diff in held:
-            self._leases[diff] = self._leases.get(diff, 0) + 1
-
-        def release() -> None:
-            for diff in held:
-                self._leases[diff] -= 1
-                if not self._leases[diff]:
-                    del self._leases[diff]
-
-        return release
-
     def is_leased(self, diff_id: Digest) -> bool:
         return diff_id in self._leases
+
+    def lease(self, diff_ids: Iterable[Digest], blobs: Iterable[Digest] = ()) -> Callable[[], None]:
+        """Keeps layers and blobs from being removed until the returned function is called (a pull, a build, a start)."""
+        release_layers, release_blobs = _held(self._leases, diff_ids), _held(self._blob_leases, blobs)
+
+        def release() -> None:
+            release_layers()
+            release_blobs()
+
+        return release
 
     async def prune(
         self,
@@ -373,3 +407,18 @@ class Images:
 
     def _disk_bytes(self) -> int:
         return sum(self.layers.size(Digest(diff)) for diff in self.needed_layers() if self.layers.has(Digest(diff)))
+
+
+def _held(counts: dict[Digest, int], digests: Iterable[Digest]) -> Callable[[], None]:
+    """Counts `digests` once more; the returned function takes that back."""
+    held = list(digests)
+    for digest in held:
+        counts[digest] = counts.get(digest, 0) + 1
+
+    def release() -> None:
+        for digest in held:
+            counts[digest] -= 1
+            if not counts[digest]:
+                del counts[digest]
+
+    return release

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Final
 
-from onggi.images.catalog import Image, Images
+from onggi.images.catalog import Catalog, Image
 from onggi.oci.image import History, ImageConfig, RootFS, RunConfig
 from onggi.oci.platform import Platform, host_platform
 from onggi.oci.reference import Reference
+from onggi.store.blocking import blocking
+from onggi.store.content import Writer
+
+_BATCH: Final = 1024 * 1024
 
 
 def now_text() -> str:
@@ -17,7 +22,7 @@ def now_text() -> str:
 
 
 async def import_image(
-    images: Images,
+    images: Catalog,
     stream: AsyncIterable[bytes],
     *,
     name: Reference | None,
@@ -26,8 +31,13 @@ async def import_image(
     platform: Platform | None = None,
     source: str = "-",
 ) -> Image:
-    """Raises InvalidArgument (not a tar), NoSpace. Cancelled or failed: nothing is left."""
-    layer = await images.layers.apply(stream)
+    """Raises Corrupt (not a tar), NoSpace. Cancelled or failed: nothing is left.
+
+    The tar is kept as it came: a push needs bytes with the layer's digest, and the unpacked files would give others.
+    """
+    with images.content.ingest() as writer:
+        layer = await images.layers.apply(_kept(stream, writer))
+        blob = await blocking(writer.commit)
     where = platform or host_platform()
     created = now_text()
     document = ImageConfig(
@@ -39,6 +49,19 @@ async def import_image(
         created=created,
         history=[History(created=created, comment=message or f"Imported from {source}")],
     )
-    image = await images.create(document, names=[name] if name else [])
+    image = await images.create(document, names=[name] if name else [], blobs={layer.diff_id: blob})
     images.on_event("import", image.id, name.familiar() if name else image.id)
     return image
+
+
+async def _kept(stream: AsyncIterable[bytes], writer: Writer) -> AsyncIterator[bytes]:
+    """`stream`, written down as it passes."""
+    batch = bytearray()
+    async for piece in stream:
+        batch += piece
+        if len(batch) >= _BATCH:
+            await blocking(writer.write, batch)
+            yield bytes(batch)
+            batch = bytearray()
+    await blocking(writer.write, batch)
+    yield bytes(batch)

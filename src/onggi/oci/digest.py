@@ -48,6 +48,11 @@ def sha256_of(data: bytes | bytearray | memoryview) -> Digest:
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
+def digest_by(algorithm: str, data: bytes) -> Digest:
+    """With the algorithm of a digest that was promised."""
+    return Digest(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
+
 def from_hex(encoded: str) -> Digest:
     """The sha256 digest whose hex part is `encoded` (an image id without its prefix, a directory's name)."""
     return parse_digest("sha256:" + encoded)

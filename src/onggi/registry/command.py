@@ -14,8 +14,8 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
-from onggi import __version__
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.registry.access import Access
 from onggi.registry.collector import DAY_S, collect
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="onggi-registry", description="A registry of container images.")
-    parser.add_argument("--version", action="version", version=f"onggi-registry {__version__}")
+    parser.add_argument("--version", action="version", version=f"onggi-registry {version('onggi')}")
     parser.add_argument("--debug", action="store_true", help="log each request")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve until SIGTERM")

@@ -90,6 +90,31 @@ class Content:
             algorithm=algorithm_of(digest),
         )
 
+    def spool_directory(self) -> str:
+        """A new directory on the blobs' file system for what is looked through first. Left behind, Layers.clean removes it."""
+        durable.check_writable()
+        with durable.disk_errors("make a directory"):
+            path = os.path.join(self._ingest, f"spool-{secrets.token_hex(8)}")
+            os.mkdir(path, 0o700)
+        return path
+
+    def adopt(self, path: str, digest: Digest) -> None:
+        """A file of this file system becomes the blob, durable. Blocks. Holds: the caller has taken the digest of its bytes."""
+        durable.check_writable()
+        with durable.disk_errors("write a blob"):
+            final = self.path(digest)
+            directory = os.path.dirname(final)
+            if not os.path.isdir(directory):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+                durable.sync_directory_path(os.path.dirname(directory))
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                durable.sync_file(fd, final)
+            finally:
+                os.close(fd)
+            os.rename(path, final)
+            durable.sync_directory_path(directory)
+
     def delete(self, digest: Digest) -> None:
         """What isn't here is fine."""
         with contextlib.suppress(FileNotFoundError):
@@ -158,6 +183,10 @@ class Writer:
                 self._hash.update(view[:written])
                 self.offset += written
                 view = view[written:]
+
+    def share(self) -> int:
+        """Another descriptor of the bytes, to read from by position while more come. The caller's to close."""
+        return os.dup(self._fd)
 
     def restart(self) -> None:
         """Forgets all bytes: the source can't go on where we are."""

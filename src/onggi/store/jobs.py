@@ -89,6 +89,8 @@ class PackTree(msgspec.Struct, frozen=True):
     """Descriptors: the tree, and for `pack_tree` where the tar goes."""
 
     whiteouts: bool = False
+    gzip: bool = False
+    """The descriptor gets a gzip stream; digest and size are the tar's all the same."""
 
 
 def pack_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
@@ -103,7 +105,7 @@ def digest_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: 
 
 def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
     request = msgspec.msgpack.decode(args, type=PackTree)
-    packer = Packer(Sink(out, digest=True), Packing(whiteouts=request.whiteouts))
+    packer = Packer(Sink(out, digest=True, gzip=request.gzip), Packing(whiteouts=request.whiteouts))
     packer.tree(tree)
     packer.end()
     if sync:

@@ -55,7 +55,7 @@ class Layers:
         for directory in (self._layers, self._ingest):
             os.makedirs(directory, mode=0o700, exist_ok=True)
         self._content = content
-        self._workers = workers
+        self.workers = workers
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._underway: dict[Digest, asyncio.Lock] = {}
         self._known: dict[Digest, LayerInfo] = {}
@@ -123,7 +123,7 @@ class Layers:
             if keep:
                 async with self._stream(jobs.PackTree(whiteouts=True), upper_fd) as read_end:
                     return await self._unpack(read_end, None, None, Limits(), captured=True)
-            done = await self._workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [upper_fd])
+            done = await self.workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [upper_fd])
             found = msgspec.msgpack.decode(done, type=jobs.Unpacked)
             info = LayerInfo(found.diff_id, found.size, found.entries, captured=True)
             with self._place() as place:
@@ -134,15 +134,15 @@ class Layers:
         finally:
             os.close(upper_fd)
 
-    async def pack(self, diff_id: Digest, out_fd: int) -> None:
-        """The layer's tar into a descriptor: the bytes whose digest is `diff_id`, if the layer was captured here.
+    async def pack(self, diff_id: Digest, out_fd: int, *, gzip: bool = False) -> None:
+        """The layer's tar into a descriptor, packed with `gzip` if asked: the bytes whose digest is `diff_id`, if the layer was captured here.
 
         A layer that came from elsewhere packs to other bytes than it came in. Raises Corrupt when the digest differs.
         """
         layer_fd = os.open(self.path(diff_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            answer = await self._workers.run(
-                "onggi.store.jobs:pack_tree", jobs.PackTree(whiteouts=True), [layer_fd, out_fd]
+            answer = await self.workers.run(
+                "onggi.store.jobs:pack_tree", jobs.PackTree(whiteouts=True, gzip=gzip), [layer_fd, out_fd]
             )
         finally:
             os.close(layer_fd)
@@ -161,13 +161,13 @@ class Layers:
             if info.checksum is not None:
                 return (
                     msgspec.msgpack.decode(
-                        await self._workers.run("onggi.store.jobs:checksum_tree", None, [layer_fd]), type=int
+                        await self.workers.run("onggi.store.jobs:checksum_tree", None, [layer_fd]), type=int
                     )
                     == info.checksum
                 )
             if not info.captured:
                 return True
-            answer = await self._workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [layer_fd])
+            answer = await self.workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [layer_fd])
             return msgspec.msgpack.decode(answer, type=jobs.Unpacked).diff_id == diff_id
         finally:
             os.close(layer_fd)
@@ -184,7 +184,7 @@ class Layers:
 
     async def clean(self) -> int:
         """Deletes what an ended engine has left half-made or half-removed; how many. For the start, before anything is unpacked."""
-        names = [name for name in os.listdir(self._ingest) if name.startswith(("layer-", "removed-"))]
+        names = [name for name in os.listdir(self._ingest) if name.startswith(("layer-", "removed-", "spool-"))]
         for name in names:
             await self._remove_ingest(name)
         return len(names)
@@ -205,7 +205,7 @@ class Layers:
                 diff_fd = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
                     async with self._descriptor(source) as source_fd:
-                        answer = await self._workers.run(
+                        answer = await self.workers.run(
                             "onggi.store.jobs:unpack_layer",
                             jobs.UnpackLayer(expected, limits),
                             [source_fd, diff_fd],
@@ -256,7 +256,7 @@ class Layers:
     async def _remove_ingest(self, name: str) -> None:
         fd = os.open(self._ingest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            await self._workers.run("onggi.store.jobs:remove_trees", jobs.RemoveTrees([name]), [fd])
+            await self.workers.run("onggi.store.jobs:remove_trees", jobs.RemoveTrees([name]), [fd])
         finally:
             os.close(fd)
 
@@ -282,7 +282,7 @@ class Layers:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(
-                    self._workers.run("onggi.store.jobs:pack_tree", args, [tree_fd, write_end]), name="pack a layer"
+                    self.workers.run("onggi.store.jobs:pack_tree", args, [tree_fd, write_end]), name="pack a layer"
                 )
                 # The job has its own copy once it is sent, which happens before the task first waits.
                 await asyncio.sleep(0)

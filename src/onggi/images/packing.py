@@ -1,0 +1,135 @@
+"""Layers as blobs: the one a layer came in, or a gzip of it, made once and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from isal import isal_zlib
+
+from onggi.images.sidebyside import side_by_side
+from onggi.oci.digest import Digest
+from onggi.oci.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Descriptor,
+    Manifest,
+    decode_manifest,
+    encode_document,
+)
+from onggi.store.blocking import blocking
+from onggi.store.compression import Compression, detect
+from onggi.store.content import Writer
+from onggi.store.pipes import widen
+
+if TYPE_CHECKING:
+    from onggi.images.catalog import Catalog, Image
+
+_PIECE: Final = 1024 * 1024
+_GZIP_LEVEL: Final = 1
+_GZIP_WINDOW: Final = 16 + 15
+"""zlib's way of asking for a gzip header and trailer."""
+
+
+async def packed_image(images: Catalog, image: Image) -> tuple[bytes, Manifest]:
+    """The image's manifest, with all of its blobs in the store: the one it came with, or one that is made and remembered.
+
+    Cancelled: blobs that are made already stay.
+    """
+    kept = _kept_manifest(images, image)
+    if kept is not None:
+        return kept
+    blobs = await side_by_side(packed_layer(images, diff_id) for diff_id in image.layers)
+    sizes = await blocking(lambda: [images.content.size(blob) for blob, _ in blobs])
+    is_oci = any(compression is Compression.ZSTD for _, compression in blobs)
+    layers = [
+        Descriptor(_layer_type(compression, is_oci=is_oci), blob, size)
+        for (blob, compression), size in zip(blobs, sizes, strict=True)
+    ]
+    config = Descriptor(OCI_CONFIG if is_oci else DOCKER_CONFIG, image.id, images.content.size(image.id))
+    manifest = Manifest(2, config, layers, OCI_MANIFEST if is_oci else DOCKER_MANIFEST)
+    data = encode_document(manifest)
+    digest = await blocking(images.content.put, data)
+    known = {diff_id: blob for diff_id, (blob, _) in zip(image.layers, blobs, strict=True)}
+    await images.keep_blobs(image.id, {str(diff): str(blob) for diff, blob in known.items()}, digest)
+    return data, manifest
+
+
+def _kept_manifest(images: Catalog, image: Image) -> tuple[bytes, Manifest] | None:
+    digest = Digest(image.row.manifest)
+    if not digest or not images.content.has(digest):
+        return None
+    data = images.content.read(digest)
+    manifest = decode_manifest(data)
+    if not isinstance(manifest, Manifest) or not all(images.content.has(blob.digest) for blob in manifest.layers):
+        return None
+    return data, manifest
+
+
+async def packed_layer(images: Catalog, diff_id: Digest) -> tuple[Digest, Compression]:
+    """A compressed blob of the layer. Raises Corrupt when the layer's files aren't what they were."""
+    known = images.blob_of(diff_id)
+    if known is None:
+        return await _pack(images, diff_id), Compression.GZIP
+    with images.content.open(known) as file:
+        compression = detect(file.read(8))
+    if compression in (Compression.GZIP, Compression.ZSTD):
+        return known, compression
+    return await blocking(_recompress, images, known), Compression.GZIP
+
+
+async def _pack(images: Catalog, diff_id: Digest) -> Digest:
+    """The worker reads, digests and compresses the tree; a thread here digests what comes out and writes it."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    widen(write_end)
+    try:
+        with images.content.ingest() as writer:
+            packing = asyncio.ensure_future(images.layers.pack(diff_id, write_end, gzip=True))
+            try:
+                # The job has its own copy of the pipe once the task has run up to its first wait.
+                await asyncio.sleep(0)
+                os.close(write_end)
+                write_end = -1
+                await blocking(_receive, read_end, writer)
+                await packing
+            finally:
+                if not packing.done():
+                    packing.cancel()
+                    await asyncio.wait([packing])
+            return await blocking(writer.commit)
+    finally:
+        os.close(read_end)
+        if write_end >= 0:
+            os.close(write_end)
+
+
+def _receive(fd: int, writer: Writer) -> None:
+    while piece := os.read(fd, _PIECE):
+        writer.write(piece)
+
+
+def _recompress(images: Catalog, blob: Digest) -> Digest:
+    """A plain tar (an import's, or an archive's) as gzip. Blocks."""
+    deflate = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
+    with images.content.open(blob) as file, images.content.ingest() as writer:
+        while piece := file.read(_PIECE):
+            writer.write(deflate.compress(piece))
+        writer.write(deflate.flush())
+        return writer.commit()
+
+
+def _layer_type(compression: Compression, *, is_oci: bool) -> str:
+    if compression is Compression.ZSTD:
+        return OCI_LAYER_ZSTD
+    return OCI_LAYER_GZIP if is_oci else DOCKER_LAYER_GZIP
+
+
+def blobs_of(manifest: Manifest) -> Sequence[Digest]:
+    return [manifest.config.digest, *(layer.digest for layer in manifest.layers)]

@@ -1,0 +1,187 @@
+"""`docker pull`: from a registry into the store. Layers come, are checked and unpacked at the same time.
+
+Invariant: the name is committed last, after blobs, layers, manifest and config are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from onggi.errors import Corrupt, NotFound, OnggiError, Unavailable
+from onggi.images.connection import RegistryClient
+from onggi.images.downloads import Download, Downloads, pull_scope
+from onggi.images.progress import Line, Message, Output
+from onggi.images.remote import Document, choose_manifest, fetch_config, fetch_document
+from onggi.images.sidebyside import side_by_side
+from onggi.oci.digest import Digest, hex_of
+from onggi.oci.manifest import Descriptor, Manifest
+from onggi.oci.platform import Platform
+from onggi.oci.reference import Reference
+from onggi.store.blocking import blocking
+
+if TYPE_CHECKING:
+    from onggi.images.catalog import Catalog, Image
+
+_PAGES: Final = 100
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
+
+
+@dataclass(slots=True)
+class Pull:
+    """One pull from one endpoint."""
+
+    images: Catalog
+    downloads: Downloads
+    client: RegistryClient
+    output: Output
+
+    async def all_tags(self, reference: Reference, platform: Platform | None) -> None:
+        """`docker pull -a`. Raises NotFound when there is none."""
+        tags = await list_tags(self.client, reference)
+        if not tags:
+            raise NotFound(f"{reference.familiar_name} has no tag")
+        for tag in tags:
+            await self.one(reference.with_tag(tag), platform)
+
+    async def one(self, reference: Reference, platform: Platform | None) -> Image:
+        """Cancelled or failed: what came stays for the next try, under no name."""
+        target = reference.digest or reference.tag or ""
+        self.output(Message(f"Pulling from {reference.path}", id=target))
+        top = await fetch_document(self.client, reference)
+        found = await choose_manifest(self.client, reference, top, platform)
+        if not isinstance(found.value, Manifest):
+            raise TypeError("choose_manifest answers with a manifest")
+        data, config = await fetch_config(self.client, reference, found.value)
+        layers = list(zip(config.rootfs.diff_ids, found.value.layers, strict=True))
+        blobs_needed = [found.digest, top.digest, found.value.config.digest, *(blob.digest for _, blob in layers)]
+        release = self.images.lease(config.rootfs.diff_ids, blobs_needed)
+        try:
+            blobs = await self._layers(reference, layers)
+            manifest = await self._keep(found, top)
+            names = [reference.with_digest(top.digest)]
+            if reference.tag and not reference.digest:
+                names.append(reference)
+            known = all(self.images.named(str(name)) == found.value.config.digest for name in names)
+            image = await self.images.create(config, names=names, blobs=blobs, raw=data, manifest=manifest)
+        finally:
+            release()
+        self.images.on_event("pull", reference.familiar(), reference.familiar_name)
+        self.output(Message(f"Digest: {top.digest}"))
+        what = "Image is up to date" if known else "Downloaded newer image"
+        self.output(Message(f"Status: {what} for {reference.familiar()}"))
+        return image
+
+    async def _layers(self, reference: Reference, layers: Sequence[tuple[Digest, Descriptor]]) -> dict[str, str]:
+        """All layers are unpacked; which blob each came in."""
+        blobs: dict[str, str] = {}
+        missing: list[tuple[Digest, Descriptor, Line]] = []
+        for diff_id, blob in layers:
+            line = Line(self.output, hex_of(blob.digest)[:12])
+            if diff_id in blobs:
+                continue
+            kept = self.images.packed(diff_id, blob.digest)
+            if kept is not None:
+                line.say("Already exists")
+                blobs[diff_id] = kept
+            else:
+                line.say("Pulling fs layer")
+                blobs[diff_id] = blob.digest
+                missing.append((diff_id, blob, line))
+        for _, _, line in missing[self.client.options.downloads :]:
+            line.say("Waiting")
+        await side_by_side(self._layer(reference, diff_id, blob, line) for diff_id, blob, line in missing)
+        return {diff: blob for diff, blob in blobs.items() if blob}
+
+    async def _layer(self, reference: Reference, diff_id: Digest, blob: Descriptor, line: Line) -> None:
+        """Fetched, checked and unpacked."""
+        layers = self.images.layers
+        if self.images.content.has(blob.digest):
+            await self._unpack(diff_id, blob.digest, blob, line)
+        else:
+            watcher = _Watcher(line, blob.size)
+            async with self.downloads.get(self.client, reference.path, blob, watcher.moved) as download:
+                await download.begun.wait()
+                if layers.has(diff_id):
+                    await download.wait()
+                else:
+                    await self._unpack_while_it_comes(diff_id, blob, download, line, watcher)
+        line.say("Pull complete")
+
+    async def _unpack_while_it_comes(
+        self, diff_id: Digest, blob: Descriptor, download: Download, line: Line, watcher: _Watcher
+    ) -> None:
+        try:
+            await self.images.layers.apply(download.stream(), diff_id=diff_id, progress=watcher.unpacked)
+        except (Corrupt, Unavailable) as error:
+            # Of a blob that breaks off or turns out wrong the download knows more than the unpacker.
+            await download.wait()
+            if not download.restarts:
+                raise
+            await self._unpack(diff_id, blob.digest, blob, line, cause=error)
+        await download.wait()
+
+    async def _unpack(
+        self, diff_id: Digest, source: Digest, blob: Descriptor, line: Line, cause: OnggiError | None = None
+    ) -> None:
+        try:
+            await self.images.layers.apply(
+                source,
+                diff_id=diff_id,
+                progress=lambda count: line.count("Extracting", min(count, blob.size), blob.size),
+            )
+        except OnggiError as error:
+            raise error from cause
+
+    async def _keep(self, found: Document, top: Document) -> Digest:
+        """The manifest's bytes, for the day the image is pushed on. The index goes along for whoever inspects it."""
+        for document in (found, top):
+            with self.images.content.ingest() as writer:
+                writer.write(document.data)
+                await blocking(writer.commit, document.digest, len(document.data))
+        return found.digest
+
+
+class _Watcher:
+    """Downloading, then Extracting: docker's words come in this order, though both go on at once here."""
+
+    def __init__(self, line: Line, total: int) -> None:
+        self._line, self._total = line, total
+        self._here = False
+
+    def moved(self, offset: int) -> None:
+        if self._here:
+            return
+        if offset < self._total:
+            self._line.count("Downloading", offset, self._total)
+        else:
+            self._here = True
+            self._line.say("Verifying Checksum")
+            self._line.say("Download complete")
+
+    def unpacked(self, packed: int) -> None:
+        if self._here:
+            self._line.count("Extracting", min(packed, self._total), self._total)
+
+
+async def list_tags(client: RegistryClient, reference: Reference) -> list[str]:
+    """All of a repository, page by page."""
+    path = f"/v2/{reference.path}/tags/list"
+    tags: list[str] = []
+    for _ in range(_PAGES):
+        data, headers = await client.fetch(path, pull_scope(reference.path), 4 * 1024 * 1024)
+        try:
+            tags += msgspec.json.decode(data, type=_Tags).tags or []
+        except msgspec.DecodeError as error:
+            raise Corrupt(f"the registry's list of tags can't be read: {error}") from error
+        link = headers.get("Link", "")
+        if 'rel="next"' not in link:
+            break
+        path = link.partition("<")[2].partition(">")[0]
+    return tags
