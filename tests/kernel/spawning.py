@@ -152,7 +152,7 @@ class Box:
         for spawned in self.running:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(spawned.pid, 0)
-            for fd in (spawned.pidfd, spawned.console, *spawned.dns_fds):
+            for fd in (spawned.pidfd, spawned.console, spawned.root, *spawned.dns_fds):
                 if fd:
                     fd.close()
         self.cgroup.remove()

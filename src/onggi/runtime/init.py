@@ -39,12 +39,18 @@ _KILLED_WITHIN_MS = 10_000
 
 @dataclass(slots=True)
 class Spawned:
-    """A process that runs: the caller owns the descriptors. `console` is the terminal's master."""
+    """A process that runs: the caller owns the descriptors. `console` is the terminal's master.
+
+    `root` is the overlay that a supervised container runs on, for its shim to hold until the end is told: the last one
+    who lets go of an overlay waits until the whole file system under it is synced to the disk (ovl_sync_fs in
+    fs/overlayfs/super.c), and that had better not be the container's process on its way out.
+    """
 
     pid: int
     pidfd: Fd
     console: Fd | None = None
     dns_fds: list[Fd] = field(default_factory=list)
+    root: Fd | None = None
 
 
 @dataclass(slots=True)
@@ -104,7 +110,9 @@ def spawn(
     Holds:
         one thread, no event loop; root, or a user namespace in the plan.
     """
-    parent = _Parent((["console"] if tty else []) + (["dns"] if plan.dns else []), supervised=supervised)
+    keeps_root = supervised and bool(plan.rootfs.lower)
+    expected = (["root"] if keeps_root else []) + (["console"] if tty else []) + (["dns"] if plan.dns else [])
+    parent = _Parent(expected, supervised=supervised)
 
     def prepare(pid: int) -> None:
         if beside is not None:
@@ -250,10 +258,8 @@ class _Parent:
         became = False
         while True:
             kind, fds = link.receive()
-            if kind == b"F" and self._expected.pop(0) == "console":
-                spawned.console = fds[0]
-            elif kind == b"F":
-                spawned.dns_fds = fds
+            if kind == b"F":
+                self._take(self._expected.pop(0), fds, spawned)
             elif kind == b"B":
                 became = True
             elif kind or became:
@@ -262,6 +268,16 @@ class _Parent:
                 raise RuntimeStepError(
                     "init", errno.ESRCH, "init: the process was killed before its program began", FAILED
                 )
+
+    @staticmethod
+    def _take(what: str, fds: list[Fd], spawned: Spawned) -> None:
+        match what:
+            case "root":
+                spawned.root = fds[0]
+            case "console":
+                spawned.console = fds[0]
+            case _:
+                spawned.dns_fds = fds
 
     def _undo(self, spawned: Spawned) -> None:
         """The child and its namespaces are gone when this returns."""
@@ -277,7 +293,7 @@ def _kill(spawned: Spawned) -> None:
     poll = select.poll()
     poll.register(spawned.pidfd.fileno(), select.POLLIN)
     poll.poll(_KILLED_WITHIN_MS)
-    for fd in (spawned.pidfd, spawned.console, *spawned.dns_fds):
+    for fd in (spawned.pidfd, spawned.console, spawned.root, *spawned.dns_fds):
         if fd:
             fd.close()
 

@@ -107,6 +107,8 @@ class Start:
         """Root, mounts and devices. Returns when the parent has done its part too."""
         rootfs.make_private(self.linux.rootfs_propagation)
         root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs), ready)
+        if self.supervised and self.plan.rootfs.lower:
+            link.hand_out([root.fd.fileno()])
         # A cgroup namespace is new only when the process is in its cgroup, and the mount shows what the namespace does.
         waits = CloneFlag.NEWCGROUP in self.new
         for mount in self.mounts:

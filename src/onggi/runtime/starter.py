@@ -27,7 +27,7 @@ from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.faults import point
 from onggi.runtime import exitfile, init, inside, protocol
 from onggi.runtime.example import example_spec
-from onggi.runtime.handover import ContainerHandover, ExecHandover, started_report
+from onggi.runtime.handover import ContainerHandover, ExecHandover, decode_order, started_report
 from onggi.runtime.logfile import LogFile
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
@@ -45,21 +45,27 @@ _SAMPLE: Final = protocol.encode(
 )
 
 
-def run(engine: socket.socket, shim: socket.socket, slot: int, shim_pid: int, cgroup_parent: str) -> Never:
+def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_pid: int) -> Never:
     """Wait for a request at `engine`, carry it out, hand over to `shim`.
 
-    `slot` is the pipe to the launcher: it is told the parent of the container's cgroup when there is a request, and the
-    end when that is done. `cgroup_parent` is what another starter told it: where the next container will belong.
+    The order has a pipe to the launcher, which is told the parent of the container's cgroup when there is a request, and
+    the end when that is done; and what another starter told it: where the next container will belong.
     """
     process.set_pdeathsig(signal.SIGKILL)
     if os.getppid() != shim_pid:
         os._exit(0)
+    order = protocol.receive(orders)
+    if order is None:
+        os._exit(0)
+    orders.close()
+    [slot] = order[1]
     # Before the cradle: what is touched there is charged to the container.
     _rehearse()
-    cradle = _cradle(cgroup_parent)
+    cradle = _cradle(decode_order(order[0]).cgroup_parent)
     made = _made_ahead()
     received = protocol.receive(engine)
     if received is None:
+        _give_up(cradle, made)
         os._exit(0)
     payload, fds = received
     control = socket.socket(fileno=fds[0])
@@ -73,10 +79,21 @@ def run(engine: socket.socket, shim: socket.socket, slot: int, shim_pid: int, cg
             _start(request, control, fds[1:], shim, cradle, made)
         else:
             _exec(request, control, fds[1:], shim, made)
+            _give_up(cradle, made)
     except (RuntimeStepError, OSError) as error:
         with contextlib.suppress(OSError):
             protocol.send(control, _failure(error))
+        _give_up(cradle, made)
     os._exit(0)
+
+
+def _give_up(cradle: Cradle | None, made: init.Ahead | None) -> None:
+    """What was made ahead isn't needed."""
+    if made is not None:
+        made.end()
+    if cradle is not None:
+        with contextlib.suppress(OSError):
+            cradle.remove()
 
 
 def _rehearse() -> None:
@@ -189,8 +206,11 @@ def _start(
         attach=request.attach,
         dns=len(dns),
         watches_memory=oom is not None,
+        unused=made.spawned.pid if made is not None and made.spawned.pid != spawned.pid else 0,
     )
     attached, held = fds[: len(request.attach)], fds[len(request.attach) :]
+    if spawned.root is not None:
+        held.append(spawned.root.fileno())
     fixed = [control.fileno(), directory, listener.fileno(), spawned.pidfd.fileno()]
     protocol.send(shim, handover, [*fixed, *ours, *attached, *dns, *([] if oom is None else [oom]), *held])
 
@@ -239,12 +259,7 @@ def _exec(
     request: ExecProcess, control: socket.socket, fds: list[int], shim: socket.socket, made: init.Ahead | None
 ) -> None:
     point("exec.clone.before")
-    try:
-        spawned = init.exec_in(exec_plan(request), stdio=(fds[0], fds[1], fds[2]) if fds else None)
-    except RuntimeStepError:
-        if made is not None:
-            made.end()
-        raise
+    spawned = init.exec_in(exec_plan(request), stdio=(fds[0], fds[1], fds[2]) if fds else None)
     point("exec.clone.after")
     report = Started(
         pid=spawned.pid,
@@ -260,5 +275,3 @@ def _exec(
         # Without the engine the process goes on, as with docker's live restore, until its streams break.
         protocol.send(control, report, rights)
     protocol.send(shim, ExecHandover(spawned.pid, made.spawned.pid if made is not None else 0), [control.fileno()])
-    if made is not None:
-        made.end()
