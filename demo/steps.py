@@ -99,7 +99,8 @@ class Demo:
     def _healthy(self, name: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while (state := self.run(f"inspect --format '{{{{.State.Health.Status}}}}' {name}", show=0)) != "healthy":
-            expect(time.monotonic() < deadline, f"{name} becomes healthy (it is {state})")
+            if time.monotonic() > deadline:
+                expect(False, f"{name} becomes healthy (it is {state})")
             time.sleep(0.2)
         expect(True, f"{name} is healthy")
 
@@ -186,7 +187,8 @@ class Demo:
         self._run_beside(version)
         deadline = time.monotonic() + 30
         while (state := run(f"inspect --format '{{{{.State.Health.Status}}}}' web-{version}", show=0)) != "unhealthy":
-            expect(time.monotonic() < deadline, f"version {version} is found unhealthy (it is {state})")
+            if time.monotonic() > deadline:
+                expect(False, f"version {version} is found unhealthy (it is {state})")
             time.sleep(0.3)
         expect(True, f"version {version} is unhealthy")
         run(f"rm -f web-{version}")

@@ -17,7 +17,6 @@ from onggi.build.dockerfile import Dockerfile, Stage, parse_dockerfile
 from onggi.build.entries import Received
 from onggi.build.errors import BuildFailed
 from onggi.build.fetching import Fetcher, is_git, is_remote, opened
-from onggi.ignore import IgnoreRules, clean, read_ignore_file
 from onggi.build.instructions import Label
 from onggi.build.layering import Layering
 from onggi.build.lines import SIZE_LIMIT
@@ -31,7 +30,8 @@ from onggi.build.shellwords import Lexer
 from onggi.build.stages import Shared, StageBuild
 from onggi.build.state import StageState
 from onggi.errors import InvalidArgument, NotFound, OnggiError
-from onggi.images.catalog import Image, Images
+from onggi.ignore import IgnoreRules, clean, read_ignore_file
+from onggi.images import Image, Images
 from onggi.oci.digest import Digest
 from onggi.oci.platform import Platform, host_platform, parse_platform, preference
 from onggi.oci.reference import Reference, parse_reference

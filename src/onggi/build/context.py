@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from onggi.build.entries import DIRECTORY, FILE, SYMLINK, Entry
-from onggi.globs import Glob, has_wildcard
 from onggi.errors import Corrupt, InvalidArgument
+from onggi.globs import Glob, has_wildcard
 
 _LINKS_LIMIT: Final = 40
 """As the kernel's own (path_resolution(7))."""

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from onggi.build.destination import Destination
-from onggi.globs import Glob, has_wildcard
-from onggi.ignore import IgnoreRules
 from onggi.build.modes import Mode
 from onggi.errors import NotFound
+from onggi.globs import Glob, has_wildcard
+from onggi.ignore import IgnoreRules
 from onggi.kernel.fds import Fd
 from onggi.kernel.paths import open_in_root
 

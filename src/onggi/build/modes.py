@@ -9,8 +9,8 @@ from typing import Final
 from onggi.errors import InvalidArgument
 
 _OCTAL: Final = re.compile(r"[0-7]{1,5}")
-_CLAUSE: Final = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)")
-_ACTION: Final = re.compile(r"([-+=])([rwxXst]*|[ugo])")
+_CLAUSE: Final = re.compile(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)")
+_ACTION: Final = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
 _SHIFT: Final = {"u": 6, "g": 3, "o": 0}
 _TEXT_LIMIT: Final = 256
 

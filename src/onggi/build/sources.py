@@ -14,9 +14,9 @@ from onggi.build.copyjob import InTree, Spooled
 from onggi.build.entries import DIRECTORY, Entry
 from onggi.build.errors import BuildFailed
 from onggi.build.fetching import Fetcher, is_git, is_remote, name_of
+from onggi.build.instructions import Copy
 from onggi.globs import has_wildcard
 from onggi.ignore import IgnoreRules
-from onggi.build.instructions import Copy
 from onggi.oci.digest import Digest
 
 

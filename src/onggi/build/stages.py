@@ -21,7 +21,6 @@ from onggi.build.copyjob import CopyArgs
 from onggi.build.dockerfile import Stage
 from onggi.build.errors import BuildFailed, DockerfileError
 from onggi.build.fetching import Fetcher
-from onggi.ignore import clean
 from onggi.build.instructions import (
     Arg,
     Cmd,
@@ -53,6 +52,7 @@ from onggi.build.signals import check_signal
 from onggi.build.sources import Sources, from_context, from_tree
 from onggi.build.state import StageState, now_text
 from onggi.errors import InvalidArgument, NoSpace, OnggiError, Unavailable
+from onggi.ignore import clean
 from onggi.oci.digest import Digest
 from onggi.store.layers import LayerInfo
 

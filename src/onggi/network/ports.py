@@ -7,6 +7,7 @@ container's shim, which holds them while the container runs, whatever becomes of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Sequence
@@ -41,6 +42,10 @@ class Published:
 
     def forward(self, address: str) -> Forward:
         return Forward(self.protocol, self.host_ip, self.host_port, address, self.port)
+
+
+def _key(one: Published) -> tuple[str, str, int]:
+    return one.protocol, one.host_ip, one.host_port
 
 
 class Ports:
@@ -97,23 +102,35 @@ class Ports:
             return found, [sock for _, sock in taken if sock is not None]
 
     async def unpublish(self, container_id: str) -> None:
-        """What was never published is fine."""
+        """What was never published is fine. A port that another container waits for (it replaces this one) becomes its."""
         found = self._published.pop(container_id, None)
         address = self._addresses.pop(container_id, "")
         if not found:
             return
         async with self._lock:
-            mine = [
-                one for one in found if self._owners.get((one.protocol, one.host_ip, one.host_port)) == container_id
-            ]
+            mine = [one for one in found if self._owners.get(_key(one)) == container_id]
+            heirs = {_key(one): heir for one in mine if (heir := self._waiting_for(_key(one)))}
+            add = [wanted.forward(self._addresses[heir]) for heir, wanted in heirs.values()]
             for one in mine:
-                del self._owners[(one.protocol, one.host_ip, one.host_port)]
+                del self._owners[_key(one)]
+            for key, (heir, _) in heirs.items():
+                self._owners[key] = heir
             if mine:
-                try:
-                    await self._change(remove=[one.forward(address) for one in mine])
-                except OnggiError:
-                    # The table is not what we think: whoever notices writes it anew from `forwards`.
-                    return
+                # The table may not be what we think: whoever notices writes it anew from `forwards`.
+                with contextlib.suppress(OnggiError):
+                    await self._change(remove=[one.forward(address) for one in mine], add=add)
+
+    def _waiting_for(self, key: tuple[str, str, int]) -> tuple[str, Published] | None:
+        for container_id, ports in self._published.items():
+            for one in ports:
+                if _key(one) == key and self._owners.get(key) != container_id:
+                    return container_id, one
+        return None
+
+    async def take_over(self, new: str) -> None:
+        """`new` gets the ports that it asked for and that the container which it replaces still has."""
+        for old in {owner for one in self._published.get(new, []) if (owner := self._owners.get(_key(one))) and owner != new}:
+            await self.move(old, new)
 
     async def move(self, old: str, new: str) -> None:
         """New connections to the ports of `old` that `new` asked for too go to `new` from now on: one transaction.
