@@ -36,6 +36,6 @@ def __getattr__(name: str) -> object:
     # The engine's programs import this package too: the client is loaded by those who ask for it.
     if name not in __all__:
         raise AttributeError(f"module 'onggi' has no attribute {name!r}")
-    import onggi.client
+    import importlib
 
-    return getattr(onggi.client, name)
+    return getattr(importlib.import_module("onggi.client"), name)

@@ -67,8 +67,6 @@ class NoSpace(OnggiError):
     """The disk is full: what was half-made has been removed."""
 
 
-
-
 class Corrupt(OnggiError):
     """Bytes on disk or from outside don't match their digest or their format."""
 

@@ -70,18 +70,18 @@ class Glob:
             return path == self.literal
         if len(path) > PATH_LIMIT:
             return False
-        places = self._closed(1)
+        places = self._closed(1, 0)
         for letter in path:
             fitting = places & self._accepting(letter)
             stay = fitting & self._many
-            places = self._closed(((fitting & ~stay) << 1) | stay)
+            places = self._closed((fitting & ~stay) << 1, stay)
             if not places:
                 return False
         return bool(places >> len(self._elements) & 1)
 
-    def _closed(self, places: int) -> int:
-        """With the places that are reached without a letter: past a star, past `**/`."""
-        places |= (places & self._skips) << 2
+    def _closed(self, reached: int, stayed: int) -> int:
+        """With the places that are reached without a letter: past a star, past a `**/` in which no letter was taken yet."""
+        places = reached | stayed | (reached & self._skips) << 2
         return places | (places & self._many) << 1
 
     def _accepting(self, letter: str) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from onggi.globs import Glob
 from onggi.errors import InvalidArgument
+from onggi.globs import Glob
 
 _PATTERNS_LIMIT: Final = 10_000
 

@@ -131,7 +131,9 @@ def _dispatch(context: Context, words: list[str]) -> int:
         return _call(context, f"{name} {rest[0]}", group[rest[0]], rest[1:])
     if name in TOP:
         return _call(context, name, TOP[name], rest)
-    sys.stderr.write(f"{context.program}: unknown command: {context.program} {name}\n\nRun '{context.program} --help' for more information\n")
+    sys.stderr.write(
+        f"{context.program}: unknown command: {context.program} {name}\n\nRun '{context.program} --help' for more information\n"
+    )
     return 1
 
 

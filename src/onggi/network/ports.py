@@ -103,18 +103,17 @@ class Ports:
 
     async def unpublish(self, container_id: str) -> None:
         """What was never published is fine. A port that another container waits for (it replaces this one) becomes its."""
-        found = self._published.pop(container_id, None)
+        had = self._published.pop(container_id, None)
         address = self._addresses.pop(container_id, "")
-        if not found:
+        if not had:
             return
         async with self._lock:
-            mine = [one for one in found if self._owners.get(_key(one)) == container_id]
-            heirs = {_key(one): heir for one in mine if (heir := self._waiting_for(_key(one)))}
-            add = [wanted.forward(self._addresses[heir]) for heir, wanted in heirs.values()]
+            mine = [one for one in had if self._owners.get(_key(one)) == container_id]
+            heirs = {_key(one): found for one in mine if (found := self._waiting_for(_key(one)))}
+            add = [wanted.forward(self._addresses[name]) for name, wanted in heirs.values()]
             for one in mine:
                 del self._owners[_key(one)]
-            for key, (heir, _) in heirs.items():
-                self._owners[key] = heir
+            self._owners |= {key: name for key, (name, _) in heirs.items()}
             if mine:
                 # The table may not be what we think: whoever notices writes it anew from `forwards`.
                 with contextlib.suppress(OnggiError):
@@ -129,7 +128,9 @@ class Ports:
 
     async def take_over(self, new: str) -> None:
         """`new` gets the ports that it asked for and that the container which it replaces still has."""
-        for old in {owner for one in self._published.get(new, []) if (owner := self._owners.get(_key(one))) and owner != new}:
+        for old in {
+            owner for one in self._published.get(new, []) if (owner := self._owners.get(_key(one))) and owner != new
+        }:
             await self.move(old, new)
 
     async def move(self, old: str, new: str) -> None:
