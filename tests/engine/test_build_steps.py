@@ -319,7 +319,7 @@ RUN echo "$G $A $B $E $HTTP_PROXY"
 
 def test_errors_before_the_first_step_name_the_line(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
-        with pytest.raises(DockerfileError, match="^dockerfile parse error on line 2: unknown instruction: FOO$"):
+        with pytest.raises(DockerfileError, match=r"^dockerfile parse error on line 2: unknown instruction: FOO$"):
             await build(engine, "FROM busybox\nFOO bar\n")
         with pytest.raises(InvalidArgument, match="cannot be empty"):
             await build(engine, "")

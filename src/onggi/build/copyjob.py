@@ -25,6 +25,7 @@ from onggi.runtime import users
 from onggi.store.compression import Reader, open_reader
 from onggi.store.directories import layer_directories
 from onggi.store.snapshots import OVERLAY_OPTIONS
+from onggi.store.tarparse import BLOCK
 from onggi.store.tarread import TarReader
 from onggi.store.unpack import Extractor, Limits, Rules
 from onggi.store.worker import Report
@@ -304,8 +305,10 @@ def _decoded(spool: int, entry: Entry) -> Reader:
 def _is_archive(spool: int, entry: Entry) -> bool:
     """Packed in a known way or not, what comes out must begin as a tar does; its name says nothing."""
     try:
-        head = _decoded(spool, entry).read(512)
-        return len(head) == 512 and TarReader(iter((head,)).__next__).next() is not None
+        reader, head = _decoded(spool, entry), b""
+        while len(head) < BLOCK and (piece := reader.read(BLOCK - len(head))):
+            head += piece
+        return len(head) == BLOCK and TarReader(iter((head,)).__next__).next() is not None
     except Exception:  # noqa: BLE001 - whatever can't be decoded is a file like any other
         return False
 
