@@ -16,6 +16,8 @@ class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
     """Descriptors, in this order: the engine's socket, the shim's directory, its listener, pidfd of init, console or
     stdin (if `has_input`) and stdout and stderr, `attach` sockets, `dns` sockets, the one that tells of kills for memory
     (if `watches_memory`), and the ones that are only held.
+
+    `unused` is a child that was made ahead and could not be used, to be reaped; 0 for none.
     """
 
     directory: str
@@ -27,18 +29,26 @@ class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
     attach: list[AttachPlan]
     dns: int
     watches_memory: bool = False
+    unused: int = 0
 
 
 class ExecHandover(msgspec.Struct, frozen=True, tag="exec"):
-    """Descriptor: the engine's socket. `unused` is the ended child that was made for a container, 0 for none."""
+    """Descriptor: the engine's socket. `unused` as above."""
 
     pid: int
     unused: int = 0
 
 
+class SpareOrder(msgspec.Struct, frozen=True):
+    """Launcher to starter. Descriptor: its slot, a pipe."""
+
+    cgroup_parent: str
+
+
 Handover = ContainerHandover | ExecHandover
 
 decode: Final = msgspec.msgpack.Decoder(Handover).decode
+decode_order: Final = msgspec.msgpack.Decoder(SpareOrder).decode
 
 
 def started_report(state: ShimState, *, dns: int, pidfd: bool = True) -> Started:

@@ -199,8 +199,10 @@ class LogFile:
 
     def _write(self, parts: tuple[bytes | memoryview, ...], size: int) -> None:
         written = 0
-        with contextlib.suppress(OSError):
+        try:
             written = os.writev(self._fd, parts)
+        except OSError:
+            pass
         if written == size:
             self._size += size
             return

@@ -14,15 +14,6 @@ def wait_status(pid: int) -> tuple[int, int]:
     return os.waitstatus_to_exitcode(status), 0
 
 
-def reap_others(pid: int) -> None:
-    """Reap children that have ended, up to `pid` if that is one of them: it is waited for elsewhere."""
-    try:
-        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != pid:
-            os.waitpid(ended.si_pid, 0)
-    except ChildProcessError:
-        return
-
-
 def start_time(pid: int) -> int:
     """When `pid` began, in clock ticks since the boot: field 22 of /proc/PID/stat (proc_pid_stat(5)). 0: it is gone.
 

@@ -195,6 +195,12 @@ class ShimState(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = VERSION
 
 
+# Plain numbers: each operation on an enum's member runs twenty functions of its own, and writes to their pages in a shim.
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_CLOSE_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_CUT: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_SPACE: Final = socket.CMSG_SPACE(DESCRIPTOR_LIMIT * 4)
+
 LauncherRequest = StartContainer | ExecProcess
 ShimRequest = Hello | Attach | Resize | Forget
 ShimReport = Started | Failed | OomKilled | Done | Refused | ExitRecord
@@ -238,7 +244,7 @@ def send(sock: socket.socket, message: msgspec.Struct, fds: Sequence[int] = ()) 
 
 def _sendmsg(sock: socket.socket, payload: bytes, fds: Sequence[int]) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sock.sendmsg([payload], rights, socket.MSG_NOSIGNAL)
+    sock.sendmsg([payload], rights, _NO_SIGNAL)
 
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
@@ -247,15 +253,14 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     Decoding is apart because the launcher's child does it: a message that breaks the decoder breaks no launcher.
     Raises ProtocolError with nothing left open.
     """
-    space = socket.CMSG_SPACE(DESCRIPTOR_LIMIT * 4)
     # Descriptors of socket.recv_fds would be inheritable: the flag is ours to give.
-    payload, ancillary, flags, _ = sock.recvmsg(INLINE_BYTES + 1, space, socket.MSG_CMSG_CLOEXEC)
+    payload, ancillary, flags, _ = sock.recvmsg(INLINE_BYTES + 1, _SPACE, _CLOSE_ON_EXEC)
     fds: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds += array.array("i", data[: len(data) - len(data) % 4])
     try:
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & _CUT:
             raise ProtocolError("a message or its descriptors were cut")
         if not payload:
             if fds:

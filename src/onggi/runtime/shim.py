@@ -27,7 +27,7 @@ from onggi.runtime import exitfile, protocol
 from onggi.runtime.handover import ContainerHandover, started_report
 from onggi.runtime.logfile import LogFile
 from onggi.runtime.processes import wait_status
-from onggi.runtime.protocol import ExitRecord
+from onggi.runtime.protocol import ExitRecord, LogPlan
 from onggi.runtime.streams import STDERR, STDOUT, Client, Input
 
 READ_BYTES: Final = 64 * 1024
@@ -73,7 +73,9 @@ class Shim:
         # What comes after them are bound sockets of published ports: open for as long as this process (R-26).
         self._oom_kills = 0
         self._oom_look_at: float | None = None
-        self._log = LogFile(handover.log) if handover.log.driver == "json-file" else None
+        self._log_plan = handover.log
+        self._log: LogFile | None = None
+        self._log_trouble = ""
         self._record: ExitRecord | None = None
         self._forgotten = False
         first = socket.socket(fileno=engine)
@@ -159,13 +161,25 @@ class Shim:
         if not chunk:
             self._output_ended(stream)
             return False
-        if self._log is not None:
-            self._log.write(stream, chunk)
+        log = self._opened_log()
+        if log is not None:
+            log.write(stream, chunk)
         if self.clients:
             now = time.monotonic()
             for client in self.clients:
                 client.output(stream, chunk, now)
         return True
+
+    def _opened_log(self) -> LogFile | None:
+        """Opened when it is needed: of fifty containers most are silent most of the time."""
+        if self._log is None and self._log_plan.driver == "json-file":
+            try:
+                self._log = LogFile(self._log_plan)
+            except OSError as error:
+                # It could be opened at the start. The container goes on without.
+                self._log_plan = LogPlan(driver="none")
+                self._log_trouble = f"the log could not be opened: {error.strerror}"
+        return self._log
 
     def _output_ended(self, stream: int) -> None:
         fd = self._outputs.pop(stream)
@@ -206,7 +220,7 @@ class Shim:
         # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
         cgroup.kill_all()
         self._drain()
-        reason = ""
+        reason = self._log_trouble
         if self._log is not None:
             self._log.close()
             if self._log.lost_bytes:
@@ -347,7 +361,8 @@ class Shim:
             self._tell(engine, protocol.Refused(request.request, errno.EINVAL, "attach without a socket"))
             return
         client = Client(socket.socket(fileno=fds[0]), request.plan, tty=self._tty)
-        inode, offset = (0, 0) if self._log is None or self._record is not None else self._log.position()
+        log = None if self._record is not None else self._opened_log()
+        inode, offset = (0, 0) if log is None else log.position()
         self._tell(engine, protocol.Done(request.request, inode, offset))
         if self._record is not None:
             client.end(time.monotonic())

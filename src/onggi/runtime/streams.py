@@ -26,6 +26,7 @@ STDERR: Final = 2
 WAITING_LIMIT: Final = 1024 * 1024
 INPUT_BYTES: Final = 64 * 1024
 
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
 _frame_header = struct.Struct(">BxxxI").pack
 _CUT: Final = b"\r\nonggi: this client read too slowly and was detached; the log has the rest\r\n"
 
@@ -74,7 +75,7 @@ class Client:
         sent = 0
         if not self._waiting:
             try:
-                sent = self._sock.sendmsg(parts, (), socket.MSG_NOSIGNAL)
+                sent = self._sock.sendmsg(parts, (), _NO_SIGNAL)
             except BlockingIOError:
                 pass
             except OSError:
@@ -93,7 +94,7 @@ class Client:
         while self._waiting:
             first = self._waiting[0]
             try:
-                sent = self._sock.send(first, socket.MSG_NOSIGNAL)
+                sent = self._sock.send(first, _NO_SIGNAL)
             except BlockingIOError:
                 return
             except OSError:

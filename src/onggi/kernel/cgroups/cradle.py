@@ -8,6 +8,7 @@ cgroup1_rename). v2 needs none of this: clone3 takes the group.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Final
 
@@ -44,10 +45,19 @@ class Cradle:
         """Out into the parent, so that the group can be ended and removed."""
         CgroupV1(self._parent, mounted_hierarchies()).add(os.getpid())
 
+    def remove(self) -> None:
+        """Leave, and remove the group unless it has become a container's."""
+        self.leave()
+        CgroupV1(_spare_path(self._parent, os.getpid()), mounted_hierarchies()).remove()
 
-def remove_spare(parent: str, pid: int) -> None:
-    """Remove what a process that is gone has left of its cradle."""
-    CgroupV1(_spare_path(parent.strip("/"), pid), mounted_hierarchies()).remove()
+
+def sweep(parent: str) -> None:
+    """Remove the cradles that killed processes have left below `parent`."""
+    for directory in CgroupV1(parent.strip("/"), mounted_hierarchies()).directories:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(directory):
+                if name.startswith(PREFIX) and not os.path.exists(f"/proc/{name.removeprefix(PREFIX)}"):
+                    os.rmdir(f"{directory}/{name}")
 
 
 def _spare_path(parent: str, pid: int) -> str:
