@@ -18,6 +18,7 @@ from onggi.oci.runtime import User
 
 MAX_BYTES = 4 << 20
 MAX_ID = 2**31 - 1
+_MAX_DIGITS = 20
 _OUT_OF_RANGE = "uids and gids must be in range 0-2147483647"
 
 
@@ -60,9 +61,11 @@ def identify(root: AnyFd, given: User, user: str, groups: list[str], *, home: bo
 
 def _id(text: str) -> int | None:
     """The number, or None when it is a name. Raises InvalidArgument for one out of range."""
-    if not text.lstrip("-").isascii() or not text.lstrip("-").isdigit():
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
         return None
-    value = int(text)
+    # Longer ones can't be in range, and int() has a limit of its own.
+    value = int(text) if len(text) <= _MAX_DIGITS else -1
     if not 0 <= value <= MAX_ID:
         raise InvalidArgument(_OUT_OF_RANGE)
     return value
