@@ -163,16 +163,20 @@ def test_a_container_says_what_it_said_and_how_it_ended(tmp_path: Path, rootfs: 
     run(tmp_path, rootfs, claim)
 
 
-def test_a_program_that_is_not_there_is_127_and_leaves_nothing(tmp_path: Path, rootfs: Path) -> None:
+def test_a_program_that_is_not_there_is_127_and_leaves_nothing(
+    tmp_path: Path, rootfs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def claim(b: Bench) -> None:
+        assert (await (await b.start("true")).wait()).exit_code == 0
         request = b.request("nothing-of-that-name")
         with pytest.raises(RuntimeStepError, match="executable file not found in \\$PATH") as refused:
             await b.runtime.start(request)
         assert refused.value.exit_code == 127
-        assert b.runtime.known() == []
+        assert request.container_id not in b.runtime.known()
         assert not cgroup_exists(request.cgroup_path)
 
     run(tmp_path, rootfs, claim)
+    assert capfd.readouterr().err == ""
 
 
 def test_an_attached_client_gets_the_first_byte_and_the_end(tmp_path: Path, rootfs: Path) -> None:

@@ -90,7 +90,9 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
 def _give_up(cradle: Cradle | None, made: init.Ahead | None) -> None:
     """What was made ahead isn't needed."""
     if made is not None:
-        made.end()
+        with contextlib.suppress(ValueError):
+            # Its descriptor is closed when a start that failed has ended it already.
+            made.end()
     if cradle is not None:
         with contextlib.suppress(OSError):
             cradle.remove()
