@@ -327,8 +327,8 @@ def test_errors_before_the_first_step_name_the_line(tmp_path: Path) -> None:
             await build(engine, "FROM busybox\n", dockerfile="other")
         with pytest.raises(InvalidArgument, match="must be within the build context"):
             await build(engine, "FROM busybox\n", dockerfile="../other")
-        with pytest.raises(NotFound, match="No such image: nothing-here:latest"):
-            await build(engine, "FROM nothing-here\n")
+        with pytest.raises(InvalidArgument, match=r"repository name \(library/Upper\) must be lowercase"):
+            await build(engine, "FROM Upper\n")
         with pytest.raises(InvalidArgument, match='target stage "x" could not be found'):
             await build(engine, "FROM busybox\n", target="x")
 

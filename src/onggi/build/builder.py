@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -34,7 +34,7 @@ from onggi.ignore import IgnoreRules, clean, read_ignore_file
 from onggi.images import Image, Images
 from onggi.oci.digest import Digest
 from onggi.oci.platform import Platform, host_platform, parse_platform, preference
-from onggi.oci.reference import Reference, parse_reference
+from onggi.oci.reference import DEFAULT_DOMAIN, parse_reference
 from onggi.store.database import Database
 from onggi.store.layers import Layers
 from onggi.store.pipes import pumped
@@ -44,8 +44,8 @@ from onggi.store.workers import Workers
 _DOCKERFILES: Final = ("Dockerfile", "Containerfile")
 _IGNORE_LIMIT: Final = 8 * 1024 * 1024
 
-Pull = Callable[[Reference, Platform | None, Mapping[str, object], Output], Awaitable[None]]
-"""Brings an image here, telling of it; it can be resolved afterwards. Raises NotFound and what registries say."""
+_HUB: Final = "https://index.docker.io/v1/"
+"""What clients call Docker Hub in X-Registry-Config."""
 
 
 class Builder:
@@ -61,12 +61,10 @@ class Builder:
         *,
         workers: Workers,
         root: str | os.PathLike[str],
-        pull: Pull | None = None,
     ) -> None:
         self._images, self._layers, self._workers = images, layers, workers
         self._ingest = os.path.join(root, "ingest")
         self._layering = Layering(layers, snapshots, workers, runner)
-        self._pull = pull
         self._running: dict[str, asyncio.Task[object]] = {}
         self.cache = BuildCache(images, layers, database)
 
@@ -150,19 +148,15 @@ class Builder:
     async def find_image(self, name: str, options: BuildOptions, platform: Platform | None, output: Output) -> Image:
         """A base image: the one that is here, unless another is asked for. Raises NotFound, InvalidArgument."""
         try:
-            image = None if options.pull and self._pull else self._images.resolve(name)
+            image = None if options.pull else self._images.resolve(name)
         except NotFound:
             image = None
         if image is not None and (platform is None or preference(platform, image.config.platform) is not None):
             return image
-        if self._pull is None:
-            if image is not None:
-                raise NotFound(
-                    f"image with reference {name} was found but its platform ({image.config.platform}) "
-                    f"does not match the specified platform ({platform})"
-                )
-            return self._images.resolve(name)
-        await self._pull(parse_reference(name), platform, options.auths, output)
+        reference = parse_reference(name)
+        registry = _HUB if reference.domain == DEFAULT_DOMAIN else reference.domain
+        auth = options.auths.get(registry) or options.auths.get(f"https://{registry}")
+        await self._images.pull(reference, auth=auth, platform=platform, progress=output)
         return self._images.resolve(name)
 
 

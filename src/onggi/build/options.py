@@ -14,6 +14,7 @@ import msgspec
 
 from onggi.build.runner import StepLimits
 from onggi.errors import InvalidArgument
+from onggi.images.challenge import RegistryAuth
 from onggi.oci.platform import Platform, parse_platform
 from onggi.oci.reference import Reference, parse_reference
 
@@ -46,11 +47,13 @@ class BuildOptions:
     cache_from: tuple[str, ...] = ()
     limits: StepLimits = field(default_factory=StepLimits)
     build_id: str = ""
-    auths: Mapping[str, object] = field(default_factory=dict)
-    """Registry credentials from X-Registry-Config, passed to the puller as they are."""
+    auths: Mapping[str, RegistryAuth] = field(default_factory=dict)
+    """Registry → credentials, from X-Registry-Config."""
 
 
-def options_from_query(query: Mapping[str, Sequence[str]], auths: Mapping[str, object] | None = None) -> BuildOptions:
+def options_from_query(
+    query: Mapping[str, Sequence[str]], auths: Mapping[str, RegistryAuth] | None = None
+) -> BuildOptions:
     """Raises InvalidArgument with docker's words. Unknown parameters are ignored."""
     version = _one(query, "version")
     if version not in ("", "1"):
