@@ -103,9 +103,12 @@ def holds(arg: dict, args: tuple[int, ...]) -> bool:
 @pytest.mark.parametrize("caps", SETS, ids=lambda caps: "+".join(sorted(caps - DEFAULT)) or f"{len(caps)} caps")
 def test_the_default_filter_answers_as_mobys_profile_does(caps):
     program = default_filter(caps)
-    samples = [(v, 0, 0, 0, 0, 0) for v in (0, 1, 8, 16, 37, 38, 39, 40, 41, 0x20000, 0x20008, 0xFFFFFFFF, 0x10000000, 0x11)]
+    samples = [
+        (v, 0, 0, 0, 0, 0) for v in (0, 1, 8, 16, 37, 38, 39, 40, 41, 0x20000, 0x20008, 0xFFFFFFFF, 0x10000000, 0x11)
+    ]
     for name, number in numbers().items():
-        for args in samples:
+        # Arguments matter to three calls only; the others are asked once.
+        for args in samples if name in ("socket", "personality", "clone") else samples[:1]:
             assert run_bpf(program, number, args=args) == moby_says(name, caps, args), (name, args)
 
 

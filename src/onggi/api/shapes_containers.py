@@ -50,7 +50,7 @@ def list_at(entries: list[Document], version: int) -> list[Document]:
                 entry.get("HostConfig", {}).pop("Annotations", None)
             _endpoints(entry, version)
             for endpoint in entry["NetworkSettings"]["Networks"].values():
-                endpoint |= {"Aliases": None} | ({"DNSNames": None} if version >= 44 else {})
+                endpoint.update({"Aliases": None}, **({"DNSNames": None} if version >= 44 else {}))
     return entries
 
 

@@ -67,9 +67,10 @@ def _tables(engine: Engine) -> Iterator[Trace]:
 def _cgroups(engine: Engine) -> Iterator[Trace]:
     """The engine's directory in each hierarchy; below it, one directory a container."""
     for root in _cgroup_roots():
-        for found in Path(root).glob(f"**/onggi-{engine.tag}"):
-            for path in [found, *(p for p in found.glob("**/*") if p.is_dir())]:
-                yield Trace("cgroup", str(path))
+        # os.walk: directories of other programs go while we look, which is no error here.
+        for path, _, _ in os.walk(root):
+            if f"/onggi-{engine.tag}/" in f"{path}/":
+                yield Trace("cgroup", path)
 
 
 def _cgroup_roots() -> Iterable[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onggi.build import Builder
 from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
 from onggi.engine.archive import Archive
@@ -27,7 +29,7 @@ from onggi.engine.steps import Steps
 from onggi.engine.streams import Streams
 from onggi.engine.system import System
 from onggi.engine.tasks import Tasks
-from onggi.images import Image, Images
+from onggi.images import Image, Images, RegistryOptions
 from onggi.images.importing import import_image
 from onggi.kernel import cgroups
 from onggi.network import Networks
@@ -45,6 +47,8 @@ from onggi.store.locks import RootLock
 from onggi.store.snapshots import Snapshot, Snapshots
 from onggi.store.workers import Workers
 from onggi.volumes import Volumes
+
+log = logging.getLogger("onggi.engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,10 @@ class Engine:
         self.content = Content(root)
         self.layers = Layers(root, self.content, self.workers)
         self.snapshots = Snapshots(root, self.layers, self.workers)
-        self.images = Images(self.content, self.layers, database)
+        self.images = Images(
+            self.content, self.layers, database,
+            RegistryOptions(insecure=options.insecure_registries, mirrors=options.registry_mirrors),
+        )  # fmt: skip
         self.volumes = Volumes(root, database, self.workers)
         self.networks = Networks(
             database, tag=self.tag, bridge=options.bridge, bip=options.bip, pools=Pools(options.address_pools), mtu=options.mtu,
@@ -109,7 +116,7 @@ class Engine:
         self.archive = Archive(self.snapshots, self.workers)
         self.deploy = Deploy(self)
         self.system = System(self)
-        self.builder: Any = _builder(self)
+        self.builder = _builder(self)
         self.volumes.on_event = lambda action, volume: self.events.emit(
             "volume", action, volume.name, {"driver": volume.driver}
         )
@@ -130,8 +137,7 @@ class Engine:
             engine = cls(options, lock, database, runtime)
             for damaged in engine.images.restore():
                 engine.warnings.append(f"image {damaged} is damaged: pull or build it again")
-            if engine.builder is not None:
-                engine.builder.restore()
+            engine.builder.restore()
             await engine.layers.clean()
             engine.content.clean()
             engine.snapshots.clean()
@@ -164,15 +170,23 @@ class Engine:
                 container.shim.release()
         await self.runtime.close()
         if empty:
-            await asyncio.to_thread(self._remove_cgroup_parent)
+            await self._remove_cgroup_parent()
+        await self.images.close()
         await self.snapshots.close()
         await self.workers.close()
         await self.database.close()
         self._lock.close()
 
-    def _remove_cgroup_parent(self) -> None:
-        if not len(self.containers) or not any(c.is_alive for c in self.containers):
-            cgroups.open(self.cgroup_parent).remove()
+    async def _remove_cgroup_parent(self) -> None:
+        """The launcher's children take theirs away as they end, beside us."""
+        for pause in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
+            await asyncio.sleep(pause)
+            try:
+                await asyncio.to_thread(cgroups.open(self.cgroup_parent).remove)
+            except OSError as error:
+                log.warning("%s stays for now: %s", self.cgroup_parent, error)
+            else:
+                return
 
     # What several services ask for
 
@@ -275,11 +289,13 @@ def _engine_id(root: str) -> str:
         return identifier
 
 
-def _builder(engine: Engine) -> Any:
-    try:
-        from onggi.build import Builder
-    except ImportError:
-        return None
+def _builder(engine: Engine) -> Builder:
+    async def pull(
+        reference: Reference, platform: Platform | None, auths: Mapping[str, object], output: Callable[[Any], None]
+    ) -> None:
+        await engine.pull(reference, auth=auths.get(reference.domain), platform=platform, progress=output)
+
     return Builder(
-        engine.images, engine.layers, engine.snapshots, engine.database, Steps(engine), workers=engine.workers, root=engine.options.data_root
+        engine.images, engine.layers, engine.snapshots, engine.database, Steps(engine), workers=engine.workers,
+        root=engine.options.data_root, pull=pull,
     )  # fmt: skip

@@ -55,8 +55,12 @@ async def _settle(engine: Engine, container: Container) -> None:
     found = await engine.runtime.adopt(container.id)
     state = container.state
     if isinstance(found, Shim):
-        await _adopt(engine, container, found)
-        return
+        if state in (State.STARTING, State.RUNNING, State.PAUSED):
+            await _adopt(engine, container, found)
+            return
+        # A start whose intent never became durable was not answered: it is undone.
+        await _end(found)
+        found = None
     if state in (State.CREATED, State.EXITED, State.DEAD, State.REMOVING) and found is None:
         if state == State.REMOVING:
             container.change(state=State.EXITED)
@@ -123,16 +127,20 @@ async def _clean(engine: Engine, known: set[str]) -> None:
         found = await engine.runtime.adopt(container_id)
         if isinstance(found, Shim):
             log.warning("container %s has no record: it is ended", container_id[:12])
-            with contextlib.suppress(OnggiError):
-                await found.kill(9)
-            await found.wait()
-            await found.forget()
+            await _end(found)
         elif found is not None:
             await engine.runtime.forget(container_id)
     for container_id in engine.snapshots.known():
         if container_id not in known:
             engine.snapshots.remove(container_id)
     await asyncio.to_thread(_clean_cgroups, engine.cgroup_parent, known | set(engine.runtime.known()))
+
+
+async def _end(shim: Shim) -> None:
+    with contextlib.suppress(OnggiError):
+        await shim.kill(9)
+    await shim.wait()
+    await shim.forget()
 
 
 def _clean_cgroups(parent: str, known: set[str]) -> None:

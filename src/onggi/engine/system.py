@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import platform
 import time
 from typing import TYPE_CHECKING, Any
 
-from onggi import __version__
 from onggi.doctor import Engine as DoctorEngine
 from onggi.doctor import footprint
-from onggi.engine import inspecting
+from onggi.engine import files, inspecting
 from onggi.engine.container import State, time_text
 from onggi.kernel import cgroups
 from onggi.oci.digest import Digest
@@ -20,6 +20,7 @@ from onggi.oci.platform import host_platform
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
+_OWN_VERSION = importlib.metadata.version("onggi")
 _ENGINE_VERSION = "28.5.2"
 """Clients compare it with what they need; onggi's own version stands beside it."""
 
@@ -33,14 +34,14 @@ class System:
     def version(self) -> dict[str, Any]:
         here = host_platform()
         details = {
-            "Arch": here.architecture, "BuildTime": "2026-11-24T00:00:00.000000000+00:00", "Experimental": "false", "GitCommit": f"onggi-{__version__}",
+            "Arch": here.architecture, "BuildTime": "2026-11-24T00:00:00.000000000+00:00", "Experimental": "false", "GitCommit": f"onggi-{_OWN_VERSION}",
             "GoVersion": f"python{platform.python_version()}", "KernelVersion": os.uname().release, "Os": "linux",
         }  # fmt: skip
         return {
-            "Platform": {"Name": f"onggi {__version__}"},
+            "Platform": {"Name": f"onggi {_OWN_VERSION}"},
             "Components": [
                 {"Name": "Engine", "Version": _ENGINE_VERSION, "Details": dict(details)},
-                {"Name": "onggi-runtime", "Version": __version__, "Details": {"GitCommit": ""}},
+                {"Name": "onggi-runtime", "Version": _OWN_VERSION, "Details": {"GitCommit": ""}},
             ],
             "Version": _ENGINE_VERSION, "GitCommit": details["GitCommit"], "GoVersion": details["GoVersion"], "Os": "linux",
             "Arch": here.architecture, "KernelVersion": details["KernelVersion"], "BuildTime": details["BuildTime"],
@@ -95,13 +96,24 @@ class System:
         if "volume" in kinds:
             found["volume"] = await self._volumes()
         if "build-cache" in kinds:
-            found["build-cache"] = {"Items": [], "TotalSize": 0, "ActiveCount": 0, "Reclaimable": 0}
+            found["build-cache"] = self._build_cache()
         return found
+
+    def _build_cache(self) -> dict[str, Any]:
+        records = self._engine.builder.records()
+        items: list[dict[str, Any]] = [
+            {"ID": record.key[:25], "Parents": None, "Type": "regular", "Description": record.row.description, "InUse": False,
+             "Shared": record.shared, "Size": record.row.size, "CreatedAt": time_text(record.row.made_ns),
+             "LastUsedAt": time_text(record.row.used_ns), "UsageCount": record.row.uses}
+            for record in records
+        ]  # fmt: skip
+        total = sum(record.row.size for record in records if not record.shared)
+        return {"Items": items, "TotalSize": total, "ActiveCount": 0, "Reclaimable": total}
 
     def _images(self) -> dict[str, Any]:
         engine = self._engine
         used = engine.containers.users_of_images()
-        items = [
+        items: list[dict[str, Any]] = [
             {"Id": image.id, "ParentId": image.row.parent, "RepoTags": list(engine.images.familiar_tags(image)),
              "RepoDigests": list(engine.images.familiar_digests(image)), "Created": image.row.created_ns // 10**9, "Size": image.row.size,
              "SharedSize": 0, "Labels": image.config.run.labels or {}, "Containers": used.get(image.id, 0)}
@@ -138,7 +150,7 @@ class System:
     async def _volumes(self) -> dict[str, Any]:
         engine = self._engine
         items: list[dict[str, Any]] = []
-        total = free = 0
+        total = free = active = 0
         for volume in engine.volumes.list():
             size, users = await engine.volumes.size(volume.name), len(engine.volumes.users(volume.name))
             items.append(
@@ -146,11 +158,12 @@ class System:
                  "Labels": volume.labels, "Options": volume.options, "Scope": "local", "UsageData": {"Size": size, "RefCount": users}}
             )  # fmt: skip
             total += size
+            active += users > 0
             free += 0 if users else size
         return {
             "Items": items,
             "TotalSize": total,
-            "ActiveCount": sum(item["UsageData"]["RefCount"] > 0 for item in items),
+            "ActiveCount": active,
             "Reclaimable": free,
         }
 
@@ -171,6 +184,8 @@ class System:
         engine = self._engine
         if any(identifier in name or identifier[:12] in name for identifier in known):
             return True
+        if kind in ("process", "mount") and _container_of(_pid_in(kind, name)) in known:
+            return True
         match kind:
             case "table":
                 return name == f"ip {engine.networks.table}"
@@ -187,6 +202,20 @@ class System:
                 return any(volume.name in name for volume in engine.volumes.list())
             case _:
                 return False
+
+
+def _pid_in(kind: str, name: str) -> str:
+    """The process number in a trace's name (doctor/footprint.py)."""
+    return name.partition(" ")[0] if kind == "process" else name.rpartition("(process ")[2].rstrip(")")
+
+
+def _container_of(pid: str) -> str:
+    """The container that a process is in, by its cgroup; empty for none."""
+    for line in files.read_text(f"/proc/{pid}/cgroup").splitlines():
+        last = line.rstrip("/").rpartition("/")[2]
+        if len(last) == 64:  # a container's id
+            return last
+    return ""
 
 
 def _file_system(path: str) -> str:

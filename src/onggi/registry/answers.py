@@ -38,20 +38,23 @@ HEADERS: Final = {"Docker-Distribution-API-Version": "registry/2.0", "X-Content-
 
 
 class Refused(OnggiError):
-    """The request ends here: `code` says why to programs, the message to people."""
+    """The request ends here: `code` says why to programs, the message (distribution's) to people, `detail` what it is about."""
 
     def __init__(
         self,
         code: str,
         message: str,
         *,
+        detail: str = "",
         status: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.detail = detail[:300]
         self.http_status = status or STATUS[code]
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
-        return msgspec.json.encode({"errors": [{"code": self.code, "message": str(self)}]})
+        entry = {"code": self.code, "message": str(self)} | ({"detail": self.detail} if self.detail else {})
+        return msgspec.json.encode({"errors": [entry]})

@@ -40,7 +40,7 @@ class Listings:
         count, last = _page(call)
         tags = [tag for tag in await blocking(self._repositories.tags, call.name) if tag > last]
         if not tags and not self._repositories.exists(call.name):
-            raise Refused("NAME_UNKNOWN", f"repository name not known to registry: {call.name}")
+            raise Refused("NAME_UNKNOWN", "repository name not known to registry", detail=call.name)
         path = f"/v2/{call.name}/tags/list"
         return _json({"name": call.name, "tags": tags[:count]}, _next(path, tags, count))
 

@@ -88,7 +88,7 @@ class Manifests:
                 self._same_size(blob)
                 self._repositories.touch_blob(blob.digest)
             elif not blob.urls:  # foreign layers stay where they are
-                raise Refused("MANIFEST_BLOB_UNKNOWN", f"blob unknown to registry: {blob.digest}")
+                raise Refused("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", detail=blob.digest)
 
     def _same_size(self, named: Descriptor) -> None:
         size = self._repositories.content.size(named.digest)

@@ -67,7 +67,7 @@ class Repositories:
     def blob_size(self, name: Repository, digest: Digest) -> int:
         """Raises Refused BLOB_UNKNOWN."""
         if not self.has_blob(name, digest):
-            raise Refused("BLOB_UNKNOWN", f"blob unknown to registry: {digest}")
+            raise Refused("BLOB_UNKNOWN", "blob unknown to registry", detail=digest)
         return self.content.size(digest)
 
     def touch_blob(self, digest: Digest) -> None:
@@ -83,7 +83,7 @@ class Repositories:
     def unlink_blob(self, name: Repository, digest: Digest) -> None:
         """Takes the blob out of one repository; others keep it. Raises Refused BLOB_UNKNOWN."""
         if not self._take(self._blob(name, digest)):
-            raise Refused("BLOB_UNKNOWN", f"blob unknown to registry: {digest}")
+            raise Refused("BLOB_UNKNOWN", "blob unknown to registry", detail=digest)
 
     # Manifests
 
@@ -96,7 +96,7 @@ class Repositories:
                 text = file.read()
                 if is_digest(text):
                     return Digest(text)
-        raise Refused("MANIFEST_UNKNOWN", f"manifest unknown: {reference[:200]}")
+        raise Refused("MANIFEST_UNKNOWN", "manifest unknown", detail=reference)
 
     def manifest(self, name: Repository, digest: Digest) -> StoredManifest:
         """Raises Refused MANIFEST_UNKNOWN."""
@@ -105,7 +105,7 @@ class Repositories:
                 media_type = file.read(_TYPE_LIMIT)
             return StoredManifest(digest, media_type, self.content.size(digest))
         except (OSError, LookupError):
-            raise Refused("MANIFEST_UNKNOWN", f"manifest unknown: {digest}") from None
+            raise Refused("MANIFEST_UNKNOWN", "manifest unknown", detail=digest) from None
 
     def has_manifest(self, name: Repository, digest: Digest) -> bool:
         return os.path.exists(self._manifest(name, digest)) and self.content.has(digest)
@@ -128,7 +128,7 @@ class Repositories:
 
     def delete_tag(self, name: Repository, tag: str) -> None:
         if not self._take(self._tag(name, tag)):
-            raise Refused("MANIFEST_UNKNOWN", f"manifest unknown: {tag}")
+            raise Refused("MANIFEST_UNKNOWN", "manifest unknown", detail=tag)
 
     def delete_manifest(self, name: Repository, digest: Digest, subject: Digest | None) -> None:
         """The manifest goes, and before it all tags that lead to it. Raises Refused MANIFEST_UNKNOWN."""
@@ -137,7 +137,7 @@ class Repositories:
                 if self.resolve(name, tag) == digest:
                     self._take(self._tag(name, tag))
         if not self._take(self._manifest(name, digest)):
-            raise Refused("MANIFEST_UNKNOWN", f"manifest unknown: {digest}")
+            raise Refused("MANIFEST_UNKNOWN", "manifest unknown", detail=digest)
         if subject:
             self._take(self._referrer(name, subject, digest))
 

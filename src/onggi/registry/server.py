@@ -58,9 +58,9 @@ class Registry:
         """Serves until `close`; the port, which is a free one for 0."""
         if self._runner is None:
             server = web.Server(self._answer, read_bufsize=_READ_BYTES, access_log=None, keepalive_timeout=75.0)
-            self._runner = web.ServerRunner(server)
+            self._runner = web.ServerRunner(server, shutdown_timeout=10.0)
             await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=tls, shutdown_timeout=10.0, backlog=1024).start()
+        await web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024).start()
         return int(self._runner.addresses[-1][1])
 
     async def close(self) -> None:
