@@ -44,7 +44,11 @@ class Endpoint:
         try:
             if isinstance(self.address, str):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                sock.connect(self.address)
+                try:
+                    sock.connect(self.address)
+                except OSError:
+                    sock.close()
+                    raise
             else:
                 sock = socket.create_connection(self.address, timeout)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

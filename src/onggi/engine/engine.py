@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,9 @@ class Engine:
         self.archive = Archive(self.snapshots, self.workers)
         self.deploy = Deploy(self)
         self.system = System(self)
-        self.builder = _builder(self)
+        self.builder = Builder(
+            self.images, self.layers, self.snapshots, database, Steps(self), workers=self.workers, root=root
+        )
         self.volumes.on_event = lambda action, volume: self.events.emit(
             "volume", action, volume.name, {"driver": volume.driver}
         )
@@ -287,15 +289,3 @@ def _engine_id(root: str) -> str:
         with open(path, "w", encoding="ascii") as file:
             file.write(identifier + "\n")
         return identifier
-
-
-def _builder(engine: Engine) -> Builder:
-    async def pull(
-        reference: Reference, platform: Platform | None, auths: Mapping[str, object], output: Callable[[Any], None]
-    ) -> None:
-        await engine.pull(reference, auth=auths.get(reference.domain), platform=platform, progress=output)
-
-    return Builder(
-        engine.images, engine.layers, engine.snapshots, engine.database, Steps(engine), workers=engine.workers,
-        root=engine.options.data_root, pull=pull,
-    )  # fmt: skip
