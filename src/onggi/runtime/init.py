@@ -212,7 +212,7 @@ class _Parent:
                 # If the child has failed already, its words are the cause and this is what follows from it.
                 link.receive(wait=False)
                 raise _as_step_error(error) from error
-            link.go()
+            link.go(spawned.pid)
             self._listen(link, spawned)
         except BaseException:
             self._undo(spawned)

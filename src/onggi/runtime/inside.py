@@ -18,8 +18,8 @@ from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import NamespaceKind
-from onggi.oci.runtime import Linux, Process
-from onggi.runtime import become, devices, links, masks, reaper, rootfs, sysctls, users
+from onggi.oci.runtime import Linux, Process, State
+from onggi.runtime import become, childhooks, devices, links, masks, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, Ready
@@ -64,6 +64,7 @@ class Start:
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
             self.settings["kernel.domainname"] = plan.spec.domainname
         self.cgroup_view = view
+        self.pid = 0
         self.words = process.Words() if plan.init else None
 
     def _has_own(self, kind: NamespaceKind) -> bool:
@@ -88,7 +89,7 @@ class Start:
             root = self._file_system(link, ready)
         else:
             root = MountedRoot(Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), ready)
-            link.wait()
+            self.pid = link.wait()
         slave = self._terminal(root, link)
         self._network(root, link)
         if self.plan.spec.hostname and CloneFlag.NEWUTS in self.new:
@@ -120,14 +121,13 @@ class Start:
             devices.make_default_nodes(root.fd)
         devices.make_nodes(root.fd, self.linux.devices)
         if CloneFlag.NEWCGROUP not in self.new:
-            link.wait()
+            self.pid = link.wait()
         elif waits:
             self._enter_cgroup(link)
         return root
 
-    @staticmethod
-    def _enter_cgroup(link: ChildLink) -> None:
-        link.wait()
+    def _enter_cgroup(self, link: ChildLink) -> None:
+        self.pid = link.wait()
         process.unshare(CloneFlag.NEWCGROUP)
 
     def _terminal(self, root: MountedRoot, link: ChildLink) -> Fd | None:
@@ -150,11 +150,17 @@ class Start:
             for sock in sockets:
                 sock.close()
 
+    def _state(self, status: str) -> State:
+        plan = self.plan
+        return State(plan.spec.oci_version, plan.container_id, status, self.pid, plan.bundle, plan.spec.annotations)
+
     def _identity(self, root: Fd) -> users.Identity:
         return users.identify(root, self.process.user, self.plan.user, self.plan.groups, home=not self.program.has_home)
 
     def _finish_root(self, root: MountedRoot) -> None:
         """What is hidden, what can't be written, the working directory; then the pivot."""
+        if self.plan.spec.hooks is not None:
+            childhooks.run("createContainer", self.plan.spec.hooks.create_container, self._state("creating"))
         masks.set_readonly(root.find, (path for path in self.linux.readonly_paths if path not in root.ready.read_only))
         masks.mask(root.find, (path for path in self.linux.masked_paths if path not in root.ready.hidden))
         self._make_working_directory(root.fd)
@@ -198,6 +204,8 @@ class Start:
             become.find_program(program.arguments[0], program.environment)
             link.ready()
             os.read(self.exec_fifo, 1)
+        if self.plan.spec.hooks is not None:
+            childhooks.run("startContainer", self.plan.spec.hooks.start_container, self._state("created"))
         if self.words is not None:
             reaper.split(self.words, keep_open=program.first_fd)
         become.exec_program(program)

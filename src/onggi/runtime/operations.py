@@ -82,8 +82,18 @@ def _make(
         cgroup = cgroups.create(cgroup_path, spec.linux_resources)
         undo.callback(cgroup.remove)
         undo.callback(cgroup.kill_all)
+
+        def beside(pid: int) -> None:
+            if cgroup.clone_fd() is None:
+                cgroup.add(pid)
+            if spec.hooks is not None:
+                told = State(spec.oci_version, container_id, "creating", pid, bundle, spec.annotations)
+                hooks.run([*spec.hooks.prestart, *spec.hooks.create_runtime], told)
+
         try:
-            spawned = init.spawn(plan, stdio=(0, 1, 2), tty=tty, cgroup=cgroup, exec_fifo=fifo, supervised=False)
+            spawned = init.spawn(
+                plan, stdio=(0, 1, 2), tty=tty, cgroup=cgroup, exec_fifo=fifo, supervised=False, beside=beside
+            )
         except RuntimeStepError as error:
             raise InvalidArgument(
                 f"{what} failed: unable to start container process: error during container init: {error}"
@@ -138,6 +148,8 @@ def _plan(spec: Spec, given: Given) -> InitPlan:
         rootfs=RootfsPlan(path=rootfs),
         seccomp=_filter(spec),
         preserve_fds=_preserved(given),
+        container_id=given.rest[0],
+        bundle=os.getcwd(),
         keyring="" if "no-new-keyring" in given.switches else "_ses." + given.rest[0],
     )
 

@@ -53,7 +53,8 @@ class InitPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     `user` is docker's "name|uid[:group|gid]", looked up in the container's own files; "" takes spec.process.user.
     `seccomp` is a compiled filter, empty for none. `dns`: sockets on 127.0.0.11 are made inside and handed out.
     `init`: process 1 is a reaper of ours that starts the process and forwards signals. `preserve_fds`: descriptors
-    3 to 2+n stay open. `keyring` names the session keyring, "" keeps the caller's.
+    3 to 2+n stay open. `keyring` names the session keyring, "" keeps the caller's. `container_id` and `bundle` are what
+    the spec's hooks are told.
     """
 
     spec: Spec
@@ -66,3 +67,5 @@ class InitPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     init: bool = False
     preserve_fds: int = 0
     keyring: str = "_ses"
+    container_id: str = ""
+    bundle: str = ""

@@ -49,10 +49,12 @@ class ChildLink:
         """A message of the parent's other than go, with descriptors; None when it is gone. See protocol.receive."""
         return protocol.receive(self._socket)
 
-    def wait(self) -> None:
-        """Until the parent says go. A parent that has died ends the child."""
-        if self._socket.recv(1) != b"G":
+    def wait(self) -> int:
+        """Until the parent says go; the child's number in the parent's pid namespace. Without a parent the child ends."""
+        message = self._socket.recv(16)
+        if message[:1] != b"G":
             os._exit(1)
+        return int(message[1:])
 
     def ready(self) -> None:
         self._socket.send(b"R")
@@ -108,9 +110,9 @@ class ParentLink:
         """Raises OSError when the child is gone."""
         protocol.send(self._socket, message, fds)
 
-    def go(self) -> None:
+    def go(self, pid: int) -> None:
         try:
-            self._socket.send(b"G")
+            self._socket.send(b"G%d" % pid)
         except OSError:  # the child has failed: its words come with the next receive
             return
 
