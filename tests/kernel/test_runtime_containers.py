@@ -350,12 +350,33 @@ def test_starts_amid_which_the_launcher_is_killed_succeed_or_fail_cleanly(tmp_pa
     run(tmp_path, rootfs, claim)
 
 
+@pytest.mark.row("R-24")
+@pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.003, 0.005, 0.008])
+def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path, rootfs: Path, delay_s: float) -> None:
+    async def claim(b: Bench) -> None:
+        assert (await (await b.start("true")).wait()).exit_code == 0
+        requests = [b.request("sleep", "60") for _ in range(4)]
+        starts = [asyncio.ensure_future(b.runtime.start(request)) for request in requests]
+        await asyncio.sleep(delay_s)
+        for start in starts:
+            start.cancel()
+        ended = await asyncio.gather(*starts, return_exceptions=True)
+        for shim in ended:
+            if isinstance(shim, Shim):
+                b.started[shim.container_id] = shim
+        given_up = [r for r, e in zip(requests, ended, strict=True) if not isinstance(e, Shim)]
+        await until(lambda: not any(cgroup_exists(request.cgroup_path) for request in given_up))
+        await until(lambda: not {request.container_id for request in given_up} & set(b.runtime.known()))
+
+    run(tmp_path, rootfs, claim)
+
+
 @pytest.mark.row("R-20")
 def test_a_client_that_stops_reading_is_cut_and_the_container_goes_on(tmp_path: Path, rootfs: Path) -> None:
     async def claim(b: Bench) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            attach = (AttachSocket(theirs.fileno(), AttachPlan(patience_s=0.3)),)
+            attach = (AttachSocket(theirs.fileno(), AttachPlan(patience_s=1.5)),)
             shim = await b.start("sh", "-c", "head -c 8000000 /dev/zero; echo done", attach=attach)
             theirs.close()
             assert (await shim.wait()).exit_code == 0

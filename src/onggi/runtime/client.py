@@ -18,14 +18,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from onggi.errors import InvalidArgument, Unavailable
+from onggi.errors import InvalidArgument, OnggiError, Unavailable
 from onggi.kernel import cgroups, process
 from onggi.runtime import exitfile, protocol
 from onggi.runtime.handles import EXEC_FAILED, START_FAILED, ExecProcessHandle, Link, Shim
@@ -34,6 +34,7 @@ from onggi.runtime.protocol import AttachPlan, ExecProcess, ExitRecord, StartCon
 log = logging.getLogger(__name__)
 
 _ADOPT_TIMEOUT_S: Final = 10.0
+_CLOSE_TIMEOUT_S: Final = 5.0
 _BACKOFF_S: Final = (0.0, 0.05, 0.2, 1.0)
 """Pauses before each try to hand a request to a launcher, a new one if the last has died."""
 
@@ -75,6 +76,7 @@ class Runtime:
         self._launcher: _Launcher | None = None
         self._starting = asyncio.Lock()
         self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, exec_root: Path) -> Runtime:
@@ -101,13 +103,18 @@ class Runtime:
         request = msgspec.structs.replace(request, directory=directory, attach=[a.plan for a in attach])
         link = await self._ask(request, [*(a.fd for a in attach), *hold])
         try:
-            started, fds = await link.started
-        except BaseException as error:
+            started, fds = await asyncio.shield(link.started)
+        except asyncio.CancelledError:
+            self._background(self._end_start(request.container_id, link), f"end of {request.container_id}, given up")
+            raise
+        except Unavailable:
+            # A starter that was killed: what it had made by then is found by its names.
             link.close()
-            if not isinstance(error, Exception) or isinstance(error, Unavailable):
-                # A starter that was killed, or is not waited for: what it had made by then is found by its names.
-                await self._bury_unknown(request.container_id)
-                await self.forget(request.container_id)
+            await self._bury_unknown(request.container_id)
+            await self.forget(request.container_id)
+            raise
+        except BaseException:
+            link.close()
             raise
         return self._shim(request.container_id, link, started, fds)
 
@@ -120,7 +127,10 @@ class Runtime:
             raise InvalidArgument("an exec has either a terminal or three descriptors")
         link = await self._ask(request, stdio or (), EXEC_FAILED)
         try:
-            started, fds = await link.started
+            started, fds = await asyncio.shield(link.started)
+        except asyncio.CancelledError:
+            self._background(_end_exec(link), f"end of an exec in {request.container_id}, given up")
+            raise
         except BaseException:
             link.close()
             raise
@@ -180,9 +190,31 @@ class Runtime:
     async def close(self) -> None:
         """End the launcher; shims and their containers go on."""
         self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT_S)
         if self._launcher is not None:
             await self._launcher.close()
         self._interpreter.close()
+
+    # -- what was begun and isn't wanted any more
+
+    def _background(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_start(self, container_id: str, link: Link) -> None:
+        try:
+            started, fds = await link.started
+        except OnggiError:
+            link.close()
+            await self._bury_unknown(container_id)
+            await self.forget(container_id)
+            return
+        shim = self._shim(container_id, link, started, fds)
+        shim.process.signal(signal.SIGKILL)
+        await shim.wait()
+        await shim.forget()
 
     # -- the launcher
 
@@ -336,6 +368,18 @@ class _Launcher:
         if not self.dead:
             self._sock.shutdown(socket.SHUT_RDWR)
         await asyncio.shield(self._ended)
+
+
+async def _end_exec(link: Link) -> None:
+    try:
+        started, fds = await link.started
+    except OnggiError:
+        link.close()
+        return
+    handle = ExecProcessHandle(link, started, fds)
+    handle.kill(signal.SIGKILL)
+    await handle.wait()
+    handle.close()
 
 
 def _settle(future: asyncio.Future[None]) -> None:

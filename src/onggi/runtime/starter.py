@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import time
@@ -70,6 +71,9 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
     payload, fds = received
     control = socket.socket(fileno=fds[0])
     point("shim.request.read")
+    if _has_hung_up(control):
+        _give_up(cradle, made)
+        os._exit(0)
     request = protocol.decode_launcher_request(payload)
     with contextlib.suppress(BrokenPipeError):
         # Without its launcher the start goes on (R-05).
@@ -85,6 +89,13 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
             protocol.send(control, _failure(error))
         _give_up(cradle, made)
     os._exit(0)
+
+
+def _has_hung_up(control: socket.socket) -> bool:
+    """The engine has gone, or has given this request up, before anybody took it."""
+    poll = select.poll()
+    poll.register(control, 0)
+    return bool(poll.poll(0))
 
 
 def _give_up(cradle: Cradle | None, made: init.Ahead | None) -> None:
@@ -194,10 +205,9 @@ def _start(
         exitfile.write_state(directory, state)
         # Without a limit of its own it is the machine that is short: its exit record will say so.
         oom = cgroup.oom_events() if resources.memory is not None and resources.memory.limit else None
-        undo.pop_all()
-    with contextlib.suppress(OSError):
-        # Without an engine the container goes on; another one asks for it.
+        # An engine that has gone, or has given the start up, meets no container later.
         protocol.send(control, started_report(state, dns=len(dns)), [spawned.pidfd.fileno(), *dns])
+        undo.pop_all()
     handover = ContainerHandover(
         directory=request.directory,
         state=state,
@@ -273,7 +283,10 @@ def _exec(
     rights = [spawned.pidfd.fileno()]
     if spawned.console is not None:
         rights.append(spawned.console.fileno())
-    with contextlib.suppress(OSError):
-        # Without the engine the process goes on, as with docker's live restore, until its streams break.
+    try:
         protocol.send(control, report, rights)
+    except OSError:
+        # Given up meanwhile.
+        process.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
+        raise
     protocol.send(shim, ExecHandover(spawned.pid, made.spawned.pid if made is not None else 0), [control.fileno()])
