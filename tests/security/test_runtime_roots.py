@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import hashlib
@@ -434,3 +435,23 @@ def test_s20_a_bug_in_the_child_is_a_step_and_prints_nothing(
         container.start("true")
     assert capfd.readouterr() == ("", "")
     assert ctypes.sizeof(ctypes.c_void_p) == 8
+
+
+@pytest.mark.row("S-22")
+def test_s22_a_child_leaves_without_finalizers_and_exit_handlers_of_its_parent(container: Box, tmp_path: Path) -> None:
+    class Owner:
+        def __del__(self) -> None:
+            (tmp_path / "finalized").touch()
+
+    owner = Owner()
+    touch = (tmp_path / "at exit").touch
+    atexit.register(touch)
+    try:
+        with pytest.raises(RuntimeStepError):
+            container.start("missing")
+        assert container.run("true").code == 0
+        assert not list(tmp_path.glob("*ed")) + list(tmp_path.glob("at*"))
+    finally:
+        atexit.unregister(touch)
+    del owner
+    assert (tmp_path / "finalized").exists()

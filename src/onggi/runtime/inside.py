@@ -212,7 +212,7 @@ class Start:
 
 
 def _namespaces(linux: Linux) -> tuple[CloneFlag, list[tuple[Fd, CloneFlag]]]:
-    """Flags of the new ones, and (descriptor, flag) of those to join, the user namespace first: it gives the rights."""
+    """Flags of the new ones, and (descriptor, flag) of those to join."""
     new: CloneFlag = CloneFlag.NONE
     joined: list[tuple[Fd, CloneFlag]] = []
     for namespace in linux.namespaces:
@@ -220,11 +220,14 @@ def _namespaces(linux: Linux) -> tuple[CloneFlag, list[tuple[Fd, CloneFlag]]]:
             kind = NamespaceKind(namespace.type)
         except ValueError:
             raise StepFailed(errno.EINVAL, f"unknown namespace type {namespace.type!r}") from None
+        if kind == NamespaceKind.USER:
+            # Devices, sysfs and overlays take another way there; without it the container would not be what was asked for.
+            raise StepFailed(errno.ENOTSUP, "user namespaces are not supported")
         if namespace.path:
             fd = Fd(os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC))
             if not stat.S_ISREG(os.fstat(fd.fileno()).st_mode):
                 raise StepFailed(errno.EINVAL, f"{namespace.path} is no namespace")
-            joined.insert(0 if kind == NamespaceKind.USER else len(joined), (fd, kind.flag))
+            joined.append((fd, kind.flag))
         else:
             new |= kind.flag
     return new, joined
