@@ -61,7 +61,7 @@ class Access:
         self._realm = realm
         self._stamp: tuple[int, int, int] | None = None
         self._users: dict[bytes, bytes] = {}
-        self._dummy = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_LEAST_COST))
+        self._dummy = b""
         self._key = secrets.token_bytes(32)
         self._good: OrderedDict[bytes, float] = OrderedDict()
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
@@ -77,9 +77,9 @@ class Access:
             if self._anonymous_pull and scope in _OPEN:
                 return ""
             raise self._unauthorized("authentication required")
-        user, password = _basic(header) or (b"", b"")
-        if await self._knows(user, password, peer):
-            return user.decode("utf-8", "replace")
+        found = _basic(header)
+        if found and await self._knows(*found, peer):
+            return found[0].decode("utf-8", "replace")
         raise self._unauthorized("invalid username or password")
 
     async def _knows(self, user: bytes, password: bytes, peer: str) -> bool:

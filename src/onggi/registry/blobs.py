@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import BinaryIO, Final
 
@@ -144,7 +145,7 @@ async def _send(
         # The headers wait for the first bytes of a body: these don't pass through the writer.
         writer.send_headers()
         os.posix_fadvise(file.fileno(), first, count, os.POSIX_FADV_SEQUENTIAL)
-        loop = request.loop
+        loop = asyncio.get_running_loop()
         while count:
             sent = await loop.sendfile(transport, file, first, min(count, _SEND_BYTES))
             if not sent:

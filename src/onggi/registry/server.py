@@ -24,6 +24,8 @@ from onggi.registry.uploads import Uploads
 log = logging.getLogger(__name__)
 
 _READ_BYTES: Final = 1024 * 1024
+_LINGER_S: Final = 1.0
+"""For the rest of a refused body to come, so that a client that is still sending sees the answer."""
 
 
 class Registry:
@@ -57,7 +59,7 @@ class Registry:
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Serves until `close`; the port, which is a free one for 0."""
         if self._runner is None:
-            server = web.Server(self._answer, read_bufsize=_READ_BYTES, access_log=None, keepalive_timeout=75.0)
+            server = web.Server(self._answer, read_bufsize=_READ_BYTES, access_log=None, lingering_time=_LINGER_S)
             self._runner = web.ServerRunner(server, shutdown_timeout=10.0)
             await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024).start()
