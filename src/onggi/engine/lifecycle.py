@@ -1,7 +1,8 @@
 """The moves of a container: start, exit, restart, stop, kill, pause, removal. Each is made under the container's lock.
 
-A start commits its intent, acts, and commits the outcome (R-06); the first commit goes on beside the act. An exit is told
-once by the shim; the row is committed before anybody hears of it and before the shim may forget it (R-03).
+A start commits its intent beside the act (R-06): a shim that is there with an intent that is durable is a container that runs,
+a shim without one is undone by the next engine. An exit is told once by the shim; the row is committed before anybody hears
+of it and before the shim may forget it (R-03).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from onggi.engine import files, restart, spec
 from onggi.engine.config import EndpointSettings
-from onggi.engine.container import ALIVE, TABLE, Container, Health, State
+from onggi.engine.container import ALIVE, TABLE, Container, ContainerRow, Health, State
 from onggi.engine.logconfig import parse_size
 from onggi.errors import Conflict, InvalidArgument, NotFound, NotModified, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
@@ -86,9 +87,9 @@ class Lifecycle:
             # The last run's shim ends whatever is in the cgroup of this id: only then may there be a new one.
             burial, container.burial = container.burial, None
             await asyncio.wait({burial})
-        before = container.state
         attached, container.attaching = container.attaching, []
-        container.move(State.STARTING, error="", oom_killed=False)
+        former = container.row
+        container.move(State.STARTING, error="", oom_killed=False, started_ns=time.time_ns(), was_running=True)
         try:
             request, held = await self._prepare(container)
             try:
@@ -97,7 +98,7 @@ class Lifecycle:
                 for sock in held:
                     sock.close()
         except BaseException as error:
-            await self._start_failed(container, error, before)
+            await self._start_failed(container, error, former)
             raise
         finally:
             for client in attached:
@@ -108,8 +109,7 @@ class Lifecycle:
         if shim.dns_fds:
             fds, shim.dns_fds[:] = list(shim.dns_fds), []
             await engine.networks.serve_names(container.id, fds)
-        # Not waited for: intent and shim say all of it, and an engine that dies now adopts the shim as running.
-        engine.database.submit(Put(TABLE, container.id, container.row)).add_done_callback(_note_failure)
+        # No second commit: intent and shim together say all of it, and a later engine adopts the shim as running.
         engine.tasks.begin(self.watch(container, shim), f"exit of {container.name}")
         self._announce_networks(container, "connect")
         self._announce_volumes(container, "mount")
@@ -268,13 +268,15 @@ class Lifecycle:
         found["/etc/resolv.conf"] = files.write(directory, "resolv.conf", text)
         return found
 
-    async def _start_failed(self, container: Container, error: BaseException, before: State) -> None:
+    async def _start_failed(self, container: Container, error: BaseException, former: ContainerRow) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
         code = error.exit_code if isinstance(error, RuntimeStepError) else 128
         await self._release_network(container)
-        after = State.CREATED if before == State.CREATED else State.EXITED
-        container.move(after, error=str(error), exit_code=code, pid=0, was_running=False)
-        if before != State.CREATED:
+        after = State.CREATED if former.state == State.CREATED else State.EXITED
+        container.move(
+            after, error=str(error), exit_code=code, pid=0, was_running=False, started_ns=former.started_ns, published=[]
+        )  # fmt: skip
+        if after != State.CREATED:
             container.change(finished_ns=time.time_ns())
         await self._write_end(container)
         self._tell_exit(container, code)
