@@ -13,7 +13,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from onggi import __version__
@@ -23,6 +24,7 @@ from onggi.api.listeners import Listener, TlsFiles, close_listeners, open_listen
 from onggi.api.notify import notify
 from onggi.api.options import DEFAULTS, Settings, merge, parse_arguments, parse_file, usage
 from onggi.api.service import Service
+from onggi.api.tls import TlsEnd
 from onggi.errors import InvalidArgument, OnggiError
 
 if TYPE_CHECKING:
@@ -154,8 +156,10 @@ class Program:
         engine: Engine | None = None
         try:
             for listener in self._listeners:
-                protocol = site.connections(trusted=listener.trusted)
-                self._servers.append(await loop.create_server(protocol, sock=listener.sock, ssl=listener.tls))
+                serve: Callable[[], asyncio.Protocol] = site.connections(trusted=listener.trusted)
+                if listener.tls is not None:
+                    serve = partial(TlsEnd, listener.tls, serve)
+                self._servers.append(await loop.create_server(serve, sock=listener.sock))
             engine = await _open_engine(settings)
             service.ready(engine)
             gc.collect()
