@@ -350,6 +350,25 @@ def test_starts_amid_which_the_launcher_is_killed_succeed_or_fail_cleanly(tmp_pa
     run(tmp_path, rootfs, claim)
 
 
+def test_a_container_that_is_paused_as_soon_as_it_runs_can_be_spoken_to(tmp_path: Path, rootfs: Path) -> None:
+    async def claim(b: Bench) -> None:
+        for _ in range(5):
+            shim = await b.start("sleep", "60")
+            cgroup = cgroups.open(f"{b.parent}/{shim.container_id}")
+            cgroup.freeze()
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                await shim.attach(theirs.fileno(), stdin=False, stdout=True, stderr=True)
+                cgroup.thaw()
+                await shim.kill(signal.SIGKILL)
+                assert (await shim.wait()).exit_code == 137
+            children = Path(f"/proc/{shim.shim_pid}/task/{shim.shim_pid}/children")
+            await until(lambda path=children: path.read_text() == "")  # type: ignore[misc]
+            await shim.forget()
+
+    run(tmp_path, rootfs, claim)
+
+
 @pytest.mark.row("R-24")
 @pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.003, 0.005, 0.008])
 def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path, rootfs: Path, delay_s: float) -> None:

@@ -10,13 +10,16 @@ import socket
 import time
 
 from onggi.runtime import protocol
-from onggi.runtime.processes import wait_status
+from onggi.runtime.processes import exit_of
 from onggi.runtime.protocol import ExitRecord
 
 
 def supervise(pid: int, control: socket.socket) -> None:
-    """Wait for the exec's process, tell the engine."""
-    exit_code, signal_number = wait_status(pid)
+    """Wait for the exec's process, tell the engine. The starter and what it had made ahead end meanwhile, or later."""
+    ended = 0
+    while ended != pid:
+        ended, status = os.waitpid(-1, 0)
+    exit_code, signal_number = exit_of(status)
     try:
         protocol.send(control, ExitRecord(exit_code, time.time_ns(), signal_number))
     except OSError:

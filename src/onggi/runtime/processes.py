@@ -7,7 +7,11 @@ import os
 
 def wait_status(pid: int) -> tuple[int, int]:
     """Wait for a child: its exit code (128 + n after signal n) and the signal, or 0."""
-    _, status = os.waitpid(pid, 0)
+    return exit_of(os.waitpid(pid, 0)[1])
+
+
+def exit_of(status: int) -> tuple[int, int]:
+    """A wait status as exit code and signal, as above."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return 128 + number, number

@@ -33,6 +33,7 @@ from onggi.runtime.streams import STDERR, STDOUT, Client, Input
 READ_BYTES: Final = 64 * 1024
 
 _OOM_LOOK_S: Final = 0.1
+_HELPERS_LOOK_S: Final = 0.05
 
 _LAST_OUTPUT_S: Final = 1.0
 """How long a process that was killed may take to let go of the container's stdout."""
@@ -78,6 +79,7 @@ class Shim:
         self._log_trouble = ""
         self._record: ExitRecord | None = None
         self._forgotten = False
+        self.helpers: set[int] = set()
         first = socket.socket(fileno=engine)
         first.setblocking(False)
         self._engines = [first]
@@ -98,6 +100,8 @@ class Shim:
 
     def step(self, timeout_ms: float | None) -> None:
         """Wait for something to happen, and answer it."""
+        if self.helpers:
+            self._reap_helpers()
         handlers: _Handlers = {}
         self._watch_container(handlers)
         self._watch_clients(handlers)
@@ -253,6 +257,12 @@ class Shim:
             # Somebody outside of the cgroup still holds it: what it says from now on is not the container's.
             self._output_ended(stream)
 
+    def _reap_helpers(self) -> None:
+        """The starter and a child made ahead, which end about now."""
+        for pid in list(self.helpers):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                self.helpers.remove(pid)
+
     # -- clients
 
     def _watch_clients(self, handlers: _Handlers) -> None:
@@ -303,6 +313,8 @@ class Shim:
         deadlines = [deadline for client in self.clients if (deadline := client.deadline()) is not None]
         if self._oom_look_at is not None:
             deadlines.append(self._oom_look_at)
+        if self.helpers:
+            deadlines.append(time.monotonic() + _HELPERS_LOOK_S)
         return max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
 
     # -- engines

@@ -4,7 +4,7 @@ A starter is forked by a spare shim ahead of time and waits for the request. All
 it; the container's process is made with CLONE_PARENT, so that the shim, which has touched hardly a page, is its
 parent from its first instruction on (private memory of a shim: 0.9 MB instead of 1.8).
 
-It tells the engine of the start itself: nobody waits for the handover.
+It tells the engine of the start itself, when the shim has everything.
 """
 
 from __future__ import annotations
@@ -205,8 +205,6 @@ def _start(
         exitfile.write_state(directory, state)
         # Without a limit of its own it is the machine that is short: its exit record will say so.
         oom = cgroup.oom_events() if resources.memory is not None and resources.memory.limit else None
-        # An engine that has gone, or has given the start up, meets no container later.
-        protocol.send(control, started_report(state, dns=len(dns)), [spawned.pidfd.fileno(), *dns])
         undo.pop_all()
     handover = ContainerHandover(
         directory=request.directory,
@@ -225,6 +223,10 @@ def _start(
         held.append(spawned.root.fileno())
     fixed = [control.fileno(), directory, listener.fileno(), spawned.pidfd.fileno()]
     protocol.send(shim, handover, [*fixed, *ours, *attached, *dns, *([] if oom is None else [oom]), *held])
+    with contextlib.suppress(OSError):
+        # Told last: whoever pauses the container from now on stops this process too. Without an engine the container
+        # goes on, and the next one asks for it.
+        protocol.send(control, started_report(state, dns=len(dns)), [spawned.pidfd.fileno(), *dns])
 
 
 def _listen(directory: int) -> socket.socket:

@@ -72,12 +72,8 @@ def _spare(engine: socket.socket, orders: socket.socket) -> Never:
         engine.close()
         orders.close()
         received = protocol.receive(ours)
-        os.waitpid(worker, 0)
         if received is not None:
-            task = handover.decode(received[0])
-            if task.unused:
-                os.waitpid(task.unused, 0)
-            _supervise(task, received[1])
+            _supervise(handover.decode(received[0]), received[1], worker)
         os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing of a forked process may run on in the zygote's frames (S-22)
         with contextlib.suppress(BaseException):
@@ -86,7 +82,7 @@ def _spare(engine: socket.socket, orders: socket.socket) -> Never:
         os._exit(1)
 
 
-def _supervise(task: handover.Handover, fds: list[int]) -> None:
+def _supervise(task: handover.Handover, fds: list[int], worker: int) -> None:
     silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # Held open by each shim, the engine's stderr would never end for whoever reads it.
     os.dup2(silence, 2)
@@ -95,4 +91,7 @@ def _supervise(task: handover.Handover, fds: list[int]) -> None:
         execs.supervise(task.pid, socket.socket(fileno=fds[0]))
         return
     point("shim.running")
-    shim.Shim(task, fds).supervise()
+    subject = shim.Shim(task, fds)
+    # Not waited for here: it is in the container's cgroup, and whoever pauses that stops it too.
+    subject.helpers = {worker, task.unused} - {0}
+    subject.supervise()
