@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_request import BaseRequest
 
+    from onggi.api.guards import HostGuard
+
 MAX_CONNECTIONS: Final = 4096
 MAX_EARLY: Final = 1 << 16
 _IDLE_S: Final = 180.0  # also the longest that a request's head may take (S-66)
@@ -46,11 +48,11 @@ class TakenOver(StreamResponse):
 
 
 class Connection(RequestHandler):
-    """The protocol of one accepted socket. `trusted` is false for TCP: guards.py then looks at every request."""
+    """The protocol of one accepted socket. `guard` looks at every request; None where only the machine's own users come."""
 
-    __slots__ = ("_early", "_hang_up", "_held", "_task", "at_end", "trusted")
+    __slots__ = ("_early", "_hang_up", "_held", "_task", "at_end", "guard")
 
-    def __init__(self, manager: Server, *, trusted: bool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, manager: Server, *, guard: HostGuard | None, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
             manager,
             loop=loop,
@@ -62,7 +64,7 @@ class Connection(RequestHandler):
             max_field_size=8190,
             max_headers=128,
         )
-        self.trusted = trusted
+        self.guard = guard
         self.at_end = False
         self._task: asyncio.Task[object] | None = None
         self._hang_up = HangUp.FINISH
@@ -152,11 +154,11 @@ class Connection(RequestHandler):
 
 
 class Connections(Server):
-    """Makes the protocols of one listener; the listener is trusted when only the machine's own users reach it."""
+    """Makes the protocols of one listener."""
 
-    def __init__(self, handler: Callable[[BaseRequest], Awaitable[StreamResponse]], *, trusted: bool) -> None:
+    def __init__(self, handler: Callable[[BaseRequest], Awaitable[StreamResponse]], *, guard: HostGuard | None) -> None:
         super().__init__(handler)
-        self._trusted = trusted
+        self._guard = guard
 
     def __call__(self, *_: Any) -> Connection:
-        return Connection(self, trusted=self._trusted, loop=self._loop)
+        return Connection(self, guard=self._guard, loop=self._loop)

@@ -14,17 +14,21 @@ from onggi.errors import Forbidden
 
 
 class HostGuard:
-    """Accepts requests whose Host is an address, localhost, this machine's name, or one of `names`."""
+    """Accepts requests whose Host is an address, localhost, this machine's name, or one of `names`.
 
-    def __init__(self, names: frozenset[str] = frozenset()) -> None:
+    `any_host`: TLS has checked the client, and names of the engine are its certificate's matter; pages are refused still.
+    """
+
+    def __init__(self, names: frozenset[str] = frozenset(), *, any_host: bool = False) -> None:
         self._names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
+        self._any_host = any_host
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raises Forbidden."""
         if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in ("none", ""):
             raise Forbidden("requests from web pages are refused")
         host = _host_of(headers.get("Host", ""))
-        if host in self._names:
+        if self._any_host or host in self._names:
             return
         try:
             ipaddress.ip_address(host)

@@ -131,6 +131,7 @@ class Program:
         self._settings = settings
         self._listeners: list[Listener] = []
         self._servers: list[asyncio.Server] = []
+        self._engine: Engine | None = None
 
     async def serve(self) -> None:
         """Until SIGTERM or SIGINT. Raises OnggiError when it can't begin."""
@@ -145,7 +146,7 @@ class Program:
             loop.add_signal_handler(number, leave.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         service = Service(debug=settings.flag("debug"))
-        site = Site(service, HostGuard(_host_names(settings)), every_route())
+        site = Site(service, every_route())
         self._listeners = open_listeners(
             settings.texts("host"),
             group=settings.text("group"),
@@ -153,15 +154,14 @@ class Program:
             insecure_loopback=settings.flag("insecure-loopback"),
             passed=passed_sockets(),
         )
-        engine: Engine | None = None
         try:
             for listener in self._listeners:
-                serve: Callable[[], asyncio.Protocol] = site.connections(trusted=listener.trusted)
+                serve: Callable[[], asyncio.Protocol] = site.connections(_guard(listener, settings))
                 if listener.tls is not None:
                     serve = partial(TlsEnd, listener.tls, serve)
                 self._servers.append(await loop.create_server(serve, sock=listener.sock))
-            engine = await _open_engine(settings)
-            service.ready(engine)
+            self._engine = await _open_engine(settings)
+            service.ready(self._engine)
             gc.collect()
             gc.freeze()
             notify("READY=1")
@@ -174,8 +174,8 @@ class Program:
             for server in self._servers:
                 server.close()
             await site.close(settings.number("shutdown-timeout"))
-            if engine is not None:
-                await engine.close()
+            if self._engine is not None:
+                await self._engine.close()
             close_listeners(self._listeners)
 
     def _reload(self) -> None:
@@ -192,6 +192,8 @@ class Program:
             logs.set_up("debug" if settings.flag("debug") else settings.text("log-level"))
             self._settings = settings
             log.info("configuration is reloaded")
+            if self._engine is not None:
+                self._engine.events.emit("daemon", "reload", self._engine.id, {"name": os.uname().nodename})
         except (OnggiError, OSError) as error:
             log.error("configuration can't be reloaded", extra={"reason": str(error)})
         notify("READY=1")
@@ -214,6 +216,10 @@ def _tls_files(settings: Settings) -> TlsFiles | None:
         settings.text("tlscert") or f"{home}/cert.pem",
         settings.text("tlskey") or f"{home}/key.pem",
     )
+
+
+def _guard(listener: Listener, settings: Settings) -> HostGuard | None:
+    return None if listener.trusted else HostGuard(_host_names(settings), any_host=listener.tls is not None)
 
 
 def _host_names(settings: Settings) -> frozenset[str]:

@@ -49,17 +49,16 @@ class MethodNotAllowed(OnggiError):
 class Site:
     """Serves the API's requests on any number of listeners."""
 
-    def __init__(self, service: Service, guard: HostGuard, routes: Iterable[Route]) -> None:
+    def __init__(self, service: Service, routes: Iterable[Route]) -> None:
         self._service = service
-        self._guard = guard
         self._table = Table()
         for route in routes:
             self._table.add(route)
         self._listeners: list[Connections] = []
 
-    def connections(self, *, trusted: bool) -> Connections:
-        """The protocol factory of one listener. `trusted`: only users of this machine can reach it."""
-        made = Connections(self._handle, trusted=trusted)
+    def connections(self, guard: HostGuard | None) -> Connections:
+        """The protocol factory of one listener. No guard: only users of this machine can reach it."""
+        made = Connections(self._handle, guard=guard)
         self._listeners.append(made)
         return made
 
@@ -75,8 +74,8 @@ class Site:
         connection = cast("Connection", request.protocol)  # Connections makes no other
         call: Call | None = None
         try:
-            if not connection.trusted:
-                self._guard.check(request.headers)
+            if connection.guard is not None:
+                connection.guard.check(request.headers)
             path, _, query = _target(request.raw_path).partition("?")
             if request.method == "OPTIONS":
                 return Answer(200)
