@@ -225,3 +225,25 @@ def test_equal_builds_at_once_both_get_their_image(tmp_path: Path) -> None:
             assert engine.images.resolve(f"n{n}").id == each.image.id
 
     with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-157")
+def test_a_copy_from_a_stage_is_found_again_when_the_stage_made_the_same_files(tmp_path: Path) -> None:
+    dockerfile = """
+FROM busybox AS made
+COPY seed /seed
+RUN mkdir /o; echo same > /o/f; sleep 0.01
+FROM busybox
+COPY --from=made /o /o
+RUN echo after
+"""
+
+    async def test(engine: Engine) -> None:
+        first = await build(engine, dockerfile, {"seed": "1"})
+        again = await build(engine, dockerfile, {"seed": "2"})
+        assert again.cached == 2
+        assert again.image.layers == first.image.layers
+        other = await build(engine, dockerfile.replace("same", "other"), {"seed": "2"})
+        assert other.cached == 1
+
+    with_engine(tmp_path, test)

@@ -71,10 +71,16 @@ class BuildCache:
         for row in self._rows.values():
             self._hold(row)
 
-    def find(self, key: str) -> CacheRow | None:
+    def has(self, key: str) -> bool:
+        """Whether `key` is known, and its layer is here."""
         row = self._rows.get(key)
-        if row is None or (row.diff_id and not self._layers.has(Digest(row.diff_id))):
+        return row is not None and (not row.diff_id or self._layers.has(Digest(row.diff_id)))
+
+    def find(self, key: str) -> CacheRow | None:
+        """The row, which counts as used now; None when it isn't known."""
+        if not self.has(key):
             return None
+        row = self._rows[key]
         now = time.time_ns()
         touched = msgspec.structs.replace(row, used_ns=now, uses=row.uses + 1)
         self._rows[key] = touched

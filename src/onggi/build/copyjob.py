@@ -81,6 +81,15 @@ def copy(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 
     return b""
 
 
+def digest_sources(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
+    """Answers the digest of what a COPY --from would take. Raises NotFound, OSError."""
+    del fds
+    request = msgspec.msgpack.decode(args, type=CopyArgs)
+    patterns = [source.pattern for source in request.sources if isinstance(source, InTree)]
+    with _open_source(request) as source:
+        return copytree.digest(source, patterns, request.exclude).encode()
+
+
 def make_directory(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
     """WORKDIR: `destination` is a directory when this answers; b"y" when it has been made."""
     del fds

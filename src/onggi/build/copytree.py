@@ -6,6 +6,7 @@ Runs in a worker process. Sources are found and opened below the source's root a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,42 @@ def _step(root: Fd, above: str, part: str) -> Iterator[str]:
     for name in names:
         if glob.matches(name):
             yield f"{above}/{name}" if above else name
+
+
+def digest(root: Fd, patterns: Sequence[str], exclude: Sequence[str]) -> str:
+    """Of what `copy` would take: names, kinds, modes, owners, contents, link targets, xattrs; not of times. Raises NotFound."""
+    rules = IgnoreRules(exclude)
+    hasher = hashlib.sha256()
+    for pattern in patterns:
+        for path in find(root, pattern):
+            with open_in_root(root, path or "/", os.O_PATH) as found:
+                hasher.update(repr((pattern, path)).encode("utf-8", "surrogateescape"))
+                _digest(hasher, found, "", rules)
+    return hasher.hexdigest()
+
+
+def _digest(hasher: hashlib._Hash, found: Fd, path: str, rules: IgnoreRules) -> None:
+    status = os.fstat(found.fileno())
+    kind = stat.S_IFMT(status.st_mode)
+    told: list[object] = [path, status.st_mode, status.st_uid, status.st_gid, status.st_rdev]
+    at = f"/proc/self/fd/{found.fileno()}"
+    if kind == stat.S_IFLNK:
+        told.append(os.readlink("", dir_fd=found.fileno()))
+    elif kind in (stat.S_IFREG, stat.S_IFDIR):
+        with contextlib.suppress(OSError):
+            told.append([(name, os.getxattr(at, name)) for name in sorted(os.listxattr(at)) if _kept(name)])
+    hasher.update(repr(told).encode("utf-8", "surrogateescape"))
+    if kind == stat.S_IFREG:
+        with open(at, "rb") as file:
+            hasher.update(hashlib.file_digest(file, "sha256").digest())
+    elif kind == stat.S_IFDIR:
+        with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
+            for name in sorted(os.listdir(opened.fileno())):
+                below = f"{path}/{name}" if path else name
+                if rules and rules.ignores(below):
+                    continue
+                with Fd(os.open(name, _ANYTHING, dir_fd=opened.fileno())) as each:
+                    _digest(hasher, each, below, rules)
 
 
 class _Walk:
@@ -186,5 +223,9 @@ def copy(
 def _copy_xattrs(source: int, target: int) -> None:
     with contextlib.suppress(OSError):
         for name in os.listxattr(source):
-            if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay.")):
+            if _kept(name):
                 os.setxattr(target, name, os.getxattr(source, name))
+
+
+def _kept(name: str) -> bool:
+    return name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))

@@ -36,12 +36,14 @@ def is_git(source: str) -> bool:
     return is_remote(source) and urlsplit(source).path.split("#")[0].endswith(".git")
 
 
-def name_of(url: str) -> str:
-    """The file's name: the last part of the URL's path. Raises BuildFailed when it has none."""
+def name_of(url: str, *, needed: bool) -> str:
+    """The file's name in a directory: the last part of the URL's path. Raises BuildFailed when it is `needed` and there is none."""
     name = unquote(urlsplit(url).path).rpartition("/")[2]
-    if name in ("", ".", "..") or "\0" in name:
+    if name not in ("", ".", "..") and "\0" not in name:
+        return name
+    if needed:
         raise BuildFailed(f"ADD failed: cannot determine filename from url: {url}")
-    return name
+    return "download"
 
 
 class Fetcher:

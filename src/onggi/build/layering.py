@@ -77,6 +77,10 @@ class Layering:
             os.close(memfd)
         return await self.layers.capture(snapshot.upper, keep=False)
 
+    async def digest_sources(self, args: CopyArgs) -> str:
+        """Of what COPY --from would take, by content. Raises NotFound, OSError."""
+        return (await self.workers.run("onggi.build.copyjob:digest_sources", args)).decode()
+
     async def make_directory(self, snapshot: Snapshot, args: CopyArgs) -> LayerInfo | None:
         """WORKDIR: None when the directory was there."""
         made = await self.workers.run("onggi.build.copyjob:make_directory", args)

@@ -114,9 +114,9 @@ def _extra_hosts(query: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     found: list[str] = []
     for text in query.get("extrahosts", ()):
         if text.startswith("["):
-            found += msgspec.json.decode(text.encode(), type=list[str])
+            found += _decoded("extrahosts", text, list[str])
         elif text.startswith("{"):
-            found += [f"{name}:{at}" for name, at in msgspec.json.decode(text.encode(), type=dict[str, str]).items()]
+            found += [f"{name}:{at}" for name, at in _decoded("extrahosts", text, dict[str, str]).items()]
         elif text:
             found.append(text)
     return tuple(found)
@@ -149,6 +149,10 @@ def _json(query: Mapping[str, Sequence[str]], name: str, shape: type[T], missing
     text = _one(query, name)
     if not text or text == "null":
         return missing
+    return _decoded(name, text, shape)
+
+
+def _decoded(name: str, text: str, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(text.encode(), type=shape)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:

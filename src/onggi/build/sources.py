@@ -60,8 +60,8 @@ async def from_context(
         if is_remote(path):
             if not instruction.add:
                 raise BuildFailed(f"source can't be a URL for {word}")
+            name = name_of(path, needed=instruction.destination.endswith("/"))
             entry = await fetcher.fetch(path, instruction.checksum)
-            name = name_of(path)
             digest = entry.digest + str(entry.mtime_ns).encode()
             found.add(name, [entry], digest, "file", unpack=bool(instruction.unpack))
             continue

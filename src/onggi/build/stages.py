@@ -6,9 +6,10 @@ that finds everything gives the same image again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -45,7 +46,7 @@ from onggi.build.layering import Layering, copy_failure
 from onggi.build.options import BuildOptions
 from onggi.build.output import StageOutput
 from onggi.build.parse import parse_trigger
-from onggi.build.priorimages import PriorImages
+from onggi.build.priorimages import PriorImages, PriorStep
 from onggi.build.running import run_step
 from onggi.build.shellwords import Lexer
 from onggi.build.signals import check_signal
@@ -55,6 +56,7 @@ from onggi.errors import InvalidArgument, NoSpace, OnggiError, Unavailable
 from onggi.ignore import clean
 from onggi.oci.digest import Digest
 from onggi.store.layers import LayerInfo
+from onggi.store.snapshots import Snapshot
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -233,26 +235,42 @@ class StageBuild:
         key: str,
         created_by: str,
         make: Callable[[], Awaitable[LayerInfo | None]],
+        by_content: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        """The layer of a step: from the cache, from an image of `cachefrom`, or made now and remembered."""
+        """The layer of a step: from the cache, from an image of `cachefrom`, or made now and remembered.
+
+        `by_content` gives a second key, which costs reading what the step reads: asked for when the first isn't known.
+        """
         shared = self.shared
+        keys = [key]
         if not shared.options.no_cache:
-            row = shared.cache.find(key)
-            if row is not None:
+            known = self._known(key) or self._prior(created_by)
+            if known is None and by_content is not None:
+                keys.append(await by_content())
+                known = self._known(keys[-1])
+            if known is not None:
                 self.say.text(" ---> Using cache\n")
-                self._commit(created_by, row.created, Digest(row.diff_id) if row.diff_id else None)
-                return
-            prior = shared.prior.find(self.state, created_by)
-            if prior is not None:
-                self.say.text(" ---> Using cache\n")
-                self._commit(created_by, prior.created, prior.diff_id)
-                size = shared.layering.layers.size(prior.diff_id) if prior.diff_id else 0
-                shared.cache.add(key, prior.created, created_by, prior.diff_id or "", size)
+                self._commit(created_by, known.created, known.diff_id)
+                self._remember(keys, created_by, known)
                 return
         made = await make()
-        created = now_text()
-        self._commit(created_by, created, made.diff_id if made else None)
-        shared.cache.add(key, created, created_by, made.diff_id if made else "", made.size if made else 0)
+        step = PriorStep(now_text(), made.diff_id if made else None)
+        self._commit(created_by, step.created, step.diff_id)
+        self._remember(keys, created_by, step)
+
+    def _known(self, key: str) -> PriorStep | None:
+        row = self.shared.cache.find(key)
+        return None if row is None else PriorStep(row.created, Digest(row.diff_id) if row.diff_id else None)
+
+    def _prior(self, created_by: str) -> PriorStep | None:
+        return self.shared.prior.find(self.state, created_by)
+
+    def _remember(self, keys: list[str], created_by: str, step: PriorStep) -> None:
+        """A step under each of its keys that isn't known yet."""
+        size = self.shared.layering.layers.size(step.diff_id) if step.diff_id else 0
+        for key in keys:
+            if self.shared.options.no_cache or not self.shared.cache.has(key):
+                self.shared.cache.add(key, step.created, created_by, step.diff_id or "", size)
 
     def _commit(self, created_by: str, created: str, diff_id: Digest | None) -> None:
         if diff_id is not None:
@@ -276,34 +294,37 @@ class StageBuild:
         # A linked layer is by itself: whoever it belongs to must be known without the layers below.
         alone = instruction.link and chown.replace(":", "").isdigit() | (not chown)
         below = () if alone else self.state.layers
-        key = key_of(
-            "copy", below, sources.digest, instruction.add, destination, chown, chmod, instruction.parents, instruction.exclude,
-            instruction.unpack, alone,
+        how = (
+            instruction.add, destination, chown, chmod, instruction.parents, instruction.exclude, instruction.unpack, alone,
         )  # fmt: skip
+        key = key_of("copy", below, sources.digest, *how)
+
+        def arguments(snapshot: Snapshot | None) -> CopyArgs:
+            return CopyArgs(
+                # Without the stubs that containers get: what isn't in the image isn't there.
+                lower=snapshot.lower[:-1] if snapshot else [],
+                upper=snapshot.upper if snapshot else "",
+                work=snapshot.work if snapshot else "",
+                destination=destination,
+                sources=sources.items,
+                source_lower=[self.shared.layering.layers.path(diff) for diff in reversed(sources.layers)],
+                chown=chown,
+                chmod=chmod,
+                parents=instruction.parents,
+                exclude=list(instruction.exclude),
+            )
 
         async def make() -> LayerInfo:
-            async with self.shared.layering.step(below) as snapshot:
-                args = CopyArgs(
-                    # Without the stubs that containers get: what isn't in the image isn't there.
-                    lower=snapshot.lower[:-1],
-                    upper=snapshot.upper,
-                    work=snapshot.work,
-                    destination=destination,
-                    sources=sources.items,
-                    source_lower=[self.shared.layering.layers.path(diff) for diff in reversed(sources.layers)],
-                    chown=chown,
-                    chmod=chmod,
-                    parents=instruction.parents,
-                    exclude=list(instruction.exclude),
-                )
-                try:
-                    return await self.shared.layering.copy(snapshot, args, self.shared.context.spool)
-                except (NoSpace, Unavailable):
-                    raise
-                except (OnggiError, OSError) as error:
-                    raise copy_failure(instruction.word, error) from error
+            with _told_as(instruction.word):
+                async with self.shared.layering.step(below) as snapshot:
+                    return await self.shared.layering.copy(snapshot, arguments(snapshot), self.shared.context.spool)
 
-        await self.layer(key, created_by, make)
+        async def by_content() -> str:
+            with _told_as(instruction.word):
+                content = await self.shared.layering.digest_sources(arguments(None))
+            return key_of("copy by content", below, content, *how)
+
+        await self.layer(key, created_by, make, by_content if sources.layers else None)
 
     async def _sources(self, instruction: Copy, paths: Sequence[str]) -> Sources:
         if instruction.origin:
@@ -344,6 +365,17 @@ class StageBuild:
                     raise BuildFailed(f"cannot make the working directory {json.dumps(path)}: {error}") from error
 
         await self.layer(key_of("workdir", layers, path), created_by, make)
+
+
+@contextlib.contextmanager
+def _told_as(word: str) -> Iterator[None]:
+    """What a copying job raises becomes the step's failure; a full or broken disk stays what it is."""
+    try:
+        yield
+    except (BuildFailed, NoSpace, Unavailable):
+        raise
+    except (OnggiError, OSError) as error:
+        raise copy_failure(word, error) from error
 
 
 def replace_quotes(lexer: Lexer) -> Lexer:

@@ -1,0 +1,114 @@
+"""What a build gets over HTTP: ADD of a URL, a context from a URL. The server is real, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from onggi.build.errors import BuildFailed
+from onggi.engine.engine import Engine
+from onggi.errors import InvalidArgument
+from tests.engine.building import archive, build, context, tree
+from tests.engine.engines import an_engine, needs_root
+
+pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
+
+CONTENT = b"from the network\n"
+DATED = {"Last-Modified": "Wed, 01 Jan 2020 00:00:00 GMT"}
+
+
+@contextlib.asynccontextmanager
+async def served(files: dict[str, bytes]) -> AsyncIterator[str]:
+    """A server of `files`; its address."""
+
+    async def answer(request: web.Request) -> web.Response:
+        body = files.get(request.path)
+        return web.Response(status=404) if body is None else web.Response(body=body, headers=DATED)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def with_server(root: Path, files: dict[str, bytes], test: Callable[[Engine, str], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with an_engine(root) as engine, served(files) as address:
+            async with asyncio.timeout(60):
+                await test(engine, address)
+
+    asyncio.run(main())
+
+
+@pytest.mark.row("F-099")
+@pytest.mark.row("F-101")
+def test_add_fetches_a_url_and_checks_its_digest(tmp_path: Path) -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+
+    async def test(engine: Engine, address: str) -> None:
+        dockerfile = f"FROM busybox\nADD {address}/a/file.txt?x=1 /into/\nADD --checksum=sha256:{digest} {address}/a/file.txt /named\n"
+        found = await build(engine, dockerfile)
+        assert tree(engine, found.image)["into/file.txt"] == f"600 0:0 {CONTENT.decode()}"
+        assert tree(engine, found.image)["named"] == f"600 0:0 {CONTENT.decode()}"
+        assert (await build(engine, dockerfile)).cached == 2
+        with pytest.raises(BuildFailed, match="digest mismatch"):
+            await build(engine, f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {address}/a/file.txt /x\n")
+        with pytest.raises(BuildFailed, match="with status 404"):
+            await build(engine, f"FROM busybox\nADD {address}/nothing /x\n")
+        with pytest.raises(BuildFailed, match="cannot determine filename from url"):
+            await build(engine, f"FROM busybox\nADD {address}/dir/ /x/\n")
+        with pytest.raises(BuildFailed, match="source can't be a URL for COPY"):
+            await build(engine, f"FROM busybox\nCOPY {address}/a/file.txt /x\n")
+        with pytest.raises(BuildFailed, match="git repositories are not supported here"):
+            await build(engine, "FROM busybox\nADD https://example.com/x.git /x\n")
+
+    with_server(tmp_path, {"/a/file.txt": CONTENT}, test)
+
+
+@pytest.mark.row("F-098")
+def test_archives_from_the_network_are_unpacked_when_asked(tmp_path: Path) -> None:
+    async def test(engine: Engine, address: str) -> None:
+        found = tree(
+            engine,
+            (
+                await build(engine, f"FROM busybox\nADD {address}/a.tgz /k/\nADD --unpack=true {address}/a.tgz /u/\n")
+            ).image,
+        )
+        assert "k/a.tgz" in found
+        assert found["u/f"] == "644 0:0 packed"
+
+    with_server(tmp_path, {"/a.tgz": gzip.compress(archive({"f": "packed"}))}, test)
+
+
+@pytest.mark.row("F-227")
+@pytest.mark.row("F-173")
+def test_a_context_may_be_the_url_of_an_archive_or_of_a_dockerfile(tmp_path: Path) -> None:
+    files = {
+        "/c.tar.gz": gzip.compress(context("FROM busybox\nCOPY f /f\n", {"f": "1"})),
+        "/plain": b"FROM busybox\nLABEL a=1\n",
+    }
+
+    async def test(engine: Engine, address: str) -> None:
+        built = await build(engine, "", remote=f"{address}/c.tar.gz")
+        assert tree(engine, built.image) == {"f": "644 0:0 1"}
+        built = await build(engine, "", remote=f"{address}/plain", dockerfile="ignored")
+        assert built.image.config.run.labels == {"a": "1"}
+        with pytest.raises(InvalidArgument, match="git contexts are not supported here yet"):
+            await build(engine, "", remote="https://example.com/x.git#main")
+        with pytest.raises(InvalidArgument, match="must be an http or https URL"):
+            await build(engine, "", remote="client-session")
+
+    with_server(tmp_path, files, test)
