@@ -11,9 +11,9 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
-from onggi.errors import Corrupt, Forbidden, Unauthorized
+from onggi.errors import Corrupt, Unauthorized
 from onggi.images.challenge import Challenge, Credentials, parse_challenges
-from onggi.images.guard import Guard, GuardedResolver
+from onggi.images.guard import Guard, GuardedResolver, LedAstray
 from onggi.images.options import Endpoint, RegistryOptions
 from onggi.images.refusals import refusal, unreachable
 from onggi.images.tokens import Tokens
@@ -120,11 +120,21 @@ class RegistryClient:
             raise unreachable(error, str(url.with_query(None))) from error
 
     def url(self, path: str) -> URL:
-        """An absolute URL is kept as it is spelled: its query may be signed. Raises Forbidden."""
-        url = self._base.join(URL(path, encoded=True))
-        if url.origin() != self._base.origin():
+        """An absolute URL is kept as it is spelled: its query may be signed. Raises LedAstray."""
+        return self._follow(self._base, path)
+
+    def _follow(self, url: URL, target: str) -> URL:
+        """Where `target`, in the words of a stranger, leads from `url`. Raises LedAstray."""
+        try:
+            url = url.join(URL(target, encoded=True))
+        except ValueError:
+            raise LedAstray(f"{self.endpoint.host} leads to {target[:200]!r}, which is no web address") from None
+        if not self._is_own(url):
             self.guard.check(url)
         return url
+
+    def _is_own(self, url: URL) -> bool:
+        return (url.scheme, url.host, url.port) == (self._base.scheme, self._base.host, self._base.port)
 
     async def _send(
         self,
@@ -139,7 +149,7 @@ class RegistryClient:
         """One request with its redirects. Credentials go to the registry's own origin alone (CVE-2020-15157)."""
         for _ in range(_MOST_REDIRECTS + 1):
             sent = dict(headers or {})
-            if url.origin() == self._base.origin() and (authorization := await self._authorization(scope)):
+            if self._is_own(url) and (authorization := await self._authorization(scope)):
                 sent["Authorization"] = authorization
             answer = await stack.enter_async_context(
                 self.session.request(
@@ -149,10 +159,8 @@ class RegistryClient:
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or target is None or method not in ("GET", "HEAD"):
                 return answer
-            url = url.join(URL(target, encoded=True))
-            if url.origin() != self._base.origin():
-                self.guard.check(url)
-        raise Forbidden(f"{self.endpoint.host} redirects more than {_MOST_REDIRECTS} times")
+            url = self._follow(url, target)
+        raise LedAstray(f"{self.endpoint.host} redirects more than {_MOST_REDIRECTS} times")
 
     async def _authorization(self, scope: str) -> str:
         if self._challenge is None:
@@ -175,8 +183,8 @@ class RegistryClient:
         return True
 
     async def _ask_realm(self, method: str, url: URL, headers: dict[str, str], form: dict[str, str] | None) -> bytes:
-        """A token server's answer. Raises Unauthorized, TryAgain, Forbidden."""
-        if url.origin() != self._base.origin():
+        """A token server's answer. Raises Unauthorized, TryAgain, LedAstray."""
+        if not self._is_own(url):
             self.guard.check(url)
         try:
             async with self.session.request(method, url, headers=headers, data=form, allow_redirects=False) as answer:

@@ -21,6 +21,10 @@ from onggi.errors import Forbidden
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
+class LedAstray(Forbidden):
+    """The registry has named a place that is not to be asked. Not the registry's own refusal."""
+
+
 class Guard:
     """Of one registry: its own host may be anywhere, others only where they are public.
 
@@ -34,13 +38,13 @@ class Guard:
         self.inside = self._own == "localhost" or (_is_address(self._own) and not _is_public(self._own))
 
     def check(self, url: URL) -> None:
-        """Raises Forbidden when `url`, which the registry has named, must not be asked."""
+        """Raises LedAstray when `url`, which the registry has named, must not be asked."""
         if url.scheme not in _SCHEMES or not url.host:
-            raise Forbidden(f"the registry leads to {url.scheme}:, which is no web address")
+            raise LedAstray(f"the registry leads to {url.scheme}:, which is no web address")
         if url.scheme != "https" and not self._insecure:
-            raise Forbidden(f"the registry leads to {url.origin()}, which is not https")
+            raise LedAstray(f"the registry leads to {url.origin()}, which is not https")
         if _is_address(url.host) and not self._allows(url.host):
-            raise Forbidden(f"the registry leads to {url.host}, which is not a public address")
+            raise LedAstray(f"the registry leads to {url.host}, which is not a public address")
 
     def trusts(self, host: str) -> bool:
         return host in self._trusted

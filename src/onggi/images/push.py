@@ -13,6 +13,7 @@ from yarl import URL
 
 from onggi.errors import Forbidden, InvalidArgument, NotFound, OnggiError, Unauthorized
 from onggi.images.connection import RegistryClient
+from onggi.images.guard import LedAstray
 from onggi.images.packing import blobs_of, packed_image
 from onggi.images.progress import Aux, Detail, Line, Message, Output, PushedAux
 from onggi.images.refusals import refusal
@@ -59,6 +60,8 @@ class Push:
                 await trying(self._client.options, lambda: self._put_manifest(reference, manifest, data))
             finally:
                 release_blobs()
+        except LedAstray:
+            raise
         except (Unauthorized, Forbidden) as error:
             raise type(error)(_denied(error)) from error
         finally:

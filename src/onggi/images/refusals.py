@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import aiohttp
 import msgspec
 
 from onggi.errors import Forbidden, InvalidArgument, NotFound, OnggiError, Unauthorized, Unavailable
+from onggi.images.guard import LedAstray
 from onggi.images.tries import TryAgain, retry_after_s
 
 _BODY_LIMIT: Final = 64 * 1024
@@ -71,16 +73,16 @@ def unreachable(error: BaseException, url: str) -> OnggiError:
             return Unavailable(f"{said}tls: failed to verify certificate: x509: {error.certificate_error}")
         case aiohttp.ClientConnectorDNSError():
             if "not a public address" in str(error):
-                return Forbidden(str(error.os_error))
+                return LedAstray(str(error.os_error))
             return TryAgain(f"{said}dial tcp: lookup {error.host}: no such host")
         case aiohttp.ClientSSLError():
             if any(word in str(error).upper() for word in ("WRONG_VERSION_NUMBER", "RECORD LAYER", "HTTP_REQUEST")):
                 return Unavailable(f"{said}http: server gave HTTP response to HTTPS client")
             return Unavailable(f"{said}tls: {error}")
         case aiohttp.ClientConnectorError():
-            return TryAgain(
-                f"{said}dial tcp {error.host}:{error.port}: connect: {(error.os_error.strerror or '').lower()}"
-            )
+            # asyncio words the error itself; the number is the kernel's.
+            cause = os.strerror(error.os_error.errno or 0).lower()
+            return TryAgain(f"{said}dial tcp {error.host}:{error.port}: connect: {cause}")
         case TimeoutError():
             return TryAgain(f"{said}net/http: request canceled (Client.Timeout exceeded while awaiting headers)")
         case _:

@@ -10,6 +10,7 @@ from typing import Final
 from onggi.errors import Corrupt, Forbidden, InvalidArgument, NotFound, Unauthorized
 from onggi.images.connection import RegistryClient
 from onggi.images.downloads import pull_scope
+from onggi.images.guard import LedAstray
 from onggi.oci.digest import Digest, algorithm_of, digest_by, is_digest, sha256_of
 from onggi.oci.image import CONFIG_LIMIT, ImageConfig, decode_image_config
 from onggi.oci.manifest import (
@@ -51,6 +52,8 @@ async def fetch_document(client: RegistryClient, reference: Reference, target: s
         data, headers = await client.fetch(path, pull_scope(reference.path), DOCUMENT_LIMIT, accept=ACCEPTED)
     except NotFound as error:
         raise NotFound(f"manifest for {reference.familiar()} not found: {error}") from error
+    except LedAstray:
+        raise
     except (Unauthorized, Forbidden) as error:
         raise denied(reference, error) from error
     claimed = wanted if is_digest(wanted) else headers.get("Docker-Content-Digest", "")
