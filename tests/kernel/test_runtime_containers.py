@@ -163,6 +163,20 @@ def test_a_container_says_what_it_said_and_how_it_ended(tmp_path: Path, rootfs: 
     run(tmp_path, rootfs, claim)
 
 
+def test_a_hundred_containers_that_end_at_once_are_all_known(tmp_path: Path, rootfs: Path) -> None:
+    async def one(b: Bench) -> int:
+        shim = await b.start("true")
+        record = await shim.wait()
+        await shim.forget()
+        return record.exit_code
+
+    async def claim(b: Bench) -> None:
+        for _ in range(20):
+            assert await asyncio.gather(*(one(b) for _ in range(5))) == [0] * 5
+
+    run(tmp_path, rootfs, claim)
+
+
 def test_a_program_that_is_not_there_is_127_and_leaves_nothing(
     tmp_path: Path, rootfs: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ READ_BYTES: Final = 64 * 1024
 
 _OOM_LOOK_S: Final = 0.1
 _HELPERS_LOOK_S: Final = 0.05
+_HELPERS_END_S: Final = 1.0
 
 _LAST_OUTPUT_S: Final = 1.0
 """How long a process that was killed may take to let go of the container's stdout."""
@@ -221,6 +222,8 @@ class Shim:
         if self._oom_events >= 0:
             self._tell_of_kills()
         oom_killed = cgroup.oom_kills() > 0
+        if self.helpers:
+            self._await_helpers()
         # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
         cgroup.kill_all()
         self._drain()
@@ -262,6 +265,17 @@ class Shim:
         for pid in list(self.helpers):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 self.helpers.remove(pid)
+
+    def _await_helpers(self) -> None:
+        """The starter is in the cgroup that is about to be killed, and may not have told the engine of the start yet."""
+        deadline = time.monotonic() + _HELPERS_END_S
+        for pid in list(self.helpers):
+            pidfd = os.pidfd_open(pid)
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            os.close(pidfd)
+        self._reap_helpers()
 
     # -- clients
 
