@@ -40,7 +40,7 @@ def in_starter(box: Box, *args: str, spoil: bool = False) -> Result:
     starter = os.fork()
     if starter == 0:
         try:
-            made = init.make_ahead()
+            made = ahead.Ahead()
             if spoil:
                 process.pidfd_send_signal(made.spawned.pidfd, signal.SIGKILL)
                 select.select([made.spawned.pidfd.fileno()], [], [])
@@ -127,9 +127,9 @@ def test_a_child_that_was_killed_while_it_waited_is_replaced(container: Box) -> 
 def test_a_plan_for_other_namespaces_gets_a_child_of_its_own(container: Box) -> None:
     assert container.spec.linux is not None
     plan = container.plan("true")
-    assert ahead.fits(plan)
+    assert ahead._fits(plan)
     container.spec.linux.namespaces = [n for n in defaults.namespaces(cgroup=False) if n.type != "network"]
-    assert not ahead.fits(container.plan("true"))
+    assert not ahead._fits(container.plan("true"))
     assert in_starter(container, "readlink", "/proc/self/ns/net").out.strip() == os.readlink("/proc/self/ns/net")
     container.spec.linux.namespaces = [*container.spec.linux.namespaces, Namespace("network", "/proc/1/ns/net")]
-    assert not ahead.fits(container.plan("true"))
+    assert not ahead._fits(container.plan("true"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from onggi.errors import InvalidArgument
 from onggi.kernel import syscalls
@@ -76,8 +76,7 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-@dataclass(frozen=True, slots=True)
-class CapSets:
+class CapSets(NamedTuple):
     """Masks of one thread: bit n is capability n."""
 
     effective: int

@@ -17,7 +17,6 @@ import errno
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import Final
 
 POINTS: Final[dict[str, str]] = {
@@ -53,12 +52,14 @@ POINTS: Final[dict[str, str]] = {
 """Name → what is true there."""
 
 
-@dataclass(slots=True)
 class _Fault:
-    action: str
-    at: int = 0
-    probability: float = 1.0
-    hits: int = 0
+    __slots__ = ("action", "at", "hits", "probability")
+
+    def __init__(self, action: str) -> None:
+        self.action = action
+        self.at = 0
+        self.probability = 1.0
+        self.hits = 0
 
 
 def parse(text: str) -> dict[str, _Fault]:

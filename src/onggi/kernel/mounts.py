@@ -10,8 +10,8 @@ import ctypes
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntFlag
+from typing import NamedTuple
 
 from onggi.kernel import syscalls
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd, number
@@ -223,8 +223,7 @@ def mount_setattr(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """A line of /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
 
     id: int

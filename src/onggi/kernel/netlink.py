@@ -12,10 +12,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import ip_address
 from typing import Self
+
+import msgspec
 
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
@@ -79,8 +80,7 @@ def _text(value: str) -> bytes:
     return value.encode() + b"\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A network interface as the kernel shows it."""
 
     index: int

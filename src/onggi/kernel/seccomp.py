@@ -16,7 +16,8 @@ import functools
 import os
 import platform
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from onggi.kernel import syscalls
 
@@ -63,8 +64,7 @@ class Compare(enum.IntEnum):
     MASKED_EQ = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(msgspec.Struct, frozen=True):
     """Condition on argument `index`; MASKED_EQ is `(argument & value) == value_two`."""
 
     index: int
@@ -73,8 +73,7 @@ class Argument:
     value_two: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """`action` for each of `names` when all of `arguments` hold."""
 
     names: tuple[str, ...]
@@ -83,8 +82,7 @@ class Rule:
     arguments: tuple[Argument, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """Everything a filter depends on; equal profiles have equal programs."""
 
     default: Action

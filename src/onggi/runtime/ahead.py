@@ -17,17 +17,18 @@ from typing import Never
 
 import msgspec
 
-from onggi.errors import OnggiError
+from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel import filesystem, mounts, paths, process
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.oci.runtime import Mount, Spec, User
-from onggi.runtime import become, defaults, devices, links, masks, users
+from onggi.runtime import become, defaults, devices, links, masks, protocol, users
 from onggi.runtime.inside import Start
+from onggi.runtime.parent import Parent, kill
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, PreparedMount, Ready
-from onggi.runtime.steps import ChildLink, StepFailed
+from onggi.runtime.steps import ChildLink, ParentLink, StepFailed
 
 MADE = CloneFlag.NEWPID | CloneFlag.NEWNET | CloneFlag.NEWIPC | CloneFlag.NEWUTS
 """Namespaces that the child is born in; its mount namespace comes with the plan."""
@@ -47,7 +48,7 @@ class StartRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 decode = msgspec.msgpack.Decoder(StartRequest).decode
 
 
-def fits(plan: InitPlan) -> bool:
+def _fits(plan: InitPlan) -> bool:
     """Whether a child made ahead is what `plan` needs."""
     if plan.spec.linux is None or plan.preserve_fds:
         return False
@@ -55,7 +56,46 @@ def fits(plan: InitPlan) -> bool:
     return {entry.type for entry in wanted} - {"cgroup"} == _KINDS and not any(entry.path for entry in wanted)
 
 
-def wait(link: ChildLink) -> Never:
+class Ahead:
+    """A child that waits for a plan: for `init.spawn`, which uses it or ends it."""
+
+    __slots__ = ("link", "spawned")
+
+    def __init__(self) -> None:
+        """Make one, supervised, for the next start of this process. Raises OSError.
+
+        Holds:
+            as for init.spawn; the caller is in the cgroup that the container's process shall be born in.
+        """
+        self.link = ParentLink()
+        self.spawned = Parent([], supervised=True).clone(self.link, _wait, MADE, None, None)
+        self.link.forked()
+
+    def take(
+        self, plan: InitPlan, stdio: tuple[int, int, int], hierarchies: dict[str, str], *, unified: bool, tty: bool
+    ) -> bool:
+        """Give it the plan; False when it doesn't fit or is dead, and is ended.
+
+        Waits until all is made: the parent's part (links) builds on it.
+        """
+        if _fits(plan):
+            try:
+                if self.link.receive() == (b"A", []):
+                    request = StartRequest(plan, hierarchies, unified, tty)
+                    protocol.send(self.link.socket, request, [] if tty else stdio)
+                    return True
+            except (OSError, RuntimeStepError):
+                pass
+        self.end()
+        return False
+
+    def end(self) -> None:
+        """It isn't needed. It is gone when this returns, and its parent's to be reaped."""
+        self.link.close()
+        kill(self.spawned)
+
+
+def _wait(link: ChildLink) -> Never:
     """The child's whole life. Returns only by raising."""
     become.leave_parent([link.fileno()], supervised=True)
     ready = Ready()
@@ -78,7 +118,7 @@ def wait(link: ChildLink) -> Never:
 
 
 def _receive(link: ChildLink) -> tuple[StartRequest, list[int]]:
-    received = link.receive()
+    received = protocol.receive(link.socket)
     if received is None:
         os._exit(0)  # the starter is gone, or had something else to do
     payload, fds = received

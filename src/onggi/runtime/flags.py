@@ -7,12 +7,10 @@ A table and sixty lines: argparse costs a third of what starting a container cos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """One flag. `kind` is switch (no value), text (the last one counts) or list (all count)."""
 
     name: str
@@ -23,8 +21,7 @@ class Flag:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command. `most` arguments None is without limit; `flags_anywhere`: between and behind them too."""
 
     name: str
@@ -36,14 +33,16 @@ class Command:
     flags_anywhere: bool = True
 
 
-@dataclass(slots=True)
 class Given:
     """What a command line gives: flags by name, and the words after them."""
 
-    switches: set[str] = field(default_factory=set)
-    texts: dict[str, str] = field(default_factory=dict)
-    lists: dict[str, list[str]] = field(default_factory=dict)
-    rest: list[str] = field(default_factory=list)
+    __slots__ = ("lists", "rest", "switches", "texts")
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.switches: set[str] = set()
+        self.texts = texts
+        self.lists: dict[str, list[str]] = {}
+        self.rest: list[str] = []
 
     def text(self, name: str) -> str:
         return self.texts.get(name, "")

@@ -23,9 +23,7 @@ from onggi.runtime.devicerules import with_default_rules
 from onggi.runtime.flags import Given, UsageError
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
-from onggi.runtime.protocol import ExecProcess
 from onggi.runtime.reports import status_of
-from onggi.runtime.starter import exec_plan
 
 PROGRAM: Final = "onggi-runtime"
 _KILL_TIMEOUT_S: Final = 10.0
@@ -203,18 +201,17 @@ def _exec(options: Given, given: Given) -> int:
     process_spec = _exec_process(spec, given)
     detached = "detach" in given.switches
     consoles.check(tty=process_spec.terminal, detached=detached, socket_path=given.text("console-socket"))
-    request = ExecProcess(
-        container_id=state.id,
+    plan = init.ExecPlan(
         pid=state.pid,
         pid_start=state.pid_start,
         process=process_spec,
-        cgroup_path=state.cgroup_path,
+        cgroup=cgroups.open(state.cgroup_path),
         tty=process_spec.terminal,
         seccomp=_filter(spec),
         preserve_fds=_preserved(given),
     )
     try:
-        spawned = init.exec_in(exec_plan(request), stdio=None if request.tty else (0, 1, 2), supervised=False)
+        spawned = init.exec_in(plan, stdio=None if plan.tty else (0, 1, 2), supervised=False)
     except RuntimeStepError as error:
         raise ExecFailed(f"exec failed: unable to start container process: {error}") from None
     console = consoles.hand_over(spawned, given.text("console-socket"))

@@ -5,7 +5,7 @@ Source: mount(8), config-linux.md "Linux mount options" of the runtime spec.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from onggi.kernel.mounts import MountAttr, MountFlag
 
@@ -39,19 +39,18 @@ _IGNORED = {
 }
 
 
-@dataclass(slots=True)
-class MountOptions:
+class MountOptions(msgspec.Struct):
     """What a mount's option words say. `recursive_*` hold for all below it (mount_setattr with AT_RECURSIVE)."""
 
     set: MountAttr = MountAttr.NONE
     clear: MountAttr = MountAttr.NONE
     recursive_set: MountAttr = MountAttr.NONE
     recursive_clear: MountAttr = MountAttr.NONE
-    propagation: list[tuple[MountFlag, bool]] = field(default_factory=list)
+    propagation: list[tuple[MountFlag, bool]] = []
     bind: bool = False
     recursive: bool = False
     copy_up: bool = False
-    data: dict[str, str | None] = field(default_factory=dict)
+    data: dict[str, str | None] = {}
 
 
 def parse_options(words: list[str]) -> MountOptions:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 
 from onggi.kernel import filesystem, mounts, paths
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
@@ -100,7 +99,6 @@ def open_rootfs(plan: RootfsPlan) -> Fd:
     return root
 
 
-@dataclass(slots=True)
 class Ready:
     """What a child made ahead has of its file systems (ahead.py).
 
@@ -108,11 +106,13 @@ class Ready:
     already. `proc`: a procfs that is mounted nowhere, to write settings through. `ipv6_off`: links are born without it.
     """
 
-    mounts: dict[object, Fd] = field(default_factory=dict)
-    hidden: set[str] = field(default_factory=set)
-    read_only: set[str] = field(default_factory=set)
-    proc: Fd | None = None
-    ipv6_off: bool = False
+    __slots__ = ("hidden", "ipv6_off", "mounts", "proc", "read_only")
+
+    def __init__(self, *, proc: Fd | None = None, ipv6_off: bool = False) -> None:
+        self.proc, self.ipv6_off = proc, ipv6_off
+        self.mounts: dict[object, Fd] = {}
+        self.hidden: set[str] = set()
+        self.read_only: set[str] = set()
 
 
 class MountedRoot:

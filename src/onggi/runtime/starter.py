@@ -27,6 +27,7 @@ from onggi.kernel.cgroups.cradle import Cradle
 from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.faults import point
 from onggi.runtime import exitfile, init, inside, protocol
+from onggi.runtime.ahead import Ahead
 from onggi.runtime.example import example_spec
 from onggi.runtime.handover import ContainerHandover, ExecHandover, decode_order, started_report
 from onggi.runtime.logfile import LogFile
@@ -98,7 +99,7 @@ def _has_hung_up(control: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _give_up(cradle: Cradle | None, made: init.Ahead | None) -> None:
+def _give_up(cradle: Cradle | None, made: Ahead | None) -> None:
     """What was made ahead isn't needed."""
     if made is not None:
         with contextlib.suppress(ValueError):
@@ -138,9 +139,9 @@ def _cradle(cgroup_parent: str) -> Cradle | None:
         return None
 
 
-def _made_ahead() -> init.Ahead | None:
+def _made_ahead() -> Ahead | None:
     try:
-        return init.make_ahead()
+        return Ahead()
     except OSError:
         # A limit is reached (namespaces, processes): the start will say so, if it is still true then.
         return None
@@ -158,7 +159,7 @@ def _start(
     fds: list[int],
     shim: socket.socket,
     cradle: Cradle | None,
-    made: init.Ahead | None,
+    made: Ahead | None,
 ) -> None:
     with contextlib.ExitStack() as undo:
         directory = exitfile.make_directory(request.directory, request.cgroup_path)
@@ -270,7 +271,7 @@ def exec_plan(request: ExecProcess) -> init.ExecPlan:
 
 
 def _exec(
-    request: ExecProcess, control: socket.socket, fds: list[int], shim: socket.socket, made: init.Ahead | None
+    request: ExecProcess, control: socket.socket, fds: list[int], shim: socket.socket, made: Ahead | None
 ) -> None:
     point("exec.clone.before")
     spawned = init.exec_in(exec_plan(request), stdio=(fds[0], fds[1], fds[2]) if fds else None)

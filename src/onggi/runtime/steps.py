@@ -18,11 +18,8 @@ import struct
 from collections.abc import Sequence
 from typing import Never
 
-import msgspec
-
 from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel.fds import Fd
-from onggi.runtime import protocol
 
 _ERROR = struct.Struct("=cih")
 NOT_FOUND, CANNOT_RUN, FAILED = 127, 126, 128
@@ -40,35 +37,31 @@ class ChildLink:
     """The child's end. SEQPACKET: a message is whole or not there."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+        self.socket = sock
 
     def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def receive(self) -> tuple[bytes, list[int]] | None:
-        """A message of the parent's other than go, with descriptors; None when it is gone. See protocol.receive."""
-        return protocol.receive(self._socket)
+        return self.socket.fileno()
 
     def wait(self) -> int:
         """Until the parent says go; the child's number in the parent's pid namespace. Without a parent the child ends."""
-        message = self._socket.recv(16)
+        message = self.socket.recv(16)
         if message[:1] != b"G":
             os._exit(1)
         return int(message[1:])
 
     def ready(self) -> None:
-        self._socket.send(b"R")
+        self.socket.send(b"R")
 
     def waiting(self) -> None:
         """Made ahead, and ready for a plan: what the parent does may build on what was done here."""
-        self._socket.send(b"A")
+        self.socket.send(b"A")
 
     def becoming(self) -> None:
         """Said while every call is still allowed: a tight filter may refuse the next send."""
-        self._socket.send(b"B")
+        self.socket.send(b"B")
 
     def hand_out(self, fds: Sequence[int]) -> None:
-        self._socket.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        self.socket.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
 
     def fail(self, error: BaseException) -> Never:
         """Says what failed and ends the process. Uses nothing but what is loaded and in memory."""
@@ -80,7 +73,7 @@ class ChildLink:
         elif isinstance(error, (OnggiError, ValueError, KeyError, TypeError)):
             number, text = errno.EINVAL, str(error.args[0]) if error.args else text
         try:
-            self._socket.send(_ERROR.pack(b"E", number, code) + text.encode("utf-8", "replace")[:2000])
+            self.socket.send(_ERROR.pack(b"E", number, code) + text.encode("utf-8", "replace")[:2000])
         finally:
             os._exit(1)
 
@@ -89,13 +82,13 @@ class ParentLink:
     """The parent's end."""
 
     def __init__(self) -> None:
-        self._socket, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.child: socket.socket | None = child
 
     def child_side(self) -> ChildLink:
         """For the child, right after clone3."""
         child, self.child = self.child, None
-        self._socket.close()
+        self.socket.close()
         if child is None:
             raise AssertionError("the child's end is taken")
         return ChildLink(child)
@@ -106,13 +99,9 @@ class ParentLink:
             self.child.close()
             self.child = None
 
-    def send(self, message: msgspec.Struct, fds: Sequence[int]) -> None:
-        """Raises OSError when the child is gone."""
-        protocol.send(self._socket, message, fds)
-
     def go(self, pid: int) -> None:
         try:
-            self._socket.send(b"G%d" % pid)
+            self.socket.send(b"G%d" % pid)
         except OSError:  # the child has failed: its words come with the next receive
             return
 
@@ -123,7 +112,7 @@ class ParentLink:
         """
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
-            payload, ancillary, said, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(64), flags)
+            payload, ancillary, said, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(64), flags)
         except BlockingIOError:
             return b"", []
         except ConnectionResetError:
@@ -143,4 +132,4 @@ class ParentLink:
 
     def close(self) -> None:
         self.forked()
-        self._socket.close()
+        self.socket.close()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from onggi.kernel.cgroups.resources import Resources
 
 
-@dataclass(slots=True)
-class BlockEntry:
+class BlockEntry(msgspec.Struct):
     """One line of block I/O accounting."""
 
     major: int
@@ -18,14 +18,13 @@ class BlockEntry:
     value: int
 
 
-@dataclass(slots=True)
-class CgroupStats:
+class CgroupStats(msgspec.Struct):
     """Counters of one cgroup: nanoseconds, bytes, numbers. `memory_detail` holds the names that the version has."""
 
     cpu_total_ns: int = 0
     cpu_user_ns: int = 0
     cpu_system_ns: int = 0
-    percpu_ns: list[int] = field(default_factory=list)
+    percpu_ns: list[int] = []
     periods: int = 0
     throttled_periods: int = 0
     throttled_ns: int = 0
@@ -33,11 +32,11 @@ class CgroupStats:
     memory_max_usage: int = 0
     memory_failures: int = 0
     memory_limit: int = 0
-    memory_detail: dict[str, int] = field(default_factory=dict)
+    memory_detail: dict[str, int] = {}
     pids_current: int = 0
     pids_limit: int = 0
-    block_bytes: list[BlockEntry] = field(default_factory=list)
-    block_operations: list[BlockEntry] = field(default_factory=list)
+    block_bytes: list[BlockEntry] = []
+    block_operations: list[BlockEntry] = []
 
 
 class Cgroup(Protocol):

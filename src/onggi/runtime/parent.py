@@ -1,0 +1,175 @@
+"""The parent's side of a start or an exec: makes the child, does its own part, listens until the child is its program."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Never
+
+from onggi.errors import OnggiError, RuntimeStepError
+from onggi.kernel import process
+from onggi.kernel.clone import CloneFlag, clone3
+from onggi.kernel.fds import Fd
+from onggi.runtime.steps import FAILED, ChildLink, ParentLink, StepFailed
+
+_KILLED_WITHIN_MS = 10_000
+
+
+class Spawned:
+    """A process that runs: the caller owns the descriptors. `console` is the terminal's master.
+
+    `root` is the overlay that a supervised container runs on, for its shim to hold until the end is told: the last one
+    who lets go of an overlay waits until the whole file system under it is synced to the disk (ovl_sync_fs in
+    fs/overlayfs/super.c), and that had better not be the container's process on its way out.
+    """
+
+    __slots__ = ("console", "dns_fds", "pid", "pidfd", "root")
+
+    def __init__(self, pid: int, pidfd: Fd) -> None:
+        self.pid, self.pidfd = pid, pidfd
+        self.console: Fd | None = None
+        self.root: Fd | None = None
+        self.dns_fds: list[Fd] = []
+
+
+class Parent:
+    """The parent's side of one start: makes the child, does its own part, listens until the child is its program."""
+
+    def __init__(self, expected: list[str], *, supervised: bool) -> None:
+        self._expected, self._supervised = expected, supervised
+
+    def run(
+        self,
+        child: Callable[[ChildLink], None],
+        prepare: Callable[[int], None],
+        flags: CloneFlag,
+        cgroup: int | None,
+        pid_namespace: Fd | None,
+    ) -> Spawned:
+        """Raises RuntimeStepError; the child is gone then."""
+        link = ParentLink()
+        try:
+            spawned = self.clone(link, child, flags, cgroup, pid_namespace)
+        except OSError as error:
+            link.close()
+            raise as_step_error(error) from error
+        link.forked()
+        return self.finish(link, spawned, prepare)
+
+    def finish(self, link: ParentLink, spawned: Spawned, prepare: Callable[[int], None]) -> Spawned:
+        """The parent's part beside a child that is on its way. Raises RuntimeStepError; the child is gone then."""
+        try:
+            try:
+                prepare(spawned.pid)
+            except (OSError, OnggiError) as error:
+                # If the child has failed already, its words are the cause and this is what follows from it.
+                link.receive(wait=False)
+                raise as_step_error(error) from error
+            link.go(spawned.pid)
+            self._listen(link, spawned)
+        except BaseException:
+            self._undo(spawned)
+            raise
+        finally:
+            link.close()
+        return spawned
+
+    def clone(
+        self,
+        link: ParentLink,
+        child: Callable[[ChildLink], None],
+        flags: CloneFlag,
+        cgroup: int | None,
+        pid_namespace: Fd | None,
+    ) -> Spawned:
+        """The child alone, which then waits for its parent. Raises OSError."""
+        if pid_namespace is not None:
+            # Holds for children only, so it must be done here; untraceable before it can be seen there (CVE-2016-9962).
+            process.set_dumpable(False)
+            process.setns(pid_namespace, CloneFlag.NEWPID)
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            if self._supervised:
+                # The kernel takes no exit signal with CLONE_PARENT: it is that of the caller.
+                cloned = clone3(flags | CloneFlag.PARENT, cgroup=cgroup, exit_signal=0)
+            else:
+                cloned = clone3(flags, cgroup=cgroup)
+            if cloned is None:
+                _child(link.child_side(), child)
+        finally:
+            if collecting:
+                gc.enable()
+            if pid_namespace is not None:
+                with Fd(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)) as own:
+                    process.setns(own, CloneFlag.NEWPID)
+                process.set_dumpable(True)
+        return Spawned(*cloned)
+
+    def _listen(self, link: ParentLink, spawned: Spawned) -> None:
+        """Until the child is its program (end of the stream) or waits before that (ready)."""
+        became = False
+        while True:
+            kind, fds = link.receive()
+            if kind == b"F":
+                self._take(self._expected.pop(0), fds, spawned)
+            elif kind == b"B":
+                became = True
+            elif kind or became:
+                return
+            else:
+                raise RuntimeStepError(
+                    "init", errno.ESRCH, "init: the process was killed before its program began", FAILED
+                )
+
+    @staticmethod
+    def _take(what: str, fds: list[Fd], spawned: Spawned) -> None:
+        match what:
+            case "root":
+                spawned.root = fds[0]
+            case "console":
+                spawned.console = fds[0]
+            case _:
+                spawned.dns_fds = fds
+
+    def _undo(self, spawned: Spawned) -> None:
+        """The child and its namespaces are gone when this returns."""
+        kill(spawned)
+        if not self._supervised:
+            os.waitpid(spawned.pid, 0)
+
+
+def kill(spawned: Spawned) -> None:
+    """The process has ended when this returns; who its parent is reaps it."""
+    with contextlib.suppress(ProcessLookupError):
+        process.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(spawned.pidfd.fileno(), select.POLLIN)
+    poll.poll(_KILLED_WITHIN_MS)
+    for fd in (spawned.pidfd, spawned.console, spawned.root, *spawned.dns_fds):
+        if fd:
+            fd.close()
+
+
+def _child(link: ChildLink, become: Callable[[ChildLink], None]) -> Never:
+    """Everything of the child: nothing of it may run on in the parent's frames, whatever happens (S-20, S-22)."""
+    try:
+        become(link)
+    except BaseException as error:  # noqa: BLE001 - the parent must know, and this process must end
+        link.fail(error)
+    finally:
+        os._exit(1)
+
+
+def as_step_error(error: Exception) -> RuntimeStepError:
+    if isinstance(error, StepFailed):
+        return RuntimeStepError(error.text.partition(":")[0], error.errno, error.text, error.exit_code)
+    if isinstance(error, OSError):
+        text = error.strerror or str(error)
+        return RuntimeStepError(text.partition(":")[0], error.errno or errno.EIO, text, FAILED)
+    return RuntimeStepError("plan", errno.EINVAL, str(error), FAILED)
