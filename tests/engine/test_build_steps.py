@@ -319,7 +319,10 @@ RUN echo "$G $A $B $E $HTTP_PROXY"
 
 def test_errors_before_the_first_step_name_the_line(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
-        with pytest.raises(DockerfileError, match=r"^dockerfile parse error on line 2: unknown instruction: FOO$"):
+        with pytest.raises(
+            DockerfileError,
+            match=r"^dockerfile parse error on line 2: unknown instruction: FOO \(did you mean FROM\?\)$",
+        ):
             await build(engine, "FROM busybox\nFOO bar\n")
         with pytest.raises(InvalidArgument, match="cannot be empty"):
             await build(engine, "")

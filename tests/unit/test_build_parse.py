@@ -131,7 +131,7 @@ def test_health_checks_have_durations_and_forms() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("FROM x\nFOO a", "^dockerfile parse error on line 2: unknown instruction: FOO$"),
+        ("FROM x\nFOO a", r"^dockerfile parse error on line 2: unknown instruction: FOO \(did you mean FROM\?\)$"),
         ("FROM x\n\n\nRNU a", r"line 4: unknown instruction: RNU \(did you mean RUN\?\)"),
         ("", "^file with no instructions$"),
         ("# only\n", "^file with no instructions$"),

@@ -29,7 +29,7 @@ from onggi.build.runner import StepRunner
 from onggi.build.shellwords import Lexer
 from onggi.build.stages import Shared, StageBuild
 from onggi.build.state import StageState
-from onggi.errors import InvalidArgument, NotFound, OnggiError
+from onggi.errors import InvalidArgument, NotFound, OnggiError, Unauthorized, Unavailable
 from onggi.ignore import IgnoreRules, clean, read_ignore_file
 from onggi.images import Image, Images
 from onggi.oci.digest import Digest
@@ -339,8 +339,11 @@ class _Build:
         if earlier is not None:
             return (await asyncio.shield(self._stages[earlier.number])).layers
         if name.isascii() and name.isdigit():
-            raise BuildFailed(f"invalid from flag value {name}: invalid context value, index is out of bounds")
-        image = await self._image(name, None, lambda _message: None)
+            raise BuildFailed(f"invalid from flag value {name}: index out of bounds")
+        try:
+            image = await self._image(name, None, lambda _message: None)
+        except (NotFound, Unavailable, Unauthorized) as error:
+            raise BuildFailed(f"invalid from flag value {name}: {error}") from error
         for layer in image.layers:
             self._hold(layer)
         return image.layers

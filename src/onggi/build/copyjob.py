@@ -30,6 +30,8 @@ from onggi.store.tarread import TarReader
 from onggi.store.unpack import Extractor, Limits, Rules
 from onggi.store.worker import Report
 
+NO_OWNER: Final = "unable to convert uid/gid chown string to host mapping"
+
 _PIECE: Final = 1024 * 1024
 _RATIO_FROM: Final = 1 << 30
 
@@ -120,18 +122,31 @@ def _owner(root: Fd, chown: str) -> Owner:
     """Numbers need no entry; a user by name brings the group of the same name, else that of its passwd line."""
     if not chown:
         return Owner(0, 0)
-    user, _, group = chown.partition(":")
+    user, colon, group = chown.partition(":")
     passwd, groups = users.read_lines(root, "/etc/passwd"), users.read_lines(root, "/etc/group")
-    try:
-        if not group and user.isdigit():
-            uid = users.lookup(user, (), [], []).uid
-            return Owner(uid, uid)
-        if not group and any(line[0] == user for line in groups):
-            group = user
-        identity = users.lookup(f"{user}:{group}" if group else user, (), passwd, groups)
-    except InvalidArgument as error:
-        raise InvalidArgument(f'unable to convert uid/gid chown string "{chown}" to host mapping: {error}') from None
-    return Owner(identity.uid, identity.gid)
+    uid = _number(user)
+    entry = next((line for line in passwd if line[0] == user and len(line) > 3), None) if uid is None else None
+    if uid is None:
+        uid = _number(entry[2]) if entry else None
+        if uid is None:
+            raise InvalidArgument(f"{NO_OWNER}: can't find uid for user {user}: no such user: {user}")
+    name = group if colon and group else user
+    gid = _number(name)
+    if gid is None:
+        found = next((line for line in groups if line[0] == name and len(line) > 2), None)
+        gid = _number(found[2]) if found else _number(entry[3]) if entry and not group else None
+    if gid is None:
+        raise InvalidArgument(f"{NO_OWNER}: can't find gid for group {name}: no such group: {name}")
+    return Owner(uid, gid)
+
+
+def _number(text: str) -> int | None:
+    """An id; None for a name. Raises InvalidArgument for a number that is none (CVE-2024-40635: more overflowed to root)."""
+    if not text.isascii() or not text.isdigit():
+        return None
+    if len(text) > 10 or int(text) > users.MAX_ID:
+        raise InvalidArgument(f"{NO_OWNER}: uids and gids must be in range 0-{users.MAX_ID}")
+    return int(text)
 
 
 class _Copying:
@@ -182,7 +197,7 @@ class _Copying:
         base = self._request.destination.rstrip("/")
         if self._request.parents and source.name:
             base = f"{base}/{source.name}"
-        top = self._destination.directory(base or "/")
+        top = self._destination.directory(base or "/", contents=True)
         times: list[tuple[str, int]] = []
         try:
             for path, parent, name, entry in self._below(top, source.entries[1:]):
@@ -264,7 +279,7 @@ class _Copying:
             return False
         if not _is_archive(self._spool, entry):
             return False
-        top = self._destination.directory(self._request.destination)
+        top = self._destination.directory(self._request.destination, contents=True)
         try:
             # The archive's own owners and modes: docker keeps them when it unpacks, unless told otherwise.
             owner = (self._owner.uid, self._owner.gid) if self._request.chown else None

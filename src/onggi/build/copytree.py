@@ -205,7 +205,7 @@ def copy(
             if stat.S_ISDIR(status.st_mode):
                 if parents and path:
                     base = f"{base}/{path}"
-                top = destination.directory(base or "/")
+                top = destination.directory(base or "/", contents=True)
                 try:
                     with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
                         walk.contents(opened, top, "")

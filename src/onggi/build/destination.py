@@ -35,8 +35,11 @@ class Destination:
         self.owner = owner
         self.made = False
 
-    def directory(self, path: str) -> int:
-        """The directory `path`, made with its parents where they are missing. Raises InvalidArgument when it is something else."""
+    def directory(self, path: str, *, contents: bool = False) -> int:
+        """The directory `path`, made with its parents where they are missing. Raises InvalidArgument when it is something else.
+
+        What is made belongs to the owner; when a tree's `contents` go into it, its parents are root's, as docker has it.
+        """
         try:
             return open_in_root(self.root, path or "/", _DIRECTORY).detach()
         except FileNotFoundError:
@@ -46,16 +49,16 @@ class Destination:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         fd = open_in_root(self.root, "/", _DIRECTORY).detach()
         walked = ""
-        for part in parts:
+        for number, part in enumerate(parts, 1):
             walked = f"{walked}/{part}"
             try:
-                below = self._enter(fd, part, walked)
+                below = self._enter(fd, part, walked, owned=not contents or number == len(parts))
             finally:
                 os.close(fd)
             fd = below
         return fd
 
-    def _enter(self, fd: int, part: str, walked: str) -> int:
+    def _enter(self, fd: int, part: str, walked: str, *, owned: bool) -> int:
         try:
             return open_in_root(self.root, walked, _DIRECTORY).detach()
         except NotADirectoryError:
@@ -72,7 +75,7 @@ class Destination:
             ) from None
         self.made = True
         made = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-        if self.owner.uid or self.owner.gid:
+        if owned and (self.owner.uid or self.owner.gid):
             os.fchown(made, self.owner.uid, self.owner.gid)
         return made
 

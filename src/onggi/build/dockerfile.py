@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from onggi.build.errors import DockerfileError
 from onggi.build.instructions import Arg, Copy, From, Instruction
 from onggi.build.lines import split_lines
 from onggi.build.parse import parse_line
+from onggi.build.suggest import suggestion
 from onggi.errors import InvalidArgument
 
 
@@ -48,9 +48,8 @@ class Dockerfile:
             return self.stages[-1]
         found = self.find(name, len(self.stages))
         if found is None:
-            close = difflib.get_close_matches(name, [stage.name for stage in self.stages if stage.name], 1, 0.6)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise InvalidArgument(f"target stage {name!r} could not be found{hint}".replace("'", '"'))
+            hint = suggestion(name.lower(), [stage.name for stage in self.stages if stage.name])
+            raise InvalidArgument(f'target stage "{name}" could not be found{hint}')
         return found
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from onggi.build.copyjob import CopyArgs
+from onggi.build.copyjob import NO_OWNER, CopyArgs
 from onggi.build.errors import BuildFailed
 from onggi.build.runner import RunStep, StepEnd, StepRunner
 from onggi.errors import Corrupt, InvalidArgument, NotFound, RuntimeStepError
@@ -58,7 +58,7 @@ class Layering:
         try:
             end = await self._runner.run(step)
         except RuntimeStepError as error:
-            raise BuildFailed(str(error), error.exit_code) from error
+            raise BuildFailed(str(error)) from error
         if end.exit_code:
             raise BuildFailed(_returned(step, end), end.exit_code)
         if not os.listdir(step.snapshot.upper) and _root_of(step.snapshot.upper) == before:
@@ -102,6 +102,8 @@ def copy_failure(word: str, error: Exception) -> BuildFailed:
     if isinstance(error, NotFound):
         return BuildFailed(str(error))
     if isinstance(error, (InvalidArgument, Corrupt)):
-        return BuildFailed(f"{word} failed: {error}")
+        # Docker says this one without the instruction's name.
+        prefix = "" if str(error).startswith(NO_OWNER) else f"{word} failed: "
+        return BuildFailed(f"{prefix}{error}")
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return BuildFailed(f"{word} failed: {reason}")

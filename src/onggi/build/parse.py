@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from typing import Final
@@ -29,6 +28,7 @@ from onggi.build.instructions import (
     Workdir,
 )
 from onggi.build.lines import Heredoc, Line, heredoc_start, split_lines
+from onggi.build.suggest import suggestion
 from onggi.build.words import Flags, json_array, name_values, split_blanks, split_command, split_words
 from onggi.errors import InvalidArgument
 from onggi.oci.image import HealthConfig
@@ -53,10 +53,7 @@ def parse_line(line: Line, escape: str) -> Instruction:
     word, flags, rest = split_command(line.text)
     maker = _MAKERS.get(word)
     if maker is None:
-        close = difflib.get_close_matches(word, _MAKERS, 1, 0.6)
-        raise DockerfileError(
-            f"unknown instruction: {word}{f' (did you mean {close[0]}?)' if close else ''}", line.first
-        )
+        raise DockerfileError(f"unknown instruction: {word}{suggestion(word, _MAKERS)}", line.first)
     try:
         return maker(_Request(line, flags, rest, escape))
     except DockerfileError:

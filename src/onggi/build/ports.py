@@ -16,12 +16,12 @@ def exposed(word: str) -> list[str]:
     """`port/protocol` of each port in a word. Raises InvalidArgument in docker's words."""
     match = _PORT.fullmatch(word)
     if match is None:
-        raise InvalidArgument(f"invalid containerPort: {word}")
+        raise InvalidArgument(f"Invalid containerPort: {word}")
     first = int(match["first"])
     last = int(match["last"] or first)
     protocol = (match["proto"] or "tcp").lower()
     if protocol not in ("tcp", "udp", "sctp"):
-        raise InvalidArgument(f"invalid proto: {match['proto']}")
+        raise InvalidArgument(f"Invalid proto: {match['proto']}")
     if not first <= last <= 65535:
-        raise InvalidArgument(f"invalid containerPort: {word}")
+        raise InvalidArgument(f"Invalid containerPort: {word}")
     return [f"{port}/{protocol}" for port in range(first, last + 1)]

@@ -223,7 +223,7 @@ class _Reading:
             case _:
                 if empty:
                     state = "unset" if value is None else "empty"
-                    raise InvalidArgument(f"{name}: {word or f'is not allowed to be {state}'}")
+                    raise self._error(f"{name}: {word or f'is not allowed to be {state}'}")
                 return value or ""
 
     def _trimmed(self, sign: str, pattern: str, value: str, modifier: str) -> str:

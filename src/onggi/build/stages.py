@@ -7,7 +7,6 @@ that finds everything gives the same image again.
 from __future__ import annotations
 
 import contextlib
-import json
 import posixpath
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -281,7 +280,8 @@ class StageBuild:
         if instruction.keep_git_dir:
             raise InvalidArgument("--keep-git-dir is for git repositories, which are not supported here")
         paths = [self.word(path) for path in instruction.sources]
-        destination = self._destination(self.word(instruction.destination))
+        written = self.word(instruction.destination)
+        destination = self._destination(written)
         chown, chmod = self.word(instruction.chown), self.word(instruction.chmod)
         sources = await self._sources(instruction, paths)
         several = len(sources.items) > 1
@@ -290,7 +290,7 @@ class StageBuild:
                 f"When using {instruction.word} with more than one source file, the destination must be a directory and end with a /"
             )
         flags = f"--chown={chown} " if chown else ""
-        created_by = f"{' '.join(self.shell)} #(nop) {instruction.word} {flags}{sources.described} in {destination} "
+        created_by = f"{' '.join(self.shell)} #(nop) {instruction.word} {flags}{sources.described} in {written} "
         # A linked layer is by itself: whoever it belongs to must be known without the layers below.
         alone = instruction.link and chown.replace(":", "").isdigit() | (not chown)
         below = () if alone else self.state.layers
@@ -361,8 +361,8 @@ class StageBuild:
                 args = CopyArgs(snapshot.lower[:-1], snapshot.upper, snapshot.work, path, [])
                 try:
                     return await self.shared.layering.make_directory(snapshot, args)
-                except (InvalidArgument, OSError) as error:
-                    raise BuildFailed(f"cannot make the working directory {json.dumps(path)}: {error}") from error
+                except (InvalidArgument, NotADirectoryError) as error:
+                    raise BuildFailed(f"Cannot mkdir: {path} is not a directory") from error
 
         await self.layer(key_of("workdir", layers, path), created_by, make)
 
