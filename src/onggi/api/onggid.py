@@ -26,6 +26,7 @@ from onggi.api.options import DEFAULTS, Settings, merge, parse_arguments, parse_
 from onggi.api.service import Service
 from onggi.api.tls import TlsEnd
 from onggi.errors import InvalidArgument, OnggiError
+from onggi.kernel import heap
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -164,6 +165,7 @@ class Program:
             service.ready(self._engine)
             gc.collect()
             gc.freeze()
+            heap.trim()
             notify("READY=1")
             log.info("ready", extra={"version": __version__, "pid": os.getpid()})
             await leave.wait()

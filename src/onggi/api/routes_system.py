@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 routes = Routes()
 
 _PING_HEADERS: Final = (
-    ("Builder-Version", "2"),
+    # "2" makes clients build over `/session`, which isn't there yet; with "1" older ones send the context to `/build`.
+    ("Builder-Version", "1"),
     ("Swarm", "inactive"),
     ("Cache-Control", "no-cache, no-store, must-revalidate"),
     ("Pragma", "no-cache"),
