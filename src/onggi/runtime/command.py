@@ -178,6 +178,8 @@ def run(words: list[str]) -> int:
 
 
 def _carry_out(command: Command, options: Given, given: Given) -> int:
+    # msgspec asks for it and does without; it takes as long to import as a container to start.
+    sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
     from onggi.errors import OnggiError
     from onggi.runtime import operations, reports
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 
 import msgspec
@@ -13,6 +12,10 @@ from onggi.oci.runtime import Hook, State
 
 def run(hooks: Sequence[Hook], state: State) -> None:
     """Run each in order. Raises InvalidArgument at the first that fails (config.md, "POSIX-platform Hooks")."""
+    if not hooks:
+        return
+    import subprocess  # few bundles have hooks
+
     told = msgspec.json.encode(state)
     for hook in hooks:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +100,8 @@ def _ps(options: Given, given: Given) -> int:
     if given.text("format") == "json":
         sys.stdout.write(msgspec.json.encode(pids).decode())
         return 0
+    import subprocess
+
     output = subprocess.run(["ps", *(given.rest[1:] or ["-ef"])], stdout=subprocess.PIPE, check=True, text=True).stdout
     lines = output.splitlines(keepends=True)
     titles = lines[0].split()
