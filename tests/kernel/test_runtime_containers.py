@@ -330,6 +330,19 @@ def test_a_shim_killed_while_no_engine_is_there_is_cleaned_up_by_the_next(tmp_pa
     run(tmp_path, rootfs, claim)
 
 
+def test_forgetting_a_container_that_still_has_its_shim_ends_both(tmp_path: Path, rootfs: Path) -> None:
+    async def claim(b: Bench) -> None:
+        shim = await b.start("sleep", "60")
+        shim.release()
+        await b.runtime.forget(shim.container_id)
+        await until(lambda: not is_running(shim.shim_pid))
+        assert not is_running(shim.pid)
+        assert b.runtime.known() == []
+        assert not b.cgroup_exists(shim.container_id)
+
+    run(tmp_path, rootfs, claim)
+
+
 @pytest.mark.row("R-05")
 def test_a_killed_launcher_harms_no_container_and_is_replaced(tmp_path: Path, rootfs: Path) -> None:
     async def claim(b: Bench) -> None:

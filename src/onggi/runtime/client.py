@@ -9,13 +9,11 @@ threads (R-05, S-01); (2) a request that the launcher has not taken is known to 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Sequence
@@ -29,6 +27,7 @@ from onggi.errors import InvalidArgument, OnggiError, Unavailable
 from onggi.kernel import cgroups, process
 from onggi.runtime import exitfile, protocol
 from onggi.runtime.handles import EXEC_FAILED, START_FAILED, ExecProcessHandle, Link, Shim
+from onggi.runtime.launching import Launcher
 from onggi.runtime.protocol import AttachPlan, ExecProcess, ExitRecord, StartContainer, Started
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ class Runtime:
         self._exec_root = exec_root
         self._shims = shims
         self._interpreter = process.sealed_copy(sys.executable)
-        self._launcher: _Launcher | None = None
+        self._launcher: Launcher | None = None
         self._starting = asyncio.Lock()
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,13 +146,8 @@ class Runtime:
         except FileNotFoundError:
             return None
         try:
-            # sun_path takes 107 bytes, the directory's name alone has more: reached through its descriptor.
-            address = f"/proc/self/fd/{directory}/{exitfile.SOCKET}"
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            try:
-                sock.connect(address)
-            except OSError:
-                sock.close()
+            sock = _connect(directory)
+            if sock is None:
                 return exitfile.read_exit(directory) or await self._bury_unknown(container_id)
         finally:
             os.close(directory)
@@ -180,12 +174,38 @@ class Runtime:
         return 0 if self._launcher is None or self._launcher.dead else self._launcher.pid
 
     async def forget(self, container_id: str) -> None:
-        """Remove what a shim that is gone has left: directory and cgroup. Its exit is committed."""
-        directory = self._shims / container_id
-        with contextlib.suppress(FileNotFoundError):
-            path = os.readlink(directory / exitfile.CGROUP)
-            await asyncio.to_thread(_remove_cgroup, path)
-        exitfile.remove_directory(str(directory))
+        """Remove what a shim that is gone has left: directory and cgroup. Its exit is committed.
+
+        One that lives after all is told to go first: nobody could reach it afterwards.
+        """
+        try:
+            directory = os.open(self._shims / container_id, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            path = exitfile.read_cgroup_path(directory)
+            if path is not None:
+                await asyncio.to_thread(_remove_cgroup, path)
+            sock = _connect(directory)
+        finally:
+            os.close(directory)
+        if sock is not None:
+            await self._dismiss(sock)
+        exitfile.remove_directory(str(self._shims / container_id))
+
+    async def _dismiss(self, sock: socket.socket) -> None:
+        """Say forget to a shim whose container has been killed, and wait until it has heard."""
+        link = Link(sock)
+        try:
+            link.send(protocol.Hello())
+            async with asyncio.timeout(_ADOPT_TIMEOUT_S):
+                await asyncio.shield(link.exited)
+                link.send(protocol.Forget())
+                await asyncio.shield(link.closed)
+        except (Unavailable, TimeoutError):
+            pass
+        finally:
+            link.close()
 
     async def close(self) -> None:
         """End the launcher; shims and their containers go on."""
@@ -239,7 +259,7 @@ class Runtime:
             theirs.close()
         return Link(ours, failed)
 
-    async def _running_launcher(self) -> _Launcher:
+    async def _running_launcher(self) -> Launcher:
         async with self._starting:
             if self._closing:
                 raise Unavailable("the engine is closing")
@@ -247,7 +267,7 @@ class Runtime:
                 if self._launcher is not None:
                     log.warning("the launcher (pid %d) has ended: starting another", self._launcher.pid)
                     await self._launcher.close()
-                self._launcher = _Launcher(self._interpreter.fileno(), self._exec_root)
+                self._launcher = Launcher(self._interpreter.fileno(), self._exec_root)
             return self._launcher
 
     # -- containers whose shim is gone
@@ -304,70 +324,16 @@ class Runtime:
             os.close(directory)
 
 
-class _Launcher:
-    """The launcher's process, from our side."""
-
-    def __init__(self, interpreter: int, exec_root: Path) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            # argv[0] is the real path, so that the interpreter finds its prefix and virtual environment (S-01);
-            # -I: nothing of the environment or the working directory is believed (S-23).
-            command = ["-I", "-m", "onggi.runtime.launcher", str(theirs.fileno()), f"--exec-root={exec_root}"]
-            self._process = subprocess.Popen(
-                [sys.executable, *command],
-                # By our pid: the child has closed its own descriptors when it gets there.
-                executable=f"/proc/{os.getpid()}/fd/{interpreter}",
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-                env={k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "ONGGI_FAULT", "ONGGI_FAULT_SEED"}},
-            )
-        ours.setblocking(False)
-        self._sock = ours
-        self._sending = asyncio.Lock()
-        self._loop = asyncio.get_running_loop()
-        self.pid = self._process.pid
-        self.dead = False
-        self._pidfd = os.pidfd_open(self.pid)
-        self._ended = self._loop.create_future()
-        self._loop.add_reader(self._pidfd, self._on_end)
-
-    async def send(self, request: StartContainer | ExecProcess, fds: Sequence[int]) -> None:
-        """Hand over a request. Raises BrokenPipeError or ConnectionResetError when nobody can take it any more."""
-        async with self._sending:
-            while True:
-                if self.dead:
-                    raise BrokenPipeError
-                try:
-                    protocol.send(self._sock, request, fds)
-                    return
-                except BlockingIOError:
-                    await self._writable()
-
-    async def _writable(self) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(self._sock, _settle, ready)
-        try:
-            await asyncio.wait([ready, self._ended], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._loop.remove_writer(self._sock)
-
-    def _on_end(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        self._process.wait()
-        self.dead = True
-        # Requests that wait in the socket are dropped with it: their control sockets end (invariant 2).
-        self._sock.close()
-        self._ended.set_result(None)
-
-    async def close(self) -> None:
-        """Let it go; returns when it has ended."""
-        if not self.dead:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        await asyncio.shield(self._ended)
+def _connect(directory: int) -> socket.socket | None:
+    """A socket to the shim of this directory; None: it is gone."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        # sun_path takes 107 bytes, the directory's name alone has more: reached through its descriptor.
+        sock.connect(f"/proc/self/fd/{directory}/{exitfile.SOCKET}")
+    except OSError:
+        sock.close()
+        return None
+    return sock
 
 
 async def _end_exec(link: Link) -> None:
@@ -380,11 +346,6 @@ async def _end_exec(link: Link) -> None:
     handle.kill(signal.SIGKILL)
     await handle.wait()
     handle.close()
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _kill_cgroup(path: str) -> None:
