@@ -48,7 +48,14 @@ def _decode(header: str, wanted: type[T]) -> T:
     text = header.strip().replace("-", "+").replace("_", "/")
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        return msgspec.json.decode(data or b"{}", type=wanted)
+        return msgspec.convert(_without_nulls(msgspec.json.decode(data or b"{}")), wanted)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         # No `from`: the text of the error would quote the secret.
         raise InvalidArgument("invalid X-Registry-Auth header: want base64 of a JSON object") from None
+
+
+def _without_nulls(value: object) -> object:
+    """Go takes null for nothing, and docker-py sends it for an e-mail address."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return value
