@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from onggi.api import connection
 from onggi.api.answers import Answer, json_answer
 from onggi.api.call import Call
 from onggi.api.guards import HostGuard
@@ -443,3 +444,24 @@ def test_every_answer_of_a_missing_part_names_it(tmp_path: Path) -> None:
         answer = ask(tmp_path, get(target).replace(b"GET", method.encode(), 1))
         assert answer[0] == status
         assert text in message(answer[2])
+
+
+@pytest.mark.row("R-16")
+@pytest.mark.row("S-66")
+def test_clients_leave_descriptors_for_the_engines_own_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "most_connections", lambda: 5)
+
+    async def run() -> list[bytes]:
+        async with serving(tmp_path) as path:
+            pairs = [await asyncio.open_unix_connection(path) for _ in range(8)]
+            answers = []
+            for reader, writer in pairs:
+                with contextlib.suppress(ConnectionError):
+                    writer.write(get("/_ping"))
+                    answers.append(await reader.read(15))
+            for _, writer in pairs:
+                writer.close()
+            return answers
+
+    answers = asyncio.run(run())
+    assert answers.count(b"HTTP/1.1 200 OK") == 5

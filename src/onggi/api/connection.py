@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web_protocol import RequestHandler
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
 
     from onggi.api.guards import HostGuard
 
-MAX_CONNECTIONS: Final = 4096
+_MOST_CONNECTIONS: Final = 4096
 MAX_EARLY: Final = 1 << 16
 _IDLE_S: Final = 180.0  # also the longest that a request's head may take (S-66)
 _LINGER_S: Final = 5.0  # how long the rest of a body that nobody wants is read
 
 log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1)
+def most_connections() -> int:
+    """Of one listener. Half of the descriptors stay for the engine's own work, whatever clients do (R-16)."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MOST_CONNECTIONS, soft // 2) if soft > 0 else _MOST_CONNECTIONS
 
 
 class TakenOver(StreamResponse):
@@ -73,8 +82,8 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._manager is not None and len(self._manager.connections) > MAX_CONNECTIONS:
-            log.warning("too many connections: one is closed", extra={"limit": MAX_CONNECTIONS})
+        if self._manager is not None and len(self._manager.connections) > most_connections():
+            log.warning("too many connections: one is closed", extra={"limit": most_connections()})
             self.force_close()
 
     def serve(self, hang_up: HangUp) -> None:

@@ -22,7 +22,7 @@ from onggi.errors import InvalidArgument, OnggiError
 DEFAULT_HOST: Final = "unix:///run/onggi.sock"
 TLS_PORT: Final = 2376
 PLAIN_PORT: Final = 2375
-_BACKLOG: Final = 512
+BACKLOG: Final = 512
 _FIRST_PASSED_FD: Final = 3  # sd_listen_fds(3)
 _GROUPS: Final = ("onggi", "docker")
 
@@ -98,7 +98,7 @@ def _unix(path: str, group: str) -> Listener:
         finally:
             os.setegid(egid)
             os.umask(umask)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise OnggiError(f"can't listen on {path}: {error.strerror}") from None
@@ -163,7 +163,7 @@ def _tcp(address: str, tls: TlsFiles | None, *, insecure_loopback: bool) -> list
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(target)
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
     except OSError as error:
         close_listeners(listeners)
         raise OnggiError(f"can't listen on tcp://{address}: {error.strerror}") from None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from onggi import __version__
 from onggi.api import logs
 from onggi.api.guards import HostGuard
-from onggi.api.listeners import Listener, TlsFiles, close_listeners, open_listeners, passed_sockets
+from onggi.api.listeners import BACKLOG, Listener, TlsFiles, close_listeners, open_listeners, passed_sockets
 from onggi.api.notify import notify
 from onggi.api.options import DEFAULTS, Settings, merge, parse_arguments, parse_file, usage
 from onggi.api.service import Service
@@ -160,7 +160,7 @@ class Program:
                 serve: Callable[[], asyncio.Protocol] = site.connections(_guard(listener, settings))
                 if listener.tls is not None:
                     serve = partial(TlsEnd, listener.tls, serve)
-                self._servers.append(await loop.create_server(serve, sock=listener.sock))
+                self._servers.append(await loop.create_server(serve, sock=listener.sock, backlog=BACKLOG))
             self._engine = await _open_engine(settings)
             service.ready(self._engine)
             gc.collect()
