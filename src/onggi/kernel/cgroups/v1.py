@@ -231,7 +231,9 @@ class CgroupV1:
             for pid in pids:
                 _kill(pid)
             if frozen:
-                self.thaw()
+                with contextlib.suppress(FileNotFoundError):
+                    # Somebody else, who kills it too, has removed it meanwhile.
+                    self.thaw()
             if time.monotonic() > end:
                 return
             tries += 1
