@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -218,6 +219,31 @@ def test_stdin_and_its_end_reach_the_process(tmp_path: Path, rootfs: Path) -> No
             assert (await shim.wait()).exit_code == 0
 
     run(tmp_path, rootfs, claim)
+
+
+def test_a_client_that_leaves_unread_input_behind_costs_nothing(tmp_path: Path, rootfs: Path) -> None:
+    async def claim(b: Bench) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            attach = (AttachSocket(theirs.fileno(), AttachPlan(stdin=True)),)
+            shim = await b.start("sh", "-c", "sleep 0.6; cat | head -c 1000000 | wc -c", open_stdin=True, attach=attach)
+            theirs.close()
+            ours.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    ours.send(b"i" * 65536)
+        before = cpu_ticks(shim.shim_pid)
+        await asyncio.sleep(0.4)
+        assert cpu_ticks(shim.shim_pid) - before < 10
+        await shim.kill(signal.SIGKILL)
+
+    run(tmp_path, rootfs, claim)
+
+
+def cpu_ticks(pid: int) -> int:
+    """User and system time of a process (proc_pid_stat(5)), in hundredths of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def test_a_terminal_is_raw_and_can_be_resized(tmp_path: Path, rootfs: Path) -> None:

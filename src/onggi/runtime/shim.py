@@ -283,6 +283,9 @@ class Shim:
         input_open = self._input is None or not self._input.waiting
         for client in self.clients:
             events = client.events(input_open=input_open)
+            if not events and client.sends_input:
+                # Its input must wait. Polled for nothing, one that has gone would be told of again and again.
+                continue
             handlers[client.fileno()] = (partial(self._client, client), events)
 
     def _client(self, client: Client) -> None:
