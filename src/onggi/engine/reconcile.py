@@ -47,7 +47,7 @@ async def reconcile(engine: Engine) -> None:
             log.error("container %s can't be taken over: %s", container.name, error)
             container.change(state=State.DEAD, error=str(error), pid=0)
     await _clean(engine, set(rows))
-    await engine.networks.write_table()
+    await engine.networks.settle()
 
 
 async def _settle(engine: Engine, container: Container) -> None:

@@ -188,7 +188,7 @@ class System:
             return True
         match kind:
             case "table":
-                return name == f"ip {engine.networks.table}"
+                return name == f"inet {engine.networks.table}"
             case "link":
                 links = {n.bridge for n in engine.networks.list()}
                 links |= {e.host_name for one in engine.containers for e in engine.networks.endpoints(one.id).values()}

@@ -31,6 +31,7 @@ class Message(IntEnum):
     NEWLINK = 16
     DELLINK = 17
     GETLINK = 18
+    SETLINK = 19
     NEWADDR = 20
     DELADDR = 21
     GETADDR = 22
@@ -53,7 +54,9 @@ _IFF_UP = 1
     _IFLA_NET_NS_FD,
 ) = 1, 3, 4, 10, 18, 19, 20, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
-_IFLA_STATS64 = 23
+_IFLA_PROTINFO, _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 12, 4, 33
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_GROUP_LINK = 1
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -246,6 +249,17 @@ class Route:
         body = _IFINFO.pack(0, 0, self.index(name), flags if up else 0, flags) + extra
         self._do(f"change link {name}", Message.NEWLINK, 0, body)
 
+    def set_master(self, name: str, bridge: str) -> None:
+        """Into `bridge`. Raises OSError ENODEV."""
+        self._change(name, attribute(_IFLA_MASTER, struct.pack("=I", self.index(bridge))))
+
+    def set_port(self, name: str, *, isolated: bool = False, hairpin: bool = False) -> None:
+        """Flags of a bridge's port. `isolated`: no frames to other isolated ports (Linux 4.18); `hairpin`: back out of itself."""
+        flags = attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated])) + attribute(_IFLA_BRPORT_MODE, bytes([hairpin]))
+        body = _IFINFO.pack(socket.AF_BRIDGE, 0, self.index(name), 0, 0)
+        body += attribute(_IFLA_PROTINFO | _NESTED, flags)
+        self._do(f"set port {name}", Message.SETLINK, 0, body)
+
     def set_up(self, name: str) -> None:
         self._change(name, b"", up=True)
 
@@ -320,6 +334,33 @@ class Route:
             if kind == Message.NEWROUTE and fields[4] == 254 and 1 in values:
                 found.append(f"{ip_address(values[1])}/{fields[1]}")
         return found
+
+
+def watch_links() -> socket.socket:
+    """A socket that tells of links that come, change and go in this network namespace; `removed_links` reads it."""
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+    try:
+        sock.bind((0, 0))  # one without a number of its own is told nothing (do_one_broadcast in af_netlink.c)
+        sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_LINK)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def removed_links(data: bytes) -> list[str]:
+    """Names of the links that a message says are gone."""
+    found, at = [], 0
+    while at + 32 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, at)
+        if length < 32:
+            break
+        if kind == Message.DELLINK and data[at + 16] == socket.AF_UNSPEC:  # AF_BRIDGE: a port has left its bridge
+            found.append(_link(data[at + 16 : at + length]).name)
+        at += (length + 3) & ~3
+    return found
 
 
 def _parse(address: str) -> tuple[int, bytes, int]:

@@ -10,10 +10,19 @@ import ctypes
 import errno
 import functools
 import json
+import socket
+import struct
 import threading
+
+from onggi.kernel.netlink import attributes
 
 _FLAG_JSON = 1 << 4
 _FLAG_TERSE = 1 << 7
+_NETLINK_NETFILTER = 12
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_GROUP_NFTABLES = 7
+_NEWGEN = 10 << 8 | 15
+_GEN_PROC_PID = 2
 _lock = threading.Lock()
 
 
@@ -63,9 +72,12 @@ def apply(commands: str) -> None:
     _run(commands, 0)
 
 
-def query(command: str) -> list[dict[str, object]]:
-    """Answer of a `list …` command, as libnftables-json(5) has it. Raises OSError ENOENT when it isn't there."""
-    text = _run(command, _FLAG_JSON | _FLAG_TERSE)
+def query(command: str, *, terse: bool = True) -> list[dict[str, object]]:
+    """Answer of a `list …` command, as libnftables-json(5) has it; `terse` leaves out the elements of sets and maps.
+
+    Raises OSError ENOENT when it isn't there.
+    """
+    text = _run(command, _FLAG_JSON | (_FLAG_TERSE if terse else 0))
     found: list[dict[str, object]] = json.loads(text)["nftables"] if text.strip() else []
     return found
 
@@ -77,4 +89,36 @@ def tables() -> list[tuple[str, str]]:
         table = item.get("table")
         if isinstance(table, dict):
             found.append((str(table["family"]), str(table["name"])))
+    return found
+
+
+def watch() -> socket.socket:
+    """A socket that tells of every transaction on this network namespace's tables; `authors` reads what it says."""
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
+    )
+    try:
+        sock.bind((0, 0))  # one without a number of its own is told nothing (do_one_broadcast in af_netlink.c)
+        sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def authors(data: bytes) -> list[int]:
+    """Threads whose transactions have just ended, by their number: each ends with NFT_MSG_NEWGEN, which names it.
+
+    Source: nf_tables_fill_gen_info in net/netfilter/nf_tables_api.c.
+    """
+    found, at = [], 0
+    while at + 20 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, at)
+        if length < 20:
+            break
+        if kind == _NEWGEN:
+            values = dict(attributes(data[at + 20 : at + length]))
+            if _GEN_PROC_PID in values:
+                found.append(struct.unpack(">I", values[_GEN_PROC_PID])[0])
+        at += (length + 3) & ~3
     return found

@@ -1,19 +1,19 @@
 """The engine's one nft table: rules as text, made from what must hold. Pure but for `apply`.
 
-Priorities: our chains run at the hooks' standard ones (dstnat -100, filter 0, srcnat 100), so an administrator's chain with
-a lower number sees packets first. Published ports are elements of maps: one is added, moved or taken away in a transaction of
-its own, and connections that are under way stay where conntrack has them.
+It is of family inet, so that IPv6 has the filter that IPv4 has (S-62). Priorities: our chains run at the hooks' standard
+ones (dstnat -100, filter 0, srcnat 100), so an administrator's chain with a lower number sees packets first (S-61).
+Published ports are elements of maps: one is added, moved or taken away in a transaction of its own, and connections that are
+under way stay where conntrack has them. A packet whose destination was translated on this host (`ct status dnat`) was
+let in by somebody with the right to do so; no container can bring that about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from onggi.kernel import nftables
-
-MARK = 0x6F67
-"""Connections to a published port, marked at the translation: the filter lets these through and no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class BridgeRules:
 
     bridge: str
     subnet: str
+    subnet6: str = ""
     internal: bool = False
     icc: bool = True
     masquerade: bool = True
@@ -41,23 +42,19 @@ class Forward:
 def table_text(table: str, bridges: Iterable[BridgeRules], forwards: Iterable[Forward]) -> str:
     """The whole table, to take the place of what is there in one transaction."""
     bridges = list(bridges)
-    names = _set(bridge.bridge for bridge in bridges)
-    subnets = _set(bridge.subnet for bridge in bridges if bridge.subnet)
-    maps = "".join(_map_text(name, protocol, elements) for name, protocol, elements in _maps(list(forwards)))
-    filter_rules, nat_rules = [], []
-    for bridge in bridges:
-        nat_rules += _source_rules(bridge)
-        filter_rules += _filter_rules(bridge)
-    has = bool(bridges)
+    maps = "".join(_map_text(name, elements) for name, elements in _maps(list(forwards)))
     return f"""
-table ip {table} {{}}
-delete table ip {table}
-table ip {table} {{
+table inet {table} {{}}
+delete table inet {table}
+table inet {table} {{
 {maps}
     chain raw {{
         type filter hook prerouting priority -300; policy accept;
-        {f"ip daddr {subnets} iifname != {names} iifname != lo fib daddr type != local drop" if has else ""}
-        ip daddr 127.0.0.0/8 iifname != lo drop
+        {_lines(_raw_rules(bridges))}
+    }}
+    chain spoofed {{
+        type filter hook prerouting priority -150; policy accept;
+        {_lines(rule for bridge in bridges for rule in _spoof_rules(bridge))}
     }}
     chain prerouting {{
         type nat hook prerouting priority -100; policy accept;
@@ -68,66 +65,102 @@ table ip {table} {{
         fib daddr type local jump publish
     }}
     chain publish {{
-        ct mark set {MARK} dnat to ip daddr . tcp dport map @tcp_at
-        ct mark set {MARK} dnat to tcp dport map @tcp_any
-        ct mark set {MARK} dnat to ip daddr . udp dport map @udp_at
-        ct mark set {MARK} dnat to udp dport map @udp_any
+        dnat ip to ip daddr . tcp dport map @tcp_at
+        meta nfproto ipv4 dnat ip to tcp dport map @tcp_any
+        dnat ip to ip daddr . udp dport map @udp_at
+        meta nfproto ipv4 dnat ip to udp dport map @udp_any
     }}
     chain postrouting {{
         type nat hook postrouting priority 100; policy accept;
-        {f"ip saddr 127.0.0.0/8 oifname {names} masquerade" if has else ""}
-        {"".join(nat_rules)}
+        {_lines(_source_rules(bridges))}
     }}
     chain forward {{
         type filter hook forward priority 0; policy accept;
-        {f"ct state established,related oifname {names} accept" if has else ""}
-        {f"ct status dnat ct mark {MARK} oifname {names} accept" if has else ""}
-        {"".join(filter_rules)}
+        {_lines(_filter_rules(bridges))}
     }}
 }}
 """
 
 
-def _set(names: Iterable[str]) -> str:
-    return "{ " + ", ".join(f'"{name}"' if "/" not in name else name for name in names) + " }"
+def _lines(rules: Iterable[str]) -> str:
+    return "\n        ".join(rules)
 
 
-def _source_rules(bridge: BridgeRules) -> list[str]:
-    if bridge.internal or not bridge.masquerade or not bridge.subnet:
-        return []
-    # Out of the bridge with another's address; and back into it, when a container asks for a published port of its own network.
+def _set(words: Iterable[str]) -> str:
+    return "{ " + ", ".join(words) + " }"
+
+
+def _names(bridges: Iterable[BridgeRules], *more: str) -> str:
+    return _set(f'"{name}"' for name in (*(bridge.bridge for bridge in bridges), *more))
+
+
+def _raw_rules(bridges: list[BridgeRules]) -> list[str]:
+    """S-60: who isn't on a bridge of ours reaches a container's address only by a published port of the host's.
+
+    A network without masquerading is one that others route to: what comes there is for chain forward to judge, which knows
+    connections. 127.0.0.0/8 can be routed to our bridges, so it must not come in from anywhere.
+    """
+    rules = []
+    for word, subnets in (
+        ("ip", [b.subnet for b in bridges if b.subnet and (b.masquerade or b.internal)]),
+        ("ip6", [b.subnet6 for b in bridges if b.subnet6 and (b.masquerade or b.internal)]),
+    ):
+        if subnets:
+            outside = _names(bridges, "lo")
+            rules.append(f"{word} daddr {_set(subnets)} iifname != {outside} fib daddr type != local drop")
+    return [*rules, 'ip daddr 127.0.0.0/8 iifname != "lo" drop']
+
+
+def _spoof_rules(bridge: BridgeRules) -> list[str]:
+    """S-63: no connection begins on a bridge with a source that isn't of its subnets."""
+    sources = [bridge.subnet] if bridge.subnet else []
+    sources6 = [bridge.subnet6] if bridge.subnet6 else []
     return [
-        f'ip saddr {bridge.subnet} oifname != "{bridge.bridge}" masquerade\n        ',
-        f'ip saddr {bridge.subnet} oifname "{bridge.bridge}" ct status dnat ct mark {MARK} masquerade\n        ',
+        f'iifname "{bridge.bridge}" ct state new ip saddr != {_set([*sources, "0.0.0.0"])} drop',
+        f'iifname "{bridge.bridge}" ct state new ip6 saddr != {_set([*sources6, "fe80::/10", "::"])} drop',
     ]
 
 
-def _filter_rules(bridge: BridgeRules) -> list[str]:
-    name = bridge.bridge
-    rules = []
-    if bridge.internal:
-        rules += [
-            f'iifname "{name}" oifname != "{name}" drop\n        ',
-            f'oifname "{name}" iifname != "{name}" drop\n        ',
-        ]
-    if not bridge.icc:
-        rules.append(f'iifname "{name}" oifname "{name}" drop\n        ')
-    else:
-        rules.append(f'iifname "{name}" oifname "{name}" accept\n        ')
-    # Nothing comes in that was not asked for and is not published: other networks' containers and the host's neighbours alike.
-    rules.append(f'oifname "{name}" drop\n        ')
+def _source_rules(bridges: list[BridgeRules]) -> list[str]:
+    """Out of the bridge with another's address; and back into it, when a container asks for a published port of its network."""
+    rules = [f"ip saddr 127.0.0.0/8 oifname {_names(bridges)} masquerade"] if bridges else []
+    for bridge in bridges:
+        if bridge.internal:
+            continue
+        for word, subnet in (("ip", bridge.subnet), ("ip6", bridge.subnet6)):
+            if subnet and bridge.masquerade:
+                rules.append(f'{word} saddr {subnet} oifname != "{bridge.bridge}" masquerade')
+            if subnet:
+                rules.append(f'{word} saddr {subnet} oifname "{bridge.bridge}" ct status dnat masquerade')
     return rules
 
 
-def _maps(forwards: list[Forward]) -> list[tuple[str, str, list[Forward]]]:
-    return [
-        (f"{protocol}_{kind}", protocol, [f for f in forwards if f.protocol == protocol and (f.host_ip != "0.0.0.0") == (kind == "at")])
-        for protocol in ("tcp", "udp") for kind in ("any", "at")
-    ]  # fmt: skip
+def _filter_rules(bridges: list[BridgeRules]) -> list[str]:
+    """Internal networks first: nothing leaves them, by a port that another network has published neither."""
+    if not bridges:
+        return []
+    rules = []
+    for bridge in bridges:
+        if bridge.internal:
+            name = bridge.bridge
+            rules += [f'iifname "{name}" oifname != "{name}" drop', f'oifname "{name}" iifname != "{name}" drop']
+    ours = _names(bridges)
+    rules.append(f"ct state established,related oifname {ours} accept")
+    rules.append(f"ct status dnat oifname {ours} accept")
+    for bridge in bridges:
+        verdict = "accept" if bridge.icc else "drop"
+        rules.append(f'iifname "{bridge.bridge}" oifname "{bridge.bridge}" {verdict}')
+    # Nothing comes in that was not asked for and is not published: other networks' containers and the host's neighbours alike.
+    rules.append(f"oifname {ours} drop")
+    return rules
 
 
-def _map_text(name: str, protocol: str, forwards: list[Forward]) -> str:
-    del protocol
+def _maps(forwards: list[Forward]) -> list[tuple[str, list[Forward]]]:
+    names = [f"{protocol}_{kind}" for protocol in ("tcp", "udp") for kind in ("any", "at")]
+    return [(name, [forward for forward in forwards if _map_of(forward) == name]) for name in names]
+
+
+def _map_text(name: str, forwards: list[Forward]) -> str:
     key = "ipv4_addr . inet_service" if name.endswith("_at") else "inet_service"
     elements = ", ".join(_element(forward) for forward in forwards)
     body = f"elements = {{ {elements} }}" if elements else ""
@@ -148,18 +181,45 @@ def _map_of(forward: Forward) -> str:
 
 def changes_text(table: str, *, remove: Iterable[Forward] = (), add: Iterable[Forward] = ()) -> str:
     """Elements taken away and put in, in one transaction: a port that moves is never without an owner."""
-    lines = [f"delete element ip {table} {_map_of(f)} {{ {_key(f)} }}" for f in remove]
-    lines += [f"add element ip {table} {_map_of(f)} {{ {_element(f)} }}" for f in add]
+    lines = [f"delete element inet {table} {_map_of(f)} {{ {_key(f)} }}" for f in remove]
+    lines += [f"add element inet {table} {_map_of(f)} {{ {_element(f)} }}" for f in add]
     return "\n".join(lines)
-
-
-def exists(table: str) -> bool:
-    return ("ip", table) in nftables.tables()
 
 
 def remove(table: str) -> None:
     """What isn't there is fine."""
-    nftables.apply(f"table ip {table} {{}}\ndelete table ip {table}\n")
+    nftables.apply(f"table inet {table} {{}}\ndelete table inet {table}\n")
+
+
+State = tuple[frozenset[str], frozenset[tuple[str, str]]]
+"""What a table holds: everything but map elements as JSON, and the elements as (map, JSON)."""
+
+
+def state(table: str) -> State:
+    """As the kernel has it now; empty when the table is gone. Compared with what `state` said after our own last change."""
+    try:
+        items = nftables.query(f"list table inet {table}", terse=False)
+    except OSError:
+        return frozenset(), frozenset()
+    skeleton, elements = set(), set()
+    for item in items:
+        ((kind, body),) = item.items()
+        if kind == "metainfo" or not isinstance(body, dict):
+            continue
+        body.pop("handle", None)
+        for element in body.pop("elem", []) if kind == "map" else []:
+            elements.add((str(body["name"]), json.dumps(element)))
+        skeleton.add(json.dumps({kind: body}))
+    return frozenset(skeleton), frozenset(elements)
+
+
+def elements(forwards: Iterable[Forward]) -> frozenset[tuple[str, str]]:
+    """The maps' elements as `state` has them."""
+    found = set()
+    for one in forwards:
+        key = one.host_port if one.host_ip == "0.0.0.0" else {"concat": [one.host_ip, one.host_port]}
+        found.add((_map_of(one), json.dumps([key, {"concat": [one.address, one.port]}])))
+    return frozenset(found)
 
 
 def foreign_forward_drops() -> list[tuple[str, str, str]]:
@@ -174,4 +234,35 @@ def foreign_forward_drops() -> list[tuple[str, str, str]]:
             continue
         if not str(chain["table"]).startswith("onggi-") and chain["family"] in ("ip", "inet"):
             found.append((str(chain["family"]), str(chain["table"]), str(chain["name"])))
+    return found
+
+
+def pass_foreign_drops(table: str, bridges: Sequence[str]) -> None:
+    """In chains that drop what they don't know, our bridges' packets pass; their own rules come first and hold (S-61).
+
+    Our rules bear our table's name as a comment; those that are there and right are left alone. Without bridges they go.
+    """
+    wanted = {(side, bridge) for bridge in bridges for side in ("iifname", "oifname")}
+    for family, foreign, chain in foreign_forward_drops():
+        have = _own_rules(table, f"{family} {foreign} {chain}")
+        lines = [
+            f"delete rule {family} {foreign} {chain} handle {handle}"
+            for handle, rule in have if rule not in wanted
+        ] + [
+            f'add rule {family} {foreign} {chain} {side} "{bridge}" accept comment "{table}"'
+            for side, bridge in sorted(wanted - {rule for _, rule in have})
+        ]  # fmt: skip
+        if lines:
+            nftables.apply("\n".join(lines))
+
+
+def _own_rules(table: str, chain: str) -> list[tuple[int, tuple[str, str]]]:
+    """(handle, (iifname or oifname, bridge)) of our rules in another's chain."""
+    found = []
+    for item in nftables.query(f"list chain {chain}"):
+        rule = item.get("rule")
+        if isinstance(rule, dict) and rule.get("comment") == table:
+            match = next((e["match"] for e in rule["expr"] if "match" in e), None)
+            key = match["left"]["meta"]["key"] if match else ""
+            found.append((int(rule["handle"]), (str(key), str(match["right"]) if match else "")))
     return found

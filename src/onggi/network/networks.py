@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import ipaddress
-import os
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -15,14 +13,15 @@ import msgspec
 
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import netlink, nftables
-from onggi.kernel.namespaces import NamespaceKind, open_of
-from onggi.network import firewall
+from onggi.network import bridges, firewall
 from onggi.network.addresses import Addresses, Pools, check_subnet
 from onggi.network.ports import Ports
 from onggi.network.records import TABLE, Endpoint, EndpointRequest, IpamConfig, Network, mac_of, new_id, option
 from onggi.network.resolver import Resolver
+from onggi.network.watch import Watch
 from onggi.store.database import Database, Delete, Put
 
+log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
 PREDEFINED = ("bridge", "host", "none")
 
@@ -50,11 +49,14 @@ class Networks:
         self.ports = Ports(self.table)
         self.resolver = Resolver(self._lookup, self._reverse, self._may_forward, upstream)
         self._lock = asyncio.Lock()
+        self._skeleton: frozenset[str] = frozenset()
+        """Our table without its elements, as the kernel showed it right after it was written."""
+        self._watch = Watch(self.repair, self._bridges)
 
     # Restoring
 
     async def restore(self) -> None:
-        """Reads the rows and makes the kernel as they say: bridges, their addresses, the firewall table."""
+        """Reads the rows and makes the kernel as they say: bridges and their addresses. `settle` does the rest."""
         self._rows = {row.id: row for row in self._database.load(TABLE).values()}
         with netlink.Route() as route:
             mtu = self._mtu or min(route.default_mtu() or 1500, 1500)
@@ -65,10 +67,15 @@ class Networks:
                 self._rows |= {row.id: row for row in made}
             for row in self._rows.values():
                 self._addresses[row.id] = [_addresses_of(config) for config in row.ipam]
-                if row.bridge:
-                    self._make_bridge(route, row)
-        _write_sysctl("net/ipv4/ip_forward", "1")
-        await self.write_table()
+        await asyncio.to_thread(self._mend_links)
+
+    async def settle(self) -> None:
+        """The engine has told of every container that runs: the table is written, and watched from now on.
+
+        Until then the one that the last engine left stands, so that published ports work through a restart.
+        """
+        await self.repair()
+        self._watch.start()
 
     def _predefined(self, name: str, route: netlink.Route, mtu: int) -> Network:
         driver = "null" if name == "none" else name
@@ -89,24 +96,6 @@ class Networks:
             new_id(), name, driver, time.time_ns(), self._bridge, [ipam], options=options, predefined=True, mtu=mtu
         )
 
-    def _make_bridge(self, route: netlink.Route, row: Network) -> None:
-        """The link with its gateway addresses, up. What is there already is taken over."""
-        try:
-            route.add_bridge(row.bridge, alias=f"onggi-{self._tag}", mtu=row.mtu)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-        have = set(route.addresses(row.bridge))
-        for config in row.ipam:
-            network = ipaddress.ip_network(config.subnet)
-            address = f"{config.gateway}/{network.prefixlen}"
-            if address not in have:
-                route.add_address(row.bridge, address)
-        route.set_up(row.bridge)
-        # For 127.0.0.1:PORT of the host; packets with such an address from outside are dropped in chain raw (S-60).
-        _write_sysctl(f"net/ipv4/conf/{row.bridge}/route_localnet", "1")
-        _write_sysctl(f"net/ipv6/conf/{row.bridge}/accept_ra", "0")
-
     def _used(self, route: netlink.Route) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         ours = [ipaddress.ip_network(config.subnet) for row in self._rows.values() for config in row.ipam]
         return ours + [ipaddress.ip_network(text, strict=False) for text in route.routes()]
@@ -115,62 +104,65 @@ class Networks:
         """The whole nft table, from what must hold now; and our pass through other programs' dropping chains."""
         rules = [
             firewall.BridgeRules(
-                row.bridge,
-                next((config.subnet for config in row.ipam if ":" not in config.subnet), ""),
-                internal=row.internal,
-                icc=option(row.options, "com.docker.network.bridge.enable_icc", default=True),
+                row.bridge, row.subnet(4), row.subnet(6), internal=row.internal, icc=row.icc,
                 masquerade=option(row.options, "com.docker.network.bridge.enable_ip_masquerade", default=True),
             )
             for row in self._rows.values() if row.bridge
         ]  # fmt: skip
-        text = firewall.table_text(self.table, rules, self.ports.forwards())
-        await asyncio.to_thread(self._apply_all, text, [rule.bridge for rule in rules])
+        # No port comes or goes between the look at them and the table that has them.
+        async with self.ports.lock:
+            text = firewall.table_text(self.table, rules, self.ports.forwards())
+            self._skeleton = await asyncio.to_thread(self._apply_all, text, [rule.bridge for rule in rules])
 
-    def _apply_all(self, text: str, bridges: Sequence[str]) -> None:
+    def _apply_all(self, text: str, names: Sequence[str]) -> frozenset[str]:
         nftables.apply(text)
-        self._pass_foreign_drops(bridges)
+        firewall.pass_foreign_drops(self.table, names)
+        return firewall.state(self.table)[0]
 
-    def _pass_foreign_drops(self, bridges: Sequence[str]) -> None:
-        for family, table, chain in firewall.foreign_forward_drops():
-            self._remove_foreign(family, table, chain)
-            lines = [
-                f'insert rule {family} {table} {chain} {side} "{bridge}" accept comment "{self.table}"'
-                for bridge in bridges for side in ("iifname", "oifname")
-            ]  # fmt: skip
-            nftables.apply("\n".join(lines))
+    async def repair(self) -> None:
+        """Makes links, switches and table as they must be; what is right is left as it is. Raises OSError.
 
-    def _remove_foreign(self, family: str, table: str, chain: str) -> None:
-        """Takes our rules out of another's chain, and nothing else."""
-        for item in nftables.query(f"list chain {family} {table} {chain}"):
-            rule = item.get("rule")
-            if isinstance(rule, dict) and rule.get("comment") == self.table:
-                nftables.apply(f"delete rule {family} {table} {chain} handle {rule['handle']}")
+        Cancelled: some of it is done; calling it again does the rest.
+        """
+        await asyncio.to_thread(self._mend_links)
+        async with self.ports.lock:
+            have = await asyncio.to_thread(firewall.state, self.table)
+            is_whole = bool(self._skeleton) and have == (self._skeleton, firewall.elements(self.ports.forwards()))
+        if is_whole:
+            await asyncio.to_thread(firewall.pass_foreign_drops, self.table, self._bridges())
+            return
+        if self._skeleton:
+            log.warning("the nft table %s was changed by another program: it is written anew", self.table)
+        await self.write_table()
 
-    async def is_whole(self) -> bool:
-        """Whether table and bridges are there; somebody may have flushed or deleted them."""
+    def _mend_links(self) -> None:
+        with netlink.Route() as route:
+            there = {link.name for link in route.links()} if self._skeleton else set()
+            for row in list(self._rows.values()):
+                if row.bridge and row.bridge not in there:
+                    bridges.make(route, row, f"onggi-{self._tag}")
+            bridges.rejoin(
+                route,
+                [e for mine in list(self._endpoints.values()) for e in list(mine.values())],
+                lambda container_id: bool(self.ports.of(container_id)),
+            )
+        bridges.forward(ipv6=any(row.subnet(6) for row in self._rows.values()))
 
-        def look() -> bool:
-            with netlink.Route() as route:
-                links = {link.name for link in route.links()}
-            return firewall.exists(self.table) and all(row.bridge in links for row in self._rows.values() if row.bridge)
-
-        return await asyncio.to_thread(look)
+    def _bridges(self) -> Sequence[str]:
+        return [row.bridge for row in self._rows.values() if row.bridge]
 
     async def close(self, *, remove: bool) -> None:
         """`remove`: nothing runs and nothing is to stay: table, foreign rules and bridges go."""
+        await self._watch.close()
         self.resolver.close()
         if remove:
             await asyncio.to_thread(self._remove_all)
 
     def _remove_all(self) -> None:
         firewall.remove(self.table)
-        for family, table, chain in firewall.foreign_forward_drops():
-            self._remove_foreign(family, table, chain)
-        with netlink.Route() as route:
-            for row in self._rows.values():
-                if row.bridge:
-                    with contextlib.suppress(OSError):
-                        route.delete(row.bridge)
+        firewall.pass_foreign_drops(self.table, [])
+        for name in self._bridges():
+            bridges.delete(name)
 
     # Networks
 
@@ -258,7 +250,8 @@ class Networks:
 
     def _make(self, row: Network) -> None:
         with netlink.Route() as route:
-            self._make_bridge(route, row)
+            bridges.make(route, row, f"onggi-{self._tag}")
+        bridges.forward(ipv6=bool(row.subnet(6)))
 
     async def remove(self, text: str) -> Network:
         """Raises NotFound, Forbidden while it has endpoints or when it is predefined."""
@@ -273,7 +266,7 @@ class Networks:
             del self._rows[row.id]
             self._addresses.pop(row.id, None)
             await self.write_table()
-            await asyncio.to_thread(_delete_link, row.bridge)
+            await asyncio.to_thread(bridges.delete, row.bridge)
             return row
 
     # Endpoints
@@ -301,6 +294,7 @@ class Networks:
         mine[network.id] = Endpoint(
             identifier, network.id, container_id, request.mac or mac_of(v4[1].partition("/")[0]), v4[1], v6[1], v4[0], v6[0],
             request.names, network.bridge, f"og{self._tag[:3]}{identifier[:9]}", network.mtu, network.internal,
+            isolated=not network.icc,
         )  # fmt: skip
         return mine[network.id]
 
@@ -332,37 +326,17 @@ class Networks:
 
     async def connect_running(self, endpoint: Endpoint, pid: int, name: str, *, default_route: bool) -> None:
         """`docker network connect`: the link comes into a network namespace that is in use. Raises OnggiError."""
-        link = endpoint.link(name, default_route=default_route)
-
-        def connect() -> None:
-            with open_of(pid, NamespaceKind.NETWORK) as namespace:
-                with netlink.Route() as route:
-                    route.add_veth(
-                        link.host_name,
-                        bridge=link.bridge,
-                        peer=name,
-                        peer_mac=link.mac,
-                        mtu=link.mtu,
-                        peer_ns=namespace.fileno(),
-                    )
-                with netlink.Route(namespace.fileno()) as inside:
-                    for address in link.addresses:
-                        inside.add_address(name, address)
-                    inside.set_up(name)
-                    if link.gateway4:
-                        with contextlib.suppress(FileExistsError):
-                            inside.add_route("0.0.0.0/0", gateway=link.gateway4, link=name)
-
+        link = endpoint.link(name, default_route=default_route, hairpin=bool(self.ports.of(endpoint.container_id)))
         try:
-            await asyncio.to_thread(connect)
+            await asyncio.to_thread(bridges.connect, link, pid)
         except OSError as error:
-            await asyncio.to_thread(_delete_link, link.host_name)
+            await asyncio.to_thread(bridges.delete, endpoint.host_name)
             raise OnggiError(f"failed to connect to network: {error.strerror}") from error
 
     async def disconnect_running(self, endpoint: Endpoint) -> None:
         """The link goes; its other end goes with it."""
         if endpoint.host_name:
-            await asyncio.to_thread(_delete_link, endpoint.host_name)
+            await asyncio.to_thread(bridges.delete, endpoint.host_name)
 
     # Names
 
@@ -409,22 +383,3 @@ def _addresses_of(config: IpamConfig) -> Addresses:
     return Addresses(
         config.subnet, gateway=config.gateway, ip_range=config.ip_range, reserved=config.auxiliary.values()
     )
-
-
-def _delete_link(name: str) -> None:
-    with netlink.Route() as route, contextlib.suppress(OSError):
-        route.delete(name)
-
-
-def _write_sysctl(path: str, value: str) -> None:
-    """What the kernel doesn't have (IPv6 switched off) is left; a value that stands already is not written."""
-    full = f"/proc/sys/{path}"
-    with contextlib.suppress(FileNotFoundError):
-        with open(full, encoding="ascii") as file:
-            if file.read().strip() == value:
-                return
-        fd = os.open(full, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)

@@ -56,7 +56,8 @@ class Ports:
         self._published: dict[str, list[Published]] = {}
         self._addresses: dict[str, str] = {}
         self._owners: dict[tuple[str, str, int], str] = {}
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()
+        """Held while the firewall's maps are changed."""
 
     def forwards(self) -> list[Forward]:
         """All of them, for the whole table."""
@@ -82,7 +83,7 @@ class Ports:
         """
         if not requests:
             return [], []
-        async with self._lock:
+        async with self.lock:
             taken: list[tuple[Published, socket.socket | None]] = []
             try:
                 for request in requests:
@@ -103,11 +104,10 @@ class Ports:
 
     async def unpublish(self, container_id: str) -> None:
         """What was never published is fine. A port that another container waits for (it replaces this one) becomes its."""
-        had = self._published.pop(container_id, None)
-        address = self._addresses.pop(container_id, "")
-        if not had:
+        if container_id not in self._published:
             return
-        async with self._lock:
+        async with self.lock:
+            had, address = self._published.pop(container_id, []), self._addresses.pop(container_id, "")
             mine = [one for one in had if self._owners.get(_key(one)) == container_id]
             heirs = {_key(one): found for one in mine if (found := self._waiting_for(_key(one)))}
             add = [wanted.forward(self._addresses[name]) for name, wanted in heirs.values()]
@@ -138,7 +138,7 @@ class Ports:
 
         Connections under way stay with `old`: conntrack remembers their translation.
         """
-        async with self._lock:
+        async with self.lock:
             wanted = {(one.protocol, one.host_ip, one.host_port): one for one in self._published.get(new, [])}
             moving = [key for key, owner in self._owners.items() if owner == old and key in wanted]
             if not moving:

@@ -37,6 +37,15 @@ class Network(msgspec.Struct, frozen=True, omit_defaults=True):
     predefined: bool = False
     mtu: int = 1500
 
+    def subnet(self, version: int) -> str:
+        """The first one of IP version 4 or 6; empty when there is none."""
+        return next((config.subnet for config in self.ipam if (":" in config.subnet) == (version == 6)), "")
+
+    @property
+    def icc(self) -> bool:
+        """Whether its containers may talk with each other."""
+        return option(self.options, "com.docker.network.bridge.enable_icc", default=True)
+
     @property
     def is_user_defined(self) -> bool:
         """Names are answered there, and only there."""
@@ -72,6 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     host_name: str = ""
     mtu: int = 1500
     internal: bool = False
+    isolated: bool = False
 
     @property
     def address4(self) -> str:
@@ -81,13 +91,14 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     def address6(self) -> str:
         return self.ipv6.partition("/")[0]
 
-    def link(self, name: str, *, default_route: bool) -> LinkPlan:
-        """What the shim makes of it. An internal network has no way out."""
+    def link(self, name: str, *, default_route: bool, hairpin: bool = False) -> LinkPlan:
+        """What the shim makes of it. An internal network has no way out; `hairpin` for a container that publishes ports."""
         out = default_route and not self.internal
         return LinkPlan(
             host_name=self.host_name, bridge=self.bridge, name=name, mac=self.mac,
             addresses=[address for address in (self.ipv4, self.ipv6) if address],
             gateway4=self.gateway4 if out else "", gateway6=self.gateway6 if out else "", mtu=self.mtu,
+            isolated=self.isolated, hairpin=hairpin,
         )  # fmt: skip
 
 

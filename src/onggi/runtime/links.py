@@ -24,6 +24,8 @@ def connect(links: list[LinkPlan], pid: int) -> None:
             route.add_veth(
                 link.host_name, bridge=link.bridge, peer=link.name, peer_mac=link.mac, mtu=link.mtu, peer_pid=pid
             )
+            if link.isolated or link.hairpin:
+                route.set_port(link.host_name, isolated=link.isolated, hairpin=link.hairpin)
 
 
 def configure(links: list[LinkPlan], proc: AnyFd | None, *, ipv6_off: bool = False) -> None:

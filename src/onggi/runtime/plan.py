@@ -33,7 +33,9 @@ class RoutePlan(msgspec.Struct, frozen=True, omit_defaults=True):
 class LinkPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     """One veth pair: its host end in `bridge`, its other end called `name` in the container.
 
-    `addresses` in CIDR; gateways are those of the default routes, empty for none.
+    `addresses` in CIDR; gateways are those of the default routes, empty for none. `isolated`: it exchanges nothing with
+    other isolated ports of the bridge. `hairpin`: it may reach itself by a port that it has published (where br_netfilter
+    translates frames, they are sent back without being routed).
     """
 
     host_name: str
@@ -45,6 +47,8 @@ class LinkPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     gateway6: str = ""
     mtu: int = 1500
     routes: list[RoutePlan] = []
+    isolated: bool = False
+    hairpin: bool = False
 
 
 class InitPlan(msgspec.Struct, frozen=True, omit_defaults=True):

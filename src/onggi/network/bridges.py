@@ -1,0 +1,102 @@
+"""What the kernel holds for networks besides the table: bridges, their ports, switches below /proc/sys. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+from collections.abc import Callable, Iterable
+
+from onggi.kernel import netlink
+from onggi.kernel.namespaces import NamespaceKind, open_of
+from onggi.network.records import Endpoint, Network
+from onggi.runtime.plan import LinkPlan
+
+
+def make(route: netlink.Route, row: Network, alias: str) -> None:
+    """The link with its gateway addresses, up. What is there already is taken over. Raises OSError."""
+    try:
+        route.add_bridge(row.bridge, alias=alias, mtu=row.mtu)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    have = set(route.addresses(row.bridge))
+    for config in row.ipam:
+        network = ipaddress.ip_network(config.subnet)
+        address = f"{config.gateway}/{network.prefixlen}"
+        if address not in have:
+            route.add_address(row.bridge, address)
+    route.set_up(row.bridge)
+    # For 127.0.0.1:PORT of the host; packets with such an address from outside are dropped in chain raw (S-60).
+    write_sysctl(f"net/ipv4/conf/{row.bridge}/route_localnet", "1")
+    write_sysctl(f"net/ipv6/conf/{row.bridge}/accept_ra", "0")
+
+
+def rejoin(route: netlink.Route, endpoints: Iterable[Endpoint], is_published: Callable[[str], bool]) -> int:
+    """Links of running containers that have lost their bridge come back into it; how many."""
+    links = {link.name: link for link in route.links()}
+    lost = [e for e in endpoints if e.host_name in links and e.bridge in links and not links[e.host_name].master]
+    for endpoint in lost:
+        route.set_master(endpoint.host_name, endpoint.bridge)
+        route.set_port(endpoint.host_name, isolated=endpoint.isolated, hairpin=is_published(endpoint.container_id))
+    return len(lost)
+
+
+def connect(link: LinkPlan, pid: int) -> None:
+    """A link into the network namespace of a process that runs. Raises OSError; half of it may be there then."""
+    with open_of(pid, NamespaceKind.NETWORK) as namespace:
+        with netlink.Route() as route:
+            route.add_veth(
+                link.host_name, bridge=link.bridge, peer=link.name, peer_mac=link.mac, mtu=link.mtu, peer_ns=namespace.fileno()
+            )  # fmt: skip
+            if link.isolated or link.hairpin:
+                route.set_port(link.host_name, isolated=link.isolated, hairpin=link.hairpin)
+        with netlink.Route(namespace.fileno()) as inside:
+            for address in link.addresses:
+                inside.add_address(link.name, address)
+            inside.set_up(link.name)
+            for gateway, everything in ((link.gateway4, "0.0.0.0/0"), (link.gateway6, "::/0")):
+                if gateway:
+                    with contextlib.suppress(FileExistsError):
+                        inside.add_route(everything, gateway=gateway, link=link.name)
+
+
+def delete(name: str) -> None:
+    """What isn't there is fine."""
+    with netlink.Route() as route, contextlib.suppress(OSError):
+        route.delete(name)
+
+
+def forward(*, ipv6: bool) -> None:
+    """The host passes packets on between its links.
+
+    With IPv6 forwarding on, the kernel would no longer believe the router advertisements that the host lives by, unless
+    accept_ra is 2 (Documentation/networking/ip-sysctl.rst).
+    """
+    write_sysctl("net/ipv4/ip_forward", "1")
+    if not ipv6 or _read_sysctl("net/ipv6/conf/all/forwarding") in ("", "1"):
+        return
+    for name in os.listdir("/proc/sys/net/ipv6/conf"):
+        if _read_sysctl(f"net/ipv6/conf/{name}/accept_ra") == "1":
+            write_sysctl(f"net/ipv6/conf/{name}/accept_ra", "2")
+    write_sysctl("net/ipv6/conf/all/forwarding", "1")
+
+
+def _read_sysctl(path: str) -> str:
+    try:
+        with open(f"/proc/sys/{path}", encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def write_sysctl(path: str, value: str) -> None:
+    """What the kernel doesn't have (IPv6 switched off) is left; a value that stands already is not written."""
+    if _read_sysctl(path) in ("", value):
+        return
+    fd = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
