@@ -597,6 +597,21 @@ def test_launcher_and_shim_run_from_a_sealed_copy_of_the_interpreter(tmp_path: P
     run(tmp_path, rootfs, claim)
 
 
+@pytest.mark.row("R-10")
+def test_what_an_earlier_boot_left_is_removed_and_nothing_else(tmp_path: Path, rootfs: Path) -> None:
+    old = tmp_path / "run/01234567-89ab-cdef-0123-456789abcdef/shims" / ("f" * 64)
+    foreign = tmp_path / "run/other/shims"
+    for directory in (old, foreign):
+        directory.mkdir(parents=True)
+
+    async def claim(b: Bench) -> None:
+        assert b.runtime.known() == []
+        assert foreign.is_dir()
+        assert not old.parents[1].exists()
+
+    run(tmp_path, rootfs, claim)
+
+
 @pytest.mark.row("S-73")
 def test_sockets_of_shims_are_where_only_root_can_go(tmp_path: Path, rootfs: Path) -> None:
     async def claim(b: Bench) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -32,6 +33,7 @@ from onggi.runtime.protocol import AttachPlan, ExecProcess, ExitRecord, StartCon
 
 log = logging.getLogger(__name__)
 
+_BOOT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ADOPT_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 _BACKOFF_S: Final = (0.0, 0.05, 0.2, 1.0)
@@ -56,7 +58,8 @@ def _prepare(exec_root: Path) -> Path:
     exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     boot = boot_id()
     for old in exec_root.iterdir():
-        if old.name != boot and (old / "shims").is_dir():
+        # By its form: whatever else somebody keeps in this directory is not ours to remove.
+        if old.name != boot and _BOOT_ID.fullmatch(old.name) and (old / "shims").is_dir():
             shutil.rmtree(old, ignore_errors=True)
     shims = exec_root / boot / "shims"
     # S-73: the sockets' directory is ours alone.
