@@ -152,6 +152,7 @@ def test_pause_freezes_and_says_so(tmp_path: Path) -> None:
             await engine.containers.pause(container)
         with pytest.raises(Conflict, match="cannot start a paused container, try unpause instead"):
             await engine.containers.start(container)
+        await asyncio.sleep(0.1)  # what was in the pipe is in the log now
         before = await logs(engine, container)
         await asyncio.sleep(0.2)
         assert await logs(engine, container) == before

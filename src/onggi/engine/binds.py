@@ -75,7 +75,8 @@ async def collect(
         point = await _mount(mount, volumes, wanted, container_id)
         _once(explicit, point.destination)
         by_target[point.destination] = point
-    for target in map(_absolute, config.volumes or ()):
+    # The image's words, or -v PATH: below the container's root whatever they are.
+    for target in (_absolute("/" + path) for path in config.volumes or ()):
         if target not in by_target and target not in (host.tmpfs or {}):
             volume = await volumes.create("")
             volumes.use(volume.name, container_id)
@@ -95,7 +96,13 @@ def _once(seen: set[str], target: str) -> None:
 
 async def _bind(text: str, volumes: Volumes, wanted: Wanted, container_id: str) -> MountPoint:
     source, target, words = parse_bind(text)
-    target = _absolute(target)
+    try:
+        target = _absolute(target)
+    except InvalidArgument as error:
+        kind = "bind" if source.startswith("/") else "volume"
+        raise InvalidArgument(
+            f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {error}"
+        ) from None
     propagation = next((word for word in words if word in _PROPAGATION), "")
     writable, mode = "ro" not in words, ",".join(words)
     if source.startswith("/"):

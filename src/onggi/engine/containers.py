@@ -222,7 +222,10 @@ class Containers:
         await self._engine.tasks.finish(work, f"restart of {container.name}")
 
     async def kill(self, text: str, signal: str = "") -> None:
-        container = self.get(text)
+        try:
+            container = self.get(text)
+        except NotFound as error:
+            raise NotFound(f"cannot kill container: {text}: {error}") from None
         await self._engine.tasks.finish(
             self._engine.lifecycle.kill(container, signal or "SIGKILL"), f"kill of {container.name}"
         )

@@ -5,6 +5,7 @@ Volumes and the files of the first start are made here, as docker does at create
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -13,17 +14,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onggi.engine import binds, health, limits, logconfig, names, restart, spec
+from onggi.engine import binds, checks, names
 from onggi.engine.config import ContainerConfig, CreateBody, HealthConfig, HostConfig, MountPoint, config_part, words
 from onggi.engine.container import TABLE, Container, ContainerRow
 from onggi.engine.endpoints import wanted_networks
-from onggi.engine.files import EMBEDDED_DNS
 from onggi.errors import InvalidArgument, NotFound
 from onggi.images import Image
-from onggi.kernel import cgroups
 from onggi.oci.image import RunConfig
 from onggi.oci.platform import host_platform, parse_platform
-from onggi.runtime import defaults
 from onggi.store.database import Put
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ class Creation:
         warnings = _check_platform(image, platform, body.image)
         config, host = config_part(body), body.host_config or HostConfig()
         config = merge(config, image.config.run)
-        warnings += check(config, host, engine.options.default_log_driver, engine.options.default_log_options)
+        warnings += checks.check(config, host, engine.options.default_log_driver, engine.options.default_log_options)
         identifier = secrets.token_hex(32)
         # Taken at once: two requests for one name must not both go on.
         given = engine.containers.reserve(names.check(name) if name else "", identifier)
@@ -78,10 +76,10 @@ class Creation:
             host.network_mode, body.networking_config.endpoints_config if body.networking_config else {}
         )
         for network_name, settings in endpoints.items():
-            network = engine.networks.resolve(network_name)
-            endpoints[network_name] = msgspec.structs.replace(settings, network_id=network.id)
-        if host.network_mode.startswith("container:"):
-            engine.containers.get(host.network_mode.removeprefix("container:"))
+            # One that isn't there is the start's error: a 404 here makes docker's command line pull the image.
+            with contextlib.suppress(NotFound):
+                network = engine.networks.resolve(network_name)
+                endpoints[network_name] = msgspec.structs.replace(settings, network_id=network.id)
         wanted = await binds.collect(config, host, engine.volumes, self._mounts_of, identifier)
         row = ContainerRow(
             id=identifier, name=name, created_ns=time.time_ns(), image_id=image.id, image_name=body.image, config=config,
@@ -89,8 +87,6 @@ class Creation:
             path=command[0], args=command[1:], asked=config_part(body),
         )  # fmt: skip
         container = Container(row)
-        # A plan is made once now, so that words that mean nothing are refused at create and not at start.
-        spec.wanted_capabilities(host.cap_add, host.cap_drop)
         engine.snapshots.prepare(identifier, image.layers)
         for point in wanted.points:
             if point.type == "volume":
@@ -127,7 +123,7 @@ def merge(config: ContainerConfig, image: RunConfig) -> ContainerConfig:
     elif entrypoint == [""]:
         entrypoint = None
     own = {word.partition("=")[0] for word in config.env or ()}
-    env = [word for word in image.env or () if word.partition("=")[0] not in own] + list(config.env or ())
+    env = [*(config.env or ()), *(word for word in image.env or () if word.partition("=")[0] not in own)]
     return msgspec.structs.replace(
         config,
         user=config.user or image.user,
@@ -168,40 +164,6 @@ def _health(own: HealthConfig | None, image: RunConfig) -> HealthConfig | None:
         own.test or inherited.test, own.interval or inherited.interval, own.timeout or inherited.timeout,
         own.start_period or inherited.start_period, own.start_interval or inherited.start_interval, own.retries or inherited.retries,
     )  # fmt: skip
-
-
-def check(config: ContainerConfig, host: HostConfig, log_driver: str, log_options: dict[str, str]) -> list[str]:
-    """Warnings; fills in what docker fills in. Raises InvalidArgument in dockerd's words."""
-    warnings = limits.check(host)
-    restart.check(host.restart_policy, auto_remove=host.auto_remove)
-    health.check(config.healthcheck)
-    if not host.log_config.type:
-        host.log_config = msgspec.structs.replace(
-            host.log_config, type=log_driver, config=log_options | host.log_config.config
-        )
-    logconfig.check(host.log_config)
-    if host.network_mode in ("", "default"):
-        host.network_mode = "bridge"
-    if host.network_mode == "host" and host.port_bindings:
-        warnings.append("Published ports are discarded when using host network mode")
-    if host.network_mode.startswith("container:") and (host.port_bindings or host.publish_all_ports):
-        raise InvalidArgument("conflicting options: port publishing and the container type network mode")
-    if not host.ipc_mode:
-        host.ipc_mode = "private"
-    if not host.cgroupns_mode:
-        host.cgroupns_mode = "private" if cgroups.is_unified() else "host"
-    if not host.shm_size:
-        host.shm_size = 64 << 20
-    if host.oom_score_adj < -1000 or host.oom_score_adj > 1000:
-        raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
-    if not host.privileged and host.masked_paths is None:
-        host.masked_paths, host.readonly_paths = list(defaults.masked_paths()), list(defaults.READ_ONLY_PATHS)
-    elif host.privileged:
-        host.masked_paths, host.readonly_paths = None, None
-    for server in host.dns or ():
-        if server == EMBEDDED_DNS:
-            raise InvalidArgument(f"bad nameserver address: {server} is the engine's own")
-    return warnings
 
 
 def _check_platform(image: Image, platform: str, name: str) -> list[str]:

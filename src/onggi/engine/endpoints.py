@@ -9,7 +9,7 @@ import msgspec
 
 from onggi.engine.config import EndpointSettings, PortBinding
 from onggi.engine.container import TABLE, Container, PublishedPort
-from onggi.errors import Conflict, Forbidden, InvalidArgument, OnggiError
+from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.network import Endpoint, EndpointRequest, Network, PortRequest, Published
 from onggi.runtime.plan import LinkPlan
 from onggi.store.database import Put
@@ -46,14 +46,13 @@ class Endpoints:
 
     def attach_all(self, container: Container) -> tuple[list[LinkPlan], dict[str, EndpointSettings], bool]:
         """Links for the start, the settings with what was given, whether names are answered. Raises; nothing is taken then."""
-        engine = self._engine
         links: list[LinkPlan] = []
         filled: dict[str, EndpointSettings] = {}
         user_defined = False
         ordered = sorted(container.row.endpoints.items(), key=lambda item: -item[1].gw_priority)
         try:
             for name, settings in ordered:
-                network = engine.networks.resolve(settings.network_id or name)
+                network = self.network_of(name, settings)
                 endpoint = self._attach(container, network, settings)
                 user_defined |= network.is_user_defined
                 filled[name] = told(
@@ -65,13 +64,26 @@ class Endpoints:
                 if network.driver == "bridge":
                     links.append(
                         endpoint.link(
-                            f"eth{len(links)}", default_route=not links or not any(link.gateway4 for link in links)
+                            f"eth{len(links)}",
+                            default_route=not links or not any(link.gateway4 for link in links),
+                            hairpin=bool(port_requests(container)),
                         )
                     )
         except OnggiError:
             self.detach_all(container)
             raise
         return links, filled, user_defined
+
+    def network_of(self, name: str, settings: EndpointSettings) -> Network:
+        """By the id that it had when the container was made, or by its name: it may have been removed and made again."""
+        networks = self._engine.networks
+        if settings.network_id:
+            with contextlib.suppress(NotFound):
+                return networks.resolve(settings.network_id)
+        try:
+            return networks.resolve(name)
+        except NotFound as error:
+            raise NotFound(f"failed to set up container networking: {error}") from None
 
     def _attach(self, container: Container, network: Network, settings: EndpointSettings) -> Endpoint:
         ipam = settings.ipam_config
@@ -82,7 +94,10 @@ class Endpoints:
             names=self.names(container, settings) if network.is_user_defined else [],
         )
         if request.ipv4 and not network.is_user_defined:
-            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+            raise InvalidArgument(
+                f"invalid config for network {network.name}: invalid endpoint settings:\n"
+                "user specified IP address is supported on user defined networks only"
+            )
         return self._engine.networks.attach(container.id, network, request)
 
     def detach_all(self, container: Container) -> dict[str, EndpointSettings]:
@@ -97,7 +112,7 @@ class Endpoints:
         found = []
         for name, settings in container.row.endpoints.items():
             try:
-                found.append((name, self._engine.networks.resolve(settings.network_id or name)))
+                found.append((name, self.network_of(name, settings)))
             except OnggiError:
                 continue
         return found
@@ -107,7 +122,10 @@ class Endpoints:
         found = []
         for word in container.row.host_config.links or ():
             name, _, alias = word.partition(":")
-            other = self._engine.containers.get(name)
+            try:
+                other = self._engine.containers.get(name)
+            except NotFound as error:
+                raise InvalidArgument(f"could not get container for {name}: {error}") from None
             address = next((e.address4 for e in self._engine.networks.endpoints(other.id).values() if e.ipv4), "")
             if address:
                 found.append(

@@ -156,9 +156,12 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
     row = container.row
     directory = engine.snapshots.directory(row.id)
     host = msgspec.to_builtins(row.host_config)
-    host["NetworkMode"] = _mode(row.host_config.network_mode)
+    for name in ("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs"):
+        if host[name] is None or host[name] in ({}, []):
+            del host[name]
     snapshot = engine.snapshot(container)
-    has_files = not row.host_config.network_mode.startswith("container:")
+    has_files = row.started_ns and not row.host_config.network_mode.startswith("container:")
+    has_log = row.started_ns and row.host_config.log_config.type == "json-file"
     return {
         "Id": row.id,
         "Created": time_text(row.created_ns),
@@ -169,7 +172,7 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
         "ResolvConfPath": os.path.join(directory, "resolv.conf") if has_files else "",
         "HostnamePath": os.path.join(directory, "hostname") if has_files else "",
         "HostsPath": os.path.join(directory, "hosts") if has_files else "",
-        "LogPath": os.path.join(directory, f"{row.id}-json.log") if row.host_config.log_config.type == "json-file" else "",
+        "LogPath": os.path.join(directory, f"{row.id}-json.log") if has_log else "",
         "Name": f"/{row.name}",
         "RestartCount": row.restart_count,
         "Driver": "overlay2",

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from onggi.engine import files, restart, spec
 from onggi.engine.config import EndpointSettings
 from onggi.engine.container import ALIVE, TABLE, Container, ContainerRow, Health, State
-from onggi.engine.logconfig import parse_size
+from onggi.engine.logconfig import attributes, parse_size
+from onggi.engine.signals import signal_number
 from onggi.errors import Conflict, InvalidArgument, NotFound, NotModified, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.runtime.plan import LinkPlan, RootfsPlan
@@ -34,21 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("onggi.engine")
 DEFAULT_STOP_S = 10
 _AFTER_KILL_S = 10.0
-
-
-def signal_number(text: str) -> int:
-    """`SIGTERM`, `term` or `15`. Raises InvalidArgument in docker's words."""
-    if text.isdigit():
-        number = int(text)
-    else:
-        name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-        base, plus, offset = name.partition("+")
-        found = getattr(signal, base, None)
-        number = int(found) + int(offset or 0) if isinstance(found, signal.Signals) else 0
-        del plus
-    if not 0 < number <= 64:
-        raise InvalidArgument(f"invalid signal: {text}")
-    return number
 
 
 def _note_failure(done: asyncio.Future[None]) -> None:
@@ -138,6 +124,9 @@ class Lifecycle:
         """Everything that a start needs: namespaces, volumes, files, addresses, ports."""
         engine, row = self._engine, container.row
         config, host = row.config, row.host_config
+        for wanted in host.device_requests or ():
+            groups = " ".join(f"[{' '.join(group)}]" for group in wanted.capabilities or ())
+            raise OnggiError(f'could not select device driver "{wanted.driver}" with capabilities: [{groups}]')
         namespaces = self._namespaces(container)
         snapshot = engine.snapshots.prepare(container.id, engine.layers_of(container))
         for point in row.mounts:
@@ -194,6 +183,7 @@ class Lifecycle:
             path=os.path.join(directory, f"{container.id}-json.log"),
             max_size=parse_size(log.config.get("max-size", "-1")),
             max_file=int(log.config.get("max-file", "1")),
+            attrs=attributes(container),
         )
 
     def _namespaces(self, container: Container) -> dict[str, str]:
@@ -208,7 +198,12 @@ class Lifecycle:
             if mode == "host":
                 found[kind] = "host"
             elif mode.startswith("container:"):
-                other = self._engine.containers.get(mode.removeprefix("container:"))
+                try:
+                    other = self._engine.containers.get(mode.removeprefix("container:"))
+                except NotFound as error:
+                    if kind != "network":
+                        raise
+                    raise NotFound(f"joining network namespace of container: {error}") from None
                 if not other.is_alive:
                     raise Conflict(
                         f"cannot join network of a non running container: {other.id}"

@@ -25,12 +25,44 @@ def check(host: DockerResources) -> list[str]:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
     if host.memory_swappiness is not None and host.memory_swappiness != -1 and not 0 <= host.memory_swappiness <= 100:
         raise InvalidArgument(f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100")
+    for field, text, available in (
+        ("CPUs", host.cpuset_cpus, _list_of("/sys/devices/system/cpu/online")),
+        ("memory nodes", host.cpuset_mems, _list_of("/sys/devices/system/node/online")),
+    ):
+        _check_set(field, text, available)
     warnings = []
     if host.oom_kill_disable and not host.memory:
         warnings.append(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
         )
     return warnings
+
+
+def _list_of(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return "0"
+
+
+def _numbers(text: str) -> set[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _check_set(field: str, text: str, available: str) -> None:
+    if not text:
+        return
+    try:
+        wanted = _numbers(text[:4096])
+    except ValueError:
+        raise InvalidArgument(f"Invalid value {text} for cpuset {'cpus' if field == 'CPUs' else 'mems'}") from None
+    if not wanted <= _numbers(available):
+        raise InvalidArgument(f"Requested {field} are not available - requested {text}, available: {available}")
 
 
 def _check_memory(host: DockerResources) -> None:
