@@ -111,9 +111,21 @@ def test_without_icc_containers_reach_the_world_but_not_each_other(tmp_path: Pat
 def test_ipv6_is_filtered_as_ipv4_is(tmp_path: Path) -> None:
     async def scene(lab: Lab) -> None:
         one, two = await lab.networks.create("one", ipv6=True), await lab.networks.create("two", ipv6=True)
-        a, b = await lab.container("a", one), await lab.container("b", two)
-        c = await lab.container("c", one)
+        a = await lab.container("a", one, ("tcp", "", "8080"), ("udp", "::", "8080"), ("tcp", HOST6, "8081"))
+        b, c = await lab.container("b", two), await lab.container("c", one)
         lab.neighbour.serve()
+        reached = {
+            "lan → published": lab.neighbour.ask(HOST6, 8080),
+            "lan → published, IPv4": lab.neighbour.ask(HOST, 8080),
+            "lan → published, udp": lab.neighbour.ask(HOST6, 8080, udp=True),
+            "lan → published on the host's address": lab.neighbour.ask(HOST6, 8081),
+            "host → published": ask(HOST6, 8080),
+            "other network → published": b.ask(HOST6, 8080),
+            "itself → published": a.ask(HOST6, 8080),
+        }
+        assert reached == dict.fromkeys(reached, "a")
+        shown = [(one.protocol, one.host_ip, one.host_port) for one in lab.networks.ports.of("a")]
+        assert shown == [("tcp", "0.0.0.0", 8080), ("tcp", "::", 8080), ("udp", "::", 8080), ("tcp", HOST6, 8081)]
         assert c.ask(a.address6, 80) == "a"
         assert ask(a.address6, 80) == "a"
         refused = {

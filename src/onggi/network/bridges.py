@@ -27,6 +27,9 @@ def make(route: netlink.Route, row: Network, alias: str) -> None:
         address = f"{config.gateway}/{network.prefixlen}"
         if address not in have:
             route.add_address(row.bridge, address)
+    # The kernel asks for containers' link addresses from the bridge's own link-local one, which would be looked for twice
+    # on the link first (DAD): no container could be reached by IPv6 in the first two seconds.
+    write_sysctl(f"net/ipv6/conf/{row.bridge}/accept_dad", "0")
     route.set_up(row.bridge)
     # For 127.0.0.1:PORT of the host; packets with such an address from outside are dropped in chain raw (S-60).
     write_sysctl(f"net/ipv4/conf/{row.bridge}/route_localnet", "1")

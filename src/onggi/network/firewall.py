@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from onggi.kernel import nftables
 
+EVERYWHERE = ("0.0.0.0", "::")
+"""A host's address that stands for all of its family."""
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeRules:
@@ -30,7 +33,7 @@ class BridgeRules:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """host_ip:host_port/protocol → container's address and port. `host_ip` 0.0.0.0 is every address."""
+    """host_ip:host_port/protocol → container's address and port, both IPv4 or both IPv6."""
 
     protocol: str
     host_ip: str
@@ -69,6 +72,11 @@ table inet {table} {{
         meta nfproto ipv4 dnat ip to tcp dport map @tcp_any
         dnat ip to ip daddr . udp dport map @udp_at
         meta nfproto ipv4 dnat ip to udp dport map @udp_any
+        ip6 daddr ::1 return
+        dnat ip6 to ip6 daddr . tcp dport map @tcp6_at
+        meta nfproto ipv6 dnat ip6 to tcp dport map @tcp6_any
+        dnat ip6 to ip6 daddr . udp dport map @udp6_at
+        meta nfproto ipv6 dnat ip6 to udp dport map @udp6_any
     }}
     chain postrouting {{
         type nat hook postrouting priority 100; policy accept;
@@ -156,19 +164,20 @@ def _filter_rules(bridges: list[BridgeRules]) -> list[str]:
 
 
 def _maps(forwards: list[Forward]) -> list[tuple[str, list[Forward]]]:
-    names = [f"{protocol}_{kind}" for protocol in ("tcp", "udp") for kind in ("any", "at")]
+    names = [f"{word}_{kind}" for word in ("tcp", "udp", "tcp6", "udp6") for kind in ("any", "at")]
     return [(name, [forward for forward in forwards if _map_of(forward) == name]) for name in names]
 
 
 def _map_text(name: str, forwards: list[Forward]) -> str:
-    key = "ipv4_addr . inet_service" if name.endswith("_at") else "inet_service"
+    address = "ipv6_addr" if "6_" in name else "ipv4_addr"
+    key = f"{address} . inet_service" if name.endswith("_at") else "inet_service"
     elements = ", ".join(_element(forward) for forward in forwards)
     body = f"elements = {{ {elements} }}" if elements else ""
-    return f"    map {name} {{\n        type {key} : ipv4_addr . inet_service\n        {body}\n    }}\n"
+    return f"    map {name} {{\n        type {key} : {address} . inet_service\n        {body}\n    }}\n"
 
 
 def _key(forward: Forward) -> str:
-    return str(forward.host_port) if forward.host_ip == "0.0.0.0" else f"{forward.host_ip} . {forward.host_port}"
+    return str(forward.host_port) if forward.host_ip in EVERYWHERE else f"{forward.host_ip} . {forward.host_port}"
 
 
 def _element(forward: Forward) -> str:
@@ -176,7 +185,8 @@ def _element(forward: Forward) -> str:
 
 
 def _map_of(forward: Forward) -> str:
-    return f"{forward.protocol}_{'any' if forward.host_ip == '0.0.0.0' else 'at'}"
+    family, kind = "6" if ":" in forward.host_ip else "", "any" if forward.host_ip in EVERYWHERE else "at"
+    return f"{forward.protocol}{family}_{kind}"
 
 
 def changes_text(table: str, *, remove: Iterable[Forward] = (), add: Iterable[Forward] = ()) -> str:
@@ -217,7 +227,7 @@ def elements(forwards: Iterable[Forward]) -> frozenset[tuple[str, str]]:
     """The maps' elements as `state` has them."""
     found = set()
     for one in forwards:
-        key = one.host_port if one.host_ip == "0.0.0.0" else {"concat": [one.host_ip, one.host_port]}
+        key = one.host_port if one.host_ip in EVERYWHERE else {"concat": [one.host_ip, one.host_port]}
         found.add((_map_of(one), json.dumps([key, {"concat": [one.address, one.port]}])))
     return frozenset(found)
 

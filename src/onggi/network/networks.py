@@ -46,7 +46,7 @@ class Networks:
         self._rows: dict[str, Network] = {}
         self._addresses: dict[str, list[Addresses]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
-        self.ports = Ports(self.table)
+        self.ports = Ports(self.table, self._address6_of)
         self.resolver = Resolver(self._lookup, self._reverse, self._may_forward, upstream)
         self._lock = asyncio.Lock()
         self._skeleton: frozenset[str] = frozenset()
@@ -323,6 +323,10 @@ class Networks:
 
     def endpoints_in(self, network_id: str) -> Sequence[Endpoint]:
         return [mine[network_id] for mine in self._endpoints.values() if network_id in mine]
+
+    def _address6_of(self, container_id: str) -> str:
+        """By which a container is reached from outside; empty without one."""
+        return next((e.address6 for e in self.endpoints(container_id).values() if e.address6 and not e.internal), "")
 
     async def connect_running(self, endpoint: Endpoint, pid: int, name: str, *, default_route: bool) -> None:
         """`docker network connect`: the link comes into a network namespace that is in use. Raises OnggiError."""

@@ -10,14 +10,13 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onggi.errors import Conflict, InvalidArgument, OnggiError
 from onggi.kernel import nftables
-from onggi.network.firewall import Forward, changes_text
+from onggi.network.firewall import EVERYWHERE, Forward, changes_text
 
-EPHEMERAL = range(32768, 61000)
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -40,8 +39,13 @@ class Published:
     host_ip: str
     host_port: int
 
-    def forward(self, address: str) -> Forward:
-        return Forward(self.protocol, self.host_ip, self.host_port, address, self.port)
+    def forward(self, addresses: Addresses) -> Forward:
+        """To the address of the family that `host_ip` has."""
+        return Forward(self.protocol, self.host_ip, self.host_port, addresses[":" in self.host_ip], self.port)
+
+
+Addresses = tuple[str, str]
+"""A container's IPv4 and IPv6 address, empty where it has none."""
 
 
 def _key(one: Published) -> tuple[str, str, int]:
@@ -51,10 +55,10 @@ def _key(one: Published) -> tuple[str, str, int]:
 class Ports:
     """Published ports of one engine, by container."""
 
-    def __init__(self, table: str) -> None:
-        self._table = table
+    def __init__(self, table: str, address6_of: Callable[[str], str]) -> None:
+        self._table, self._address6_of = table, address6_of
         self._published: dict[str, list[Published]] = {}
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, Addresses] = {}
         self._owners: dict[tuple[str, str, int], str] = {}
         self.lock = asyncio.Lock()
         """Held while the firewall's maps are changed."""
@@ -69,7 +73,10 @@ class Ports:
 
     def adopt(self, container_id: str, address: str, published: Sequence[Published]) -> None:
         """After a restart: a running container has these, its shim still holds the sockets."""
-        self._published[container_id], self._addresses[container_id] = list(published), address
+        self._published[container_id], self._addresses[container_id] = (
+            list(published),
+            (address, self._address6_of(container_id)),
+        )
         for one in published:
             self._owners[(one.protocol, one.host_ip, one.host_port)] = container_id
 
@@ -83,21 +90,22 @@ class Ports:
         """
         if not requests:
             return [], []
+        addresses = address, self._address6_of(container_id)
         async with self.lock:
             taken: list[tuple[Published, socket.socket | None]] = []
             try:
                 for request in requests:
-                    taken.append(self._reserve(request, shared_with))
+                    taken += self._reserve_all(request, shared_with, has_ipv6=bool(addresses[1]))
                 found = [one for one, _ in taken]
                 mine = [one for one, sock in taken if sock is not None]
                 if mine:
-                    await self._change(add=[one.forward(address) for one in mine])
+                    await self._change(add=[one.forward(addresses) for one in mine])
             except BaseException:
                 for _, sock in taken:
                     if sock is not None:
                         sock.close()
                 raise
-            self._published[container_id], self._addresses[container_id] = found, address
+            self._published[container_id], self._addresses[container_id] = found, addresses
             for one in mine:
                 self._owners[(one.protocol, one.host_ip, one.host_port)] = container_id
             return found, [sock for _, sock in taken if sock is not None]
@@ -107,7 +115,7 @@ class Ports:
         if container_id not in self._published:
             return
         async with self.lock:
-            had, address = self._published.pop(container_id, []), self._addresses.pop(container_id, "")
+            had, addresses = self._published.pop(container_id, []), self._addresses.pop(container_id, ("", ""))
             mine = [one for one in had if self._owners.get(_key(one)) == container_id]
             heirs = {_key(one): found for one in mine if (found := self._waiting_for(_key(one)))}
             add = [wanted.forward(self._addresses[name]) for name, wanted in heirs.values()]
@@ -117,7 +125,7 @@ class Ports:
             if mine:
                 # The table may not be what we think: whoever notices writes it anew from `forwards`.
                 with contextlib.suppress(OnggiError):
-                    await self._change(remove=[one.forward(address) for one in mine], add=add)
+                    await self._change(remove=[one.forward(addresses) for one in mine], add=add)
 
     def _waiting_for(self, key: tuple[str, str, int]) -> tuple[str, Published] | None:
         for container_id, ports in self._published.items():
@@ -157,17 +165,42 @@ class Ports:
         except OSError as error:
             raise OnggiError(f"failed to set up port forwarding: {error.strerror}") from error
 
-    def _reserve(self, request: PortRequest, shared_with: str) -> tuple[Published, socket.socket | None]:
-        address = request.host_ip or "0.0.0.0"
-        if address == "::":
-            address = "0.0.0.0"
-        first, _, last = request.host_port.partition("-")
+    def _reserve_all(
+        self, request: PortRequest, shared_with: str, *, has_ipv6: bool
+    ) -> list[tuple[Published, socket.socket | None]]:
+        """Without an address of the host's the port is taken in both families, the same number if it can be.
+
+        A container without IPv6 is not reached by it: `::` is all of the host's IPv4 addresses then. Nothing can be led
+        from ::1 to a container (the kernel routes it nowhere else).
+        """
+        wanted = request.host_ip or "0.0.0.0"
+        if ":" in wanted and not has_ipv6:
+            if wanted != "::":
+                raise InvalidArgument(f"cannot publish on {wanted}: the container has no IPv6 address")
+            wanted = "0.0.0.0"
+        if wanted == "::1":
+            raise InvalidArgument("cannot publish on ::1: publish on 127.0.0.1, or on an address of the host")
+        taken = [self._reserve(request, wanted, request.host_port, shared_with)]
+        if not request.host_ip and has_ipv6:
+            try:
+                taken.append(self._reserve(request, "::", str(taken[0][0].host_port), shared_with))
+            except BaseException:
+                if taken[0][1] is not None:
+                    taken[0][1].close()
+                raise
+        return taken
+
+    def _reserve(
+        self, request: PortRequest, address: str, wanted: str, shared_with: str
+    ) -> tuple[Published, socket.socket | None]:
+        """On one address of the host; `wanted` is its port, a range, or empty for any."""
+        first, _, last = wanted.partition("-")
         if not first or first == "0":
             candidates: Sequence[int] = [0]
         elif first.isdigit() and (last or first).isdigit():
             candidates = range(int(first), int(last or first) + 1)
         else:
-            raise InvalidArgument(f"Invalid host port: {request.host_port}")
+            raise InvalidArgument(f"Invalid host port: {wanted}")
         for port in candidates:
             key = (request.protocol, address, port)
             if shared_with and self._owners.get(key) == shared_with:
@@ -182,26 +215,33 @@ class Ports:
                 if error.errno == errno.EADDRINUSE:
                     raise Conflict(
                         f"failed to set up container networking: driver failed programming external connectivity on endpoint: "
-                        f"failed to bind host port for {address}:{port}:{request.port}/{request.protocol}: address already in use"
+                        f"failed to bind host port for {_shown(address)}:{port}:{request.port}/{request.protocol}: address already in use"
                     ) from None
-                raise Conflict(f"Bind for {address}:{port} failed: {error.strerror}") from None
+                raise Conflict(f"Bind for {_shown(address)}:{port} failed: {error.strerror}") from None
             return Published(request.protocol, request.port, address, sock.getsockname()[1]), sock
-        raise Conflict(f"Bind for {address}:{request.host_port} failed: port is already allocated")
+        raise Conflict(f"Bind for {_shown(address)}:{wanted} failed: port is already allocated")
 
     def _is_ours(self, protocol: str, address: str, port: int) -> bool:
-        """Taken on the same address, or on all of them, or on one when all are asked for."""
+        """Taken on the same address, or on all of its family, or on one when all are asked for."""
         if not port:
             return False
         return any(
-            p == protocol and n == port and (address in (a, "0.0.0.0") or a == "0.0.0.0") for p, a, n in self._owners
-        )
+            p == protocol and n == port and (":" in a) == (":" in address) and (address in (a, *EVERYWHERE) or a in EVERYWHERE)
+            for p, a, n in self._owners
+        )  # fmt: skip
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _bind(protocol: str, address: str, port: int) -> socket.socket:
     if protocol not in _KINDS:
         raise InvalidArgument(f"publishing {protocol} ports is not possible here: use tcp or udp")
-    sock = socket.socket(socket.AF_INET, _KINDS[protocol])
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, _KINDS[protocol])
     try:
+        if ":" in address:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address, port))
         if protocol == "tcp":
             # Listening makes it a conflict for every other program, SO_REUSEADDR or not. Nobody connects: packets are
