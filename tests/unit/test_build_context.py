@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import time
 
 import pytest
@@ -14,6 +16,7 @@ from onggi.build.ports import exposed
 from onggi.errors import Corrupt, InvalidArgument
 from onggi.globs import Glob
 from onggi.ignore import IgnoreRules, clean, read_ignore_file
+from onggi.store.tarread import TarReader
 
 
 def context(*entries: Entry) -> Context:
@@ -165,3 +168,30 @@ def test_stages_speak_one_after_the_other() -> None:
     third.text("3b")
     assert said[-1] == "3b"
     assert len(third._held) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513])
+@pytest.mark.parametrize("read", [True, False])
+def test_an_archive_may_end_in_its_last_files_padding(size: int, read: bool) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in ("a", "b"):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            archive.addfile(info, io.BytesIO(b"x" * size))
+    data = out.getvalue()
+    cut = data[: 512 + -(-size // 512) * 512 + 512 + size]
+    for whole in (data, cut):
+        reader = TarReader(iter([whole, *[b""] * 5]).__next__)
+        names = []
+        while (member := reader.next()) is not None:
+            names.append(member.name)
+            if read:
+                assert b"".join(bytes(piece) for _, piece in reader.data(member)) == b"x" * size
+        assert names == [b"a", b"b"]
+    if size:
+        reader = TarReader(iter([cut[:-1], *[b""] * 5]).__next__)
+        reader.next()
+        reader.next()
+        with pytest.raises(Corrupt, match="ends within a file"):
+            reader.next()

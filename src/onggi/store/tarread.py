@@ -18,7 +18,8 @@ class TarReader:
     """`more` gives the next bytes of the archive, as many as it likes, and b"" at the end.
 
     Call `next`, then `data` of the member (what is left of it is passed over by the following `next`). An archive that ends
-    at a member's end is whole, with or without the two empty blocks: docker and GNU tar take both.
+    at a member's end is whole, with or without the two empty blocks: docker and GNU tar take both. Its padding may be missing
+    then too: so docker's command line sends a context whose Dockerfile lies outside.
     """
 
     def __init__(self, more: Callable[[], bytes | memoryview]) -> None:
@@ -27,13 +28,18 @@ class TarReader:
         self._parser = HeaderParser()
         self._left = 0
         """Bytes of the present member, with its padding, that were not read."""
+        self._padding = 0
         self._ended = False
 
     def next(self) -> Member | None:
         """The next member; None at the end. Raises Corrupt."""
         while not self._ended:
-            self._skip(self._left)
-            self._left = 0
+            self._skip(max(0, self._left - self._padding))
+            padding = min(self._left, self._padding)
+            if padding and not self._take(padding, short=True):
+                self._ended = True
+                break
+            self._left = self._padding = 0
             block = self._take(BLOCK, at_end=True)
             if not block:
                 self._ended = True
@@ -47,6 +53,7 @@ class TarReader:
             else:
                 while found.map_follows == "blocks":
                     tarparse.sparse_block(found, self._take(BLOCK))
+                self._padding = found.padding
                 self._left = found.size + found.padding
                 if found.map_follows == "data":
                     self._read_map(found)
@@ -86,8 +93,8 @@ class TarReader:
         self._chunk = memoryview(self._more())
         return self._chunk
 
-    def _take(self, size: int, *, at_end: bool = False) -> bytes:
-        """Exactly `size` bytes, or none when the stream ends here and `at_end` allows it."""
+    def _take(self, size: int, *, at_end: bool = False, short: bool = False) -> bytes:
+        """Exactly `size` bytes, or none when the stream ends here and `at_end` allows it, or within them and `short` does."""
         chunk = self._chunk
         if len(chunk) >= size:
             self._chunk = chunk[size:]
@@ -96,7 +103,7 @@ class TarReader:
         left = size
         while left:
             if not self._chunk and not self._refill():
-                if at_end and not parts:
+                if short or (at_end and not parts):
                     return b""
                 raise Corrupt("tar: the archive ends within a header")
             piece = self._some(left)
