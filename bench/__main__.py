@@ -56,7 +56,13 @@ def measure(engine: Contender, parts: set[str]) -> dict[str, float]:
         if name not in parts:
             return
         try:
-            found.update(action())
+            figures_now = action()
+            found.update(figures_now)
+            print(
+                f"{engine.name}: {name}: { ({key: round(value, 1) for key, value in figures_now.items()}) }",
+                file=sys.stderr,
+                flush=True,
+            )
         except Exception as error:  # noqa: BLE001 - one engine's failure must not hide the other figures
             print(f"{engine.name}: {name}: {error}", file=sys.stderr)
 

@@ -115,7 +115,9 @@ def _wait_for(sock: Path, process: subprocess.Popen[bytes], log: Path) -> None:
             raise SystemExit(f"onggid ended: {log.read_text()[-2000:]}")
         with contextlib.suppress(OSError), contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
             probe.connect(str(sock))
-            return
+            probe.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+            if b" 200 " in probe.recv(100):
+                return
         time.sleep(0.02)
     raise SystemExit("onggid does not answer")
 
@@ -145,7 +147,8 @@ def peers() -> list[Contender]:
                 ("podman", "conmon", "aardvark", "netavark"),
             )  # fmt: skip
         )
-    return found
+    wanted = os.environ.get("PEERS", "docker podman").split()
+    return [engine for engine in found if engine.name in wanted]
 
 
 @contextlib.contextmanager
