@@ -37,6 +37,9 @@ OOM_SCORE: Final = -900
 
 _RETRY_S: Final = 0.05
 _MOST_SPARES: Final = 4
+_IDLE_S: Final = 30.0
+"""After this long without a start one spare is kept: they are 8 MB each."""
+
 _PATIENCE_S: Final = 0.25
 _LAST_SPARE_S: Final = 2.0
 
@@ -45,6 +48,8 @@ def main() -> Never:
     """Fork spares until the engine's end of the socket is closed."""
     engine = socket.socket(fileno=int(sys.argv[1]))
     engine.set_inheritable(False)
+    # All starters wait for it, and one gets the request.
+    engine.setblocking(False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # The terminal's signals are the engine's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -91,7 +96,8 @@ class _Spares:
         self._refused: OSError | None = None
         self._slots: list[_Slot] = []
         self._cgroup_parent = ""
-        self._wanted = min(_MOST_SPARES, max(2, os.cpu_count() or 1))
+        self._most = min(_MOST_SPARES, max(2, os.cpu_count() or 1))
+        self._last_taken: float | None = None
 
     def keep(self) -> Never:
         """Until the engine's end is closed."""
@@ -103,9 +109,23 @@ class _Spares:
             self._wait()
 
     def _fill(self) -> None:
-        """Order as many as are wanted."""
-        while sum(self._counts(slot) for slot in self._slots) < self._wanted:
+        """Order as many as are wanted, or dismiss those that are not any more: one is enough while nothing is started."""
+        idle_s = self._idle_in()
+        wanted = 1 if idle_s is None else self._most
+        while sum(self._counts(slot) for slot in self._slots) < wanted:
             self._slots.append(_Slot(self._order()))
+        idle = [slot for slot in self._slots if slot.taken_at is None]
+        for slot in idle[wanted:]:
+            # Its starter sees the end of the pipe.
+            os.close(slot.fd)
+            self._slots.remove(slot)
+
+    def _idle_in(self) -> float | None:
+        """Seconds until nothing has been started for a while; None when that is so."""
+        if self._last_taken is None:
+            return None
+        left = self._last_taken + _IDLE_S - time.monotonic()
+        return left if left > 0 else None
 
     @staticmethod
     def _counts(slot: _Slot) -> bool:
@@ -134,6 +154,9 @@ class _Spares:
             for slot in self._slots
             if slot.taken_at is not None and self._counts(slot)
         ]
+        idle_s = self._idle_in()
+        if idle_s is not None:
+            waits.append(idle_s + 0.001)
         ready = {fd for fd, _ in poll.poll(min(waits) * 1000 if waits else None)}
         if self._engine.fileno() in ready:
             self._end()
@@ -147,7 +170,7 @@ class _Spares:
                 self._refused = OSError(number, f"fork shim: {os.strerror(number)}")
                 slot.taken_at = 0.0
             elif told:
-                slot.taken_at = time.monotonic()
+                slot.taken_at = self._last_taken = time.monotonic()
                 self._learn(told.decode())
             else:
                 os.close(slot.fd)
@@ -180,7 +203,10 @@ def _answer_without_fork(engine: socket.socket, error: OSError) -> None:
     poll.register(engine, select.POLLIN)
     if not poll.poll(_RETRY_S * 1000):
         return
-    received = protocol.receive(engine)
+    try:
+        received = protocol.receive(engine)
+    except BlockingIOError:
+        return
     if received is None:
         os._exit(0)
     _, fds = received

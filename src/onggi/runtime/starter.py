@@ -65,7 +65,7 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
     _rehearse()
     cradle = _cradle(decode_order(order[0]).cgroup_parent)
     made = _made_ahead()
-    received = protocol.receive(engine)
+    received = _next_request(engine, slot)
     if received is None:
         _give_up(cradle, made)
         os._exit(0)
@@ -108,6 +108,21 @@ def _give_up(cradle: Cradle | None, made: Ahead | None) -> None:
     if cradle is not None:
         with contextlib.suppress(OSError):
             cradle.remove()
+
+
+def _next_request(engine: socket.socket, slot: int) -> tuple[bytes, list[int]] | None:
+    """Wait for a request. None: the engine has closed its end, or the launcher has no use for this spare any more."""
+    poll = select.poll()
+    poll.register(engine, select.POLLIN)
+    poll.register(slot, 0)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if engine.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                # Others wait too, and one of them may have been quicker.
+                return protocol.receive(engine)
+        elif slot in ready:
+            return None
 
 
 def _rehearse() -> None:
