@@ -21,7 +21,7 @@ import zstandard
 from onggi.engine.archive import Archive
 from onggi.engine.archivejobs import PathStat
 from onggi.engine.rootview import Mounted, RootView
-from onggi.errors import InvalidArgument, NotFound, OnggiError
+from onggi.errors import Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import mounts
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.filesystem import RenameFlag, renameat2
@@ -291,14 +291,19 @@ def test_refusals_of_put(run) -> None:
             await copier.put("/tmp/a", b"")
         with pytest.raises(InvalidArgument, match=r"^mounted volume is marked read-only$"):
             await copier.put("/ro", tar(file("z")))
-        with pytest.raises(OSError, match=r"(?i)read-only file system"):
+        with pytest.raises(Forbidden, match=r"read-only file system$"):
             await copier.put("/", tar(file("ro/q")))
         with pytest.raises(InvalidArgument, match='cannot overwrite directory "d" with non-directory'):
             await copier.put("/tmp", tar(file("d")), no_overwrite_dir_non_dir=True)
         with pytest.raises(InvalidArgument, match='cannot overwrite non-directory "a" with directory'):
             await copier.put("/tmp", tar(folder("a")), no_overwrite_dir_non_dir=True)
-        for evil in (tar(file("../../evil")), tar(link("h", "../etc/motd", tarfile.LNKTYPE)), b"garbage" * 200):
-            with pytest.raises(OnggiError, match=r"^tar: "):
+        refusals = {
+            'invalid entry name "../../evil"': tar(file("../../evil")),
+            'invalid hardlink target "../etc/motd"': tar(link("h", "../etc/motd", tarfile.LNKTYPE)),
+            "archive/tar: invalid tar header": b"garbage" * 200,
+        }
+        for words, evil in refusals.items():
+            with pytest.raises(OnggiError, match=words):
                 await copier.put("/tmp", evil)
         assert await copier.names("/ro") == ["ro", "ro/in-ro"]
 
@@ -324,7 +329,7 @@ def test_put_replaces_follows_links_inside_and_maps_owners(run, tmp_path: Path) 
         await copier.put("/tmp", tar(file("link/through", b"x"), file("new/deep/file")))
         assert await copier.names("/tmp/d") == ["d", "d/through", "d/via-link", "d/x"]
         assert "new/deep/file" in await copier.names("/tmp/new")
-        await copier.put("/tmp", tar(file("own", uid=7, gid=8), link("own-link", "x")), owner=(1000, 1001))
+        await copier.put("/tmp", tar(file("own", uid=7, gid=8), link("own-link", "x")), user="1000:1001")
         _, members = await copier.get("/tmp/own")
         assert (members[0].uid, members[0].gid) == (1000, 1001)
         await copier.put("/tmp", tar(file("d", b"now a file")))

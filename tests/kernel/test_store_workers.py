@@ -39,7 +39,7 @@ def test_errors_of_a_job_keep_their_kind() -> None:
         read_end, write_end = os.pipe()
         os.write(write_end, b"no tar at all" * 100)
         os.close(write_end)
-        with pytest.raises(Corrupt, match="no tar archive"):
+        with pytest.raises(Corrupt, match="invalid tar header"):
             await workers.run("onggi.store.jobs:unpack_layer", jobs.UnpackLayer(), [read_end, read_end])
         with pytest.raises(NotADirectoryError):
             await workers.run("onggi.store.jobs:usage", None, [os.open("/dev/null", os.O_RDONLY)], ours=False)

@@ -69,16 +69,16 @@ class Archive:
         body: AsyncIterable[bytes],
         *,
         no_overwrite_dir_non_dir: bool = False,
-        owner: tuple[int, int] | None = None,
+        user: str = "",
     ) -> None:
-        """Unpacks `body`, compressed or not, into the directory `path`. With `owner` (copyUIDGID) all files belong to it.
+        """Unpacks `body`, compressed or not, into the directory `path`. With `user` (copyUIDGID) all belong to it.
 
         Raises NotFound, InvalidArgument (no directory, read-only), Corrupt. Cancelled or failed: what is unpacked stays, as with
         docker.
         """
         _check_path(path)
         with open_view(view, self._snapshots, writable=True) as opened:
-            request = Put(_spec(view, opened), path, no_overwrite_dir_non_dir, owner)
+            request = Put(_spec(view, opened), path, no_overwrite_dir_non_dir, user)
             async with pumped(body) as source:
                 await self._workers.run("onggi.engine.archivejobs:put", request, [*opened.fds, source], ours=False)
 

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from onggi.engine.pathwalk import Found, Join, PathWalk, lexical, view_directories
-from onggi.errors import InvalidArgument, NotFound, OnggiError
+from onggi.errors import Forbidden, InvalidArgument, NotFound, OnggiError
+from onggi.runtime.users import lookup, read_lines
 from onggi.store.compression import PIECE_BYTES, open_reader
 from onggi.store.sink import Sink
 from onggi.store.tarread import TarReader
@@ -62,10 +63,12 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Put(msgspec.Struct, frozen=True):
+    """`user`: docker's user[:group], to whom all files are to belong; "" leaves them to whom the tar says."""
+
     view: ViewSpec
     path: str
     keep_kind: bool = False
-    owner: tuple[int, int] | None = None
+    user: str = ""
 
 
 def go_mode(mode: int) -> int:
@@ -136,15 +139,16 @@ def put(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 -
     source = _Descriptor(fds[-1])
     _, reader = open_reader(source)
     directories = view_directories(walk, base)
-    rules = Rules(keep_kind=request.keep_kind, owner=request.owner, limits=Limits(total_bytes=1 << 50))
+    rules = Rules(keep_kind=request.keep_kind, owner=_owner(request.user, fds[0]), limits=Limits(total_bytes=1 << 50))
     try:
         Extractor(directories, rules).extract(TarReader(lambda: reader.read(PIECE_BYTES)))
         while reader.read(PIECE_BYTES):
             pass
     except OSError as error:
-        if error.errno in {errno.EROFS, errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise OnggiError(str(error.strerror or error)) from error
+        kind = Forbidden if error.errno == errno.EROFS else OnggiError
+        raise kind((error.strerror or str(error)).lower()) from error
     finally:
         directories.close()
     return b""
@@ -156,6 +160,14 @@ class _Descriptor:
 
     def read(self, size: int, /) -> bytes:
         return os.read(self._fd, size)
+
+
+def _owner(user: str, root: int) -> tuple[int, int] | None:
+    """Ids of `user` as the container's own files have them."""
+    if not user:
+        return None
+    found = lookup(user, (), read_lines(root, "/etc/passwd"), read_lines(root, "/etc/group"))
+    return found.uid, found.gid
 
 
 def _walk(view: ViewSpec, fds: list[int]) -> PathWalk:

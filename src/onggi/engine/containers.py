@@ -380,7 +380,7 @@ class Containers:
         container = self.get(text)
         await self._engine.archive.put(
             self.view(container), path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
-            owner=(0, 0) if copy_uid_gid and not container.row.config.user else None,
+            user=container.row.config.user if copy_uid_gid else "",
         )  # fmt: skip
         self._engine.events.emit("container", "extract-to-dir", container.id, container.attributes)
 

@@ -138,10 +138,10 @@ class HeaderParser:
         if len(name) > NAME_LIMIT or len(link) > NAME_LIMIT:
             raise Corrupt(f"tar: a name of {max(len(name), len(link))} bytes (at most {NAME_LIMIT})")
         if b"\0" in name or b"\0" in link:
-            raise Corrupt(f"tar: a name with a zero byte: {name!r}")
+            raise Corrupt(f"tar: a name with a zero byte: {shown(name)}")
         size = _decimal(pax[b"size"]) if b"size" in pax else _number(fields[4])
         if size > SIZE_LIMIT:
-            raise Corrupt(f"tar: {name!r} has {size} bytes")
+            raise Corrupt(f"tar: {shown(name)} has {size} bytes")
         sparse_old = kind == _GNU_SPARSE
         if kind in {_OLD_FILE, _CONTIGUOUS, _GNU_SPARSE}:
             # Before POSIX a directory was a file whose name ends in a slash.
@@ -165,7 +165,7 @@ class HeaderParser:
             },
         )
         if member.uid >= 2**32 - 1 or member.gid >= 2**32 - 1:
-            raise Corrupt(f"tar: {name!r} is owned by {member.uid}:{member.gid}")
+            raise Corrupt(f"tar: {shown(name)} is owned by {member.uid}:{member.gid}")
         if not -(2**62) < member.mtime_ns < 2**62:
             member.mtime_ns = 0
         member.real_size = size
@@ -181,7 +181,7 @@ class HeaderParser:
         pax = self._pax
         if b"GNU.sparse.major" in pax:
             if (pax[b"GNU.sparse.major"], pax.get(b"GNU.sparse.minor")) != (b"1", b"0"):
-                raise Corrupt(f"tar: {member.name!r} is sparse of an unknown kind")
+                raise Corrupt(f"tar: {shown(member.name)} is sparse of an unknown kind")
             member.is_sparse = True
             member.map_follows = "data"
             member.real_size = _decimal(pax.get(b"GNU.sparse.realsize", b""))
@@ -197,11 +197,17 @@ class HeaderParser:
                 raise Corrupt("tar: a sparse file's name is too long or has a zero byte")
 
 
+def shown(name: bytes) -> str:
+    """A member's name in a message: quoted, cut, whatever bytes it has."""
+    text = name[:200].decode("utf-8", "backslashreplace")
+    return '"' + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text) + '"'
+
+
 def set_sparse_map(member: Member, numbers: Iterable[int]) -> None:
     """offset, length, offset, length…: in order and inside the file."""
     flat = list(numbers)
     if len(flat) % 2:
-        raise Corrupt(f"tar: the sparse map of {member.name!r} is damaged")
+        raise Corrupt(f"tar: the sparse map of {shown(member.name)} is damaged")
     member.is_sparse = True
     member.sparse = []
     for offset, length in zip(flat[::2], flat[1::2], strict=True):
@@ -220,7 +226,7 @@ def _old_sparse(member: Member, block: bytes) -> None:
     member.is_sparse = True
     member.real_size = _number(block[483:495])
     if member.real_size > SIZE_LIMIT:
-        raise Corrupt(f"tar: {member.name!r} has {member.real_size} bytes")
+        raise Corrupt(f"tar: {shown(member.name)} has {member.real_size} bytes")
     _old_pieces(member, block, 386, 4)
     member.map_follows = "blocks" if block[482] else ""
 
@@ -236,7 +242,7 @@ def _add_piece(member: Member, offset: int, length: int) -> None:
     pieces = member.sparse
     end = pieces[-1][0] + pieces[-1][1] if pieces else 0
     if offset < end or offset + length > member.real_size or len(pieces) >= SPARSE_LIMIT:
-        raise Corrupt(f"tar: the sparse map of {member.name!r} overlaps, leaves the file or is too long")
+        raise Corrupt(f"tar: the sparse map of {shown(member.name)} overlaps, leaves the file or is too long")
     pieces.append((offset, length))
 
 
@@ -251,7 +257,7 @@ def _check_sum(block: bytes, stated: bytes) -> None:
         return
     signed = unsigned - 256 * (sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[148:156]))
     if wanted != signed:
-        raise Corrupt("tar: a header's checksum is wrong (this is no tar archive, or it is damaged)")
+        raise Corrupt("archive/tar: invalid tar header (this is no tar archive, or it is damaged)")
 
 
 def _number(text: bytes, *, signed: bool = False) -> int:

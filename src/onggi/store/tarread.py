@@ -7,7 +7,7 @@ from typing import Final
 
 from onggi.errors import Corrupt
 from onggi.store import tarparse
-from onggi.store.tarparse import BLOCK, HeaderParser, Member
+from onggi.store.tarparse import BLOCK, HeaderParser, Member, shown
 
 _MAP_LINE_LIMIT: Final = 24
 
@@ -58,7 +58,7 @@ class TarReader:
                 if found.map_follows == "data":
                     self._read_map(found)
                 if found.is_sparse and sum(length for _, length in found.sparse) != found.size:
-                    raise Corrupt(f"tar: the sparse map of {found.name!r} doesn't fit its data")
+                    raise Corrupt(f"tar: the sparse map of {shown(found.name)} doesn't fit its data")
                 return found
         return None
 
@@ -124,18 +124,18 @@ class TarReader:
             nonlocal used, text
             while b"\n" not in text:
                 if len(text) > _MAP_LINE_LIMIT or used + BLOCK > member.size:
-                    raise Corrupt(f"tar: the sparse map of {member.name!r} is damaged")
+                    raise Corrupt(f"tar: the sparse map of {shown(member.name)} is damaged")
                 text += self._take(BLOCK)
                 used += BLOCK
                 self._left -= BLOCK
             number, _, text = text.partition(b"\n")
             if not number.isdigit() or len(number) > _MAP_LINE_LIMIT:
-                raise Corrupt(f"tar: the sparse map of {member.name!r} is damaged")
+                raise Corrupt(f"tar: the sparse map of {shown(member.name)} is damaged")
             return int(number)
 
         count = line()
         if count > tarparse.SPARSE_LIMIT:
-            raise Corrupt(f"tar: the sparse map of {member.name!r} is too long")
+            raise Corrupt(f"tar: the sparse map of {shown(member.name)} is too long")
         tarparse.set_sparse_map(member, [line() for _ in range(2 * count)])
         member.size -= used
         member.map_follows = ""

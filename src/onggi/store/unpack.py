@@ -23,7 +23,7 @@ from isal.isal_zlib import crc32
 from onggi.errors import Corrupt, InvalidArgument
 from onggi.store import checksum, tarparse
 from onggi.store.remove import remove_entry
-from onggi.store.tarparse import Member
+from onggi.store.tarparse import Member, shown
 from onggi.store.tarread import TarReader
 
 WHITEOUT_PREFIX: Final = ".wh."
@@ -184,12 +184,12 @@ class Extractor:
         parts = self._clean(raw, raw)
         return "/".join(parts[:-1]), parts[-1] if parts else ""
 
-    def _clean(self, path: bytes, whole: bytes) -> list[str]:
+    def _clean(self, path: bytes, whole: bytes, what: str = "entry name") -> list[str]:
         parts: list[str] = []
         for part in os.fsdecode(path).split("/"):
             if part == "..":
                 if not parts:
-                    raise Corrupt(f"tar: {whole!r} leads out of the archive's directory")
+                    raise Corrupt(f"invalid {what} {shown(whole)}")
                 parts.pop()
             elif part not in {"", "."}:
                 parts.append(part)
@@ -298,7 +298,7 @@ class Extractor:
         os.utime(name, ns=(member.mtime_ns, member.mtime_ns), dir_fd=parent, follow_symlinks=False)
 
     def _hard_link(self, parent: int, name: str, path: str, member: Member) -> None:
-        parts = self._clean(member.link, member.link)
+        parts = self._clean(member.link, member.link, "hardlink target")
         target = "/".join(parts)
         if not parts:
             raise Corrupt(f"tar: {path!r} is a hard link to the root")
