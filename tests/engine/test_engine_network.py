@@ -187,9 +187,7 @@ def test_a_read_only_root_is_read_only_and_privileges_are_as_asked(tmp_path: Pat
         assert (await output(engine, "sh", "-c", caps, host={"cap_drop": ["ALL"], "cap_add": ["NET_ADMIN"]})).split()[
             1
         ] == "0000000000001000"
-        assert (await output(engine, "sh", "-c", caps, host={"privileged": True})).split()[1] not in (
-            "00000000a80425fb",
-        )
+        assert (await output(engine, "sh", "-c", caps, host={"privileged": True})).split()[1] != "00000000a80425fb"
         script = "grep -E 'NoNewPrivs|^Seccomp:' /proc/self/status"
         assert (await output(engine, "sh", "-c", script, host={"security_opt": ["no-new-privileges"]})).split() == [
             "NoNewPrivs:",
