@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from onggi.kernel import netlink, nftables
+from onggi.network import EndpointRequest, PortRequest
 from onggi.network.firewall import Forward, changes_text
+from onggi.network.watch import Watch
 from tests.kernel.netlab import HOST, NEIGHBOUR, Lab, ask, connected, on_a_machine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -119,8 +122,6 @@ def test_published_ports_work_through_a_restart_of_the_engine(tmp_path: Path) ->
         again = lab.engine()
         await again.restore()
         assert ask("127.0.0.1", 8080) == "a"
-        from onggi.network import EndpointRequest
-
         again.attach("a", again.resolve("one"), EndpointRequest(ipv4=endpoint.address4), endpoint_id=endpoint.id)
         again.ports.adopt("a", a.address, ports)
         await again.settle()
@@ -134,8 +135,6 @@ def test_a_port_that_moves_takes_new_connections_and_leaves_old_ones(tmp_path: P
         one = await lab.networks.create("one")
         await lab.container("old", one, ("tcp", "", "8080"))
         new = await lab.container("new", one)
-        from onggi.network import PortRequest
-
         with connected("127.0.0.1", 8080) as kept:
             assert kept.recv(100) == b"old"
             request = PortRequest("tcp", 80, "", "8080")
@@ -149,6 +148,40 @@ def test_a_port_that_moves_takes_new_connections_and_leaves_old_ones(tmp_path: P
     on_a_machine(tmp_path, scene)
 
 
+def test_a_udp_client_is_led_to_the_container_that_has_the_port_now(tmp_path: Path) -> None:
+    async def scene(lab: Lab) -> None:
+        one = await lab.networks.create("one")
+
+        def client() -> socket.socket:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind((NEIGHBOUR, 5555))
+            sock.settimeout(0.25)
+            return sock
+
+        with lab.neighbour.inside(client) as sock:
+
+            def answer() -> bytes:
+                sock.sendto(b"?", (HOST, 8080))
+                try:
+                    return sock.recv(100)
+                except OSError:
+                    return b""
+
+            # The host's own server keeps the flow in the kernel's memory, untranslated.
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+                server.bind(("0.0.0.0", 8080))
+                assert answer() == b""
+            await lab.container("a", one, ("udp", "", "8080"))
+            assert answer() == b"a"
+            await lab.networks.ports.unpublish("a")
+            for held in lab.held:
+                held.close()
+            await lab.container("b", one, ("udp", "", "8080"))
+            assert answer() == b"b"
+
+    on_a_machine(tmp_path, scene)
+
+
 def test_our_own_changes_are_not_taken_for_others(tmp_path: Path) -> None:
     async def scene(lab: Lab) -> None:
         calls = 0
@@ -156,8 +189,6 @@ def test_our_own_changes_are_not_taken_for_others(tmp_path: Path) -> None:
         async def repair() -> None:
             nonlocal calls
             calls += 1
-
-        from onggi.network.watch import Watch
 
         watch = Watch(repair, lambda: ["lab0"])
         watch.start()

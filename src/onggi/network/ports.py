@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onggi.errors import Conflict, InvalidArgument, OnggiError
-from onggi.kernel import nftables
+from onggi.kernel import conntrack, nftables
 from onggi.network.firewall import EVERYWHERE, Forward, changes_text
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -161,7 +161,7 @@ class Ports:
 
     async def _change(self, *, remove: Sequence[Forward] = (), add: Sequence[Forward] = ()) -> None:
         try:
-            await asyncio.to_thread(nftables.apply, changes_text(self._table, remove=remove, add=add))
+            await asyncio.to_thread(_apply, self._table, list(remove), list(add))
         except OSError as error:
             raise OnggiError(f"failed to set up port forwarding: {error.strerror}") from error
 
@@ -229,6 +229,23 @@ class Ports:
             p == protocol and n == port and (":" in a) == (":" in address) and (address in (a, *EVERYWHERE) or a in EVERYWHERE)
             for p, a, n in self._owners
         )  # fmt: skip
+
+
+def _apply(table: str, remove: Sequence[Forward], add: Sequence[Forward]) -> None:
+    """Changes the maps, and lets go of UDP flows that would stay with what was before.
+
+    A flow to a container that has lost the port stays only while another takes it over (`move`): that container still runs.
+    """
+    nftables.apply(changes_text(table, remove=remove, add=add))
+    addresses = {one.address for one in remove if one.protocol == "udp"} if not add else set()
+    ports = {one.host_port for one in add if one.protocol == "udp"}
+    if not addresses and not ports:
+        return
+    with contextlib.suppress(OSError):
+        for ipv6 in {":" in one.host_ip for one in (*remove, *add) if one.protocol == "udp"}:
+            conntrack.forget_udp(
+                lambda flow: flow.answers in addresses or (flow.port in ports and flow.answers == flow.destination), ipv6=ipv6
+            )  # fmt: skip
 
 
 def _shown(address: str) -> str:
