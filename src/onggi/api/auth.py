@@ -49,7 +49,7 @@ def _decode(header: str, wanted: type[T]) -> T:
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         return msgspec.convert(_without_nulls(msgspec.json.decode(data or b"{}")), wanted)
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
         # No `from`: the text of the error would quote the secret.
         raise InvalidArgument("invalid X-Registry-Auth header: want base64 of a JSON object") from None
 

@@ -280,7 +280,7 @@ def parse_file(data: bytes) -> dict[str, Value]:
     """Values of a daemon.json, by name of the option. Raises InvalidArgument naming every key that isn't one."""
     try:
         decoded = msgspec.json.decode(data or b"{}", type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from None
     unknown = sorted(key for key in decoded if key not in _BY_KEY)
     if unknown:

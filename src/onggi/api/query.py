@@ -79,7 +79,7 @@ class Query:
             return {}
         try:
             decoded = _decode_filters(text) or {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidArgument(f"invalid filters: want a JSON object of lists, got {text[:64]}") from None
         found: Filters = {}
         for key, values in decoded.items():
