@@ -22,7 +22,7 @@ from onggi.build.layering import Layering
 from onggi.build.lines import SIZE_LIMIT
 from onggi.build.needs import base_name, needed_stages
 from onggi.build.options import BuildOptions
-from onggi.build.output import Aux, Message, Output, Script
+from onggi.build.output import Aux, Message, Output, Script, StageOutput
 from onggi.build.priorimages import PriorImages
 from onggi.build.receivejob import Receive
 from onggi.build.runner import StepRunner
@@ -81,16 +81,17 @@ class Builder:
         task = asyncio.current_task()
         if options.build_id and task is not None:
             self._running[options.build_id] = task
-        told = _Quiet(output) if options.quiet else None
+        # With `q` nothing is said but the id, unless the build fails: then all that was said so far comes first.
+        held = StageOutput(output) if options.quiet else None
         try:
-            image_id = await self._build(context, options, told.keep if told else output)
+            image_id = await self._build(context, options, held.say if held else output)
         except Exception:
-            if told:
-                told.pour()
+            if held:
+                held.go_live()
             raise
         finally:
             self._running.pop(options.build_id, None)
-        if told:
+        if held:
             output(Message(stream=f"{image_id}\n"))
         return image_id
 
@@ -109,7 +110,7 @@ class Builder:
 
     async def _build(self, body: AsyncIterable[bytes], options: BuildOptions, output: Output) -> str:
         async with self._received(body, options) as context:
-            dockerfile = parse_dockerfile(_dockerfile_of(context, options))
+            dockerfile = await asyncio.to_thread(parse_dockerfile, _dockerfile_of(context, options))
             return await _Build(self, options, context, dockerfile, output).run()
 
     @contextlib.asynccontextmanager
@@ -128,10 +129,11 @@ class Builder:
         try:
             if options.remote:
                 async with opened(options.remote) as response:
-                    received = await self._receive(response.content.iter_any(), spool, plain="Dockerfile")
+                    answer = await self._receive(response.content.iter_any(), spool, plain="Dockerfile")
             else:
-                received = await self._receive(body, spool, plain="")
-            context = Context(received.entries, spool)
+                answer = await self._receive(body, spool, plain="")
+            # A hundred thousand names take a while: the loop goes on meanwhile.
+            context = await asyncio.to_thread(_indexed, answer, spool)
         except BaseException:
             os.close(spool)
             raise
@@ -140,10 +142,9 @@ class Builder:
         finally:
             context.close()
 
-    async def _receive(self, body: AsyncIterable[bytes], spool: int, *, plain: str) -> Received:
+    async def _receive(self, body: AsyncIterable[bytes], spool: int, *, plain: str) -> bytes:
         async with pumped(body) as source:
-            answer = await self._workers.run("onggi.build.receivejob:receive", Receive(plain), [source, spool])
-        return msgspec.msgpack.decode(answer, type=Received)
+            return await self._workers.run("onggi.build.receivejob:receive", Receive(plain), [source, spool])
 
     async def find_image(self, name: str, options: BuildOptions, platform: Platform | None, output: Output) -> Image:
         """A base image: the one that is here, unless another is asked for. Raises NotFound, InvalidArgument."""
@@ -160,19 +161,8 @@ class Builder:
         return self._images.resolve(name)
 
 
-class _Quiet:
-    """`q`: nothing is said but the id, unless the build fails."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._held: list[msgspec.Struct] = []
-
-    def keep(self, message: msgspec.Struct) -> None:
-        self._held.append(message)
-
-    def pour(self) -> None:
-        for message in self._held:
-            self._output(message)
+def _indexed(answer: bytes, spool: int) -> Context:
+    return Context(msgspec.msgpack.decode(answer, type=Received).entries, spool)
 
 
 def _dockerfile_of(context: Context, options: BuildOptions) -> bytes:

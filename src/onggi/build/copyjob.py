@@ -186,7 +186,9 @@ class _Copying:
 
     def _one(self, source: Spooled) -> None:
         entry = source.entries[0]
-        directory, name = self._destination.place(self._request.destination, source.name, several=self._several)
+        directory, name = self._destination.place(
+            self._request.destination, os.fsdecode(raw_name(source.name)), several=self._several
+        )
         try:
             self._make(directory, name, entry)
         finally:

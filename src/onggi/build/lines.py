@@ -1,7 +1,7 @@
 """A Dockerfile as logical lines: directives, comments, continuations and heredocs are dealt with here.
 
-Pure. Behaviour: BuildKit frontend/dockerfile/parser. An instruction's bytes decode as UTF-8 with surrogates, so that what isn't
-UTF-8 comes out again as it was.
+Pure. Behaviour: BuildKit frontend/dockerfile/parser. What isn't UTF-8 is replaced in instructions (a config can't hold it), and
+kept in the bodies of heredocs, as surrogates.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Splitter:
                 parts.append(text)
             joined = "".join(parts)
             if joined.strip():
-                found.lines.append(self._with_heredocs(joined, first))
+                found.lines.append(self._with_heredocs(_utf8(joined), first))
         if empty_continuation:
             found.warnings.append("[Warning] Empty continuation lines will become errors in a future release.")
         return found
@@ -156,6 +156,10 @@ class _Splitter:
                 return Heredoc(name, "".join(body), expand, chomp)
             body.append(line + "\n")
         raise DockerfileError("unterminated heredoc", first)
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _may_have_heredocs(text: str) -> bool:

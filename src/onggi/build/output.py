@@ -29,7 +29,7 @@ Output = Callable[[msgspec.Struct], None]
 
 
 class StageOutput:
-    """The messages of one stage: passed on when it is its turn, kept until then. Made by `Script`."""
+    """The messages of one stage (or of a quiet build): passed on once it is its turn, kept until then."""
 
     def __init__(self, output: Output) -> None:
         self._output = output

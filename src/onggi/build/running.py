@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 from collections.abc import Iterator
@@ -137,8 +138,6 @@ class _Text:
     """Bytes of a process as text, letters that are cut in two put together again."""
 
     def __init__(self, stage: StageBuild) -> None:
-        import codecs
-
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stage = stage
 

@@ -107,6 +107,8 @@ class StageBuild:
             raise
         except InvalidArgument as error:
             raise BuildFailed(str(error)) from error
+        except UnicodeEncodeError as error:
+            raise BuildFailed(f"line {instruction.line}: the heredoc has bytes that are not UTF-8") from error
 
     async def _dispatch(self, instruction: Instruction) -> None:
         match instruction:
