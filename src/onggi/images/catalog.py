@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
-from onggi.errors import Conflict, InvalidArgument, NotFound
+from onggi.errors import Corrupt, InvalidArgument, NotFound
 from onggi.oci.digest import Digest, hex_of, is_digest, parse_digest
 from onggi.oci.image import ImageConfig, decode_image_config, encode_image_config
 from onggi.oci.reference import Reference, parse_reference
@@ -39,8 +40,7 @@ IMAGES = Table("images", ImageRow)
 NAMES = Table("image_names", NameRow)
 
 
-Users = Callable[[str], list[tuple[str, bool]]]
-"""Containers of an image: (id, is running)."""
+_ORPHAN_S: Final = 3600.0
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ class Catalog:
         for identifier, row in self._database.load(IMAGES).items():
             try:
                 self._configs[identifier] = decode_image_config(self.content.read(parse_digest(identifier)))
-            except (NotFound, InvalidArgument, OSError):
+            except (NotFound, InvalidArgument, Corrupt, OSError):
                 damaged.append(identifier)
                 continue
             self._rows[identifier] = row
@@ -258,114 +258,64 @@ class Catalog:
         await self._database.commit(Put(NAMES, name, NameRow(identifier)), Put(IMAGES, identifier, row))
         self._names[name], self._rows[identifier] = identifier, row
 
-    async def remove(
-        self,
-        text: str,
-        *,
-        force: bool,
-        prune: bool,
-        users: Users,
-    ) -> Sequence[dict[str, str]]:
-        """`docker rmi`: takes a name away, and the image with its last one. Docker's list of {Untagged}, {Deleted}.
-
-        `users` gives (container id, is running) of an image. Raises Conflict in docker's words, NotFound.
-        """
-        image = self.resolve(text)
-        by_name = not self._is_id_of(text, image)
-        names = [*image.tags, *image.digests]
-        if by_name:
-            reference = parse_reference(text)
-            mine = [
-                name
-                for name in names
-                if name == str(reference) or (reference.digest and name.startswith(f"{reference.name}@"))
-            ]
-            # Digest names of a repository go with its last tag.
-            repository = reference.name
-            left_tags = [name for name in image.tags if name not in mine]
-            if not any(name.startswith(f"{repository}:") for name in left_tags):
-                mine += [name for name in image.digests if name.startswith(f"{repository}@") and name not in mine]
-            if [name for name in names if name not in mine]:
-                return await self._untag(image, mine)
-            self._check_unused(image, users, force=force, reference=reference.familiar())
-            return [*await self._untag(image, mine), *await self._delete(image, prune=prune, users=users)]
-        repositories = {name.rpartition(":")[0] for name in image.tags}
-        if len(repositories) > 1 and not force:
-            raise Conflict(
-                f"conflict: unable to delete {image.short_id} (must be forced) - image is referenced in multiple repositories"
-            )
-        self._check_unused(image, users, force=force, reference="")
-        children = self.children(image.id)
-        if children and not names:
-            raise Conflict(
-                f"conflict: unable to delete {image.short_id} (cannot be forced) - image has dependent child images"
-            )
-        untagged = await self._untag(image, names)
-        return [*untagged, *await self._delete(image, prune=prune, users=users)]
-
-    @staticmethod
-    def _is_id_of(text: str, image: Image) -> bool:
-        return is_image_id(text) and image.id.startswith("sha256:" + text.removeprefix("sha256:"))
-
-    def _check_unused(self, image: Image, users: Users, *, force: bool, reference: str) -> None:
-        for container, running in users(image.id):
-            if running and not reference:
-                raise Conflict(
-                    f"conflict: unable to delete {image.short_id} (cannot be forced) - "
-                    f"image is being used by running container {container[:12]}"
-                )
-            if not force and reference:
-                raise Conflict(
-                    f'conflict: unable to remove repository reference "{reference}" (must force) - '
-                    f"container {container[:12]} is using its referenced image {image.short_id}"
-                )
-            if not force:
-                raise Conflict(
-                    f"conflict: unable to delete {image.short_id} (must be forced) - "
-                    f"image is being used by stopped container {container[:12]}"
-                )
-
-    async def _untag(self, image: Image, names: Iterable[str]) -> Sequence[dict[str, str]]:
+    async def untag(self, identifier: str, names: Iterable[str]) -> Sequence[dict[str, str]]:
+        """Takes names away; docker's entries for them."""
         names = sorted(names)
         await self._database.commit(*[Delete(NAMES, name) for name in names])
         for name in names:
             self._names.pop(name, None)
-            self.on_event("untag", image.id, parse_reference(name, None).familiar())
+            self.on_event("untag", identifier, parse_reference(name, None).familiar())
         return [{"Untagged": parse_reference(name, None).familiar()} for name in names]
 
-    async def _delete(self, image: Image, *, prune: bool, users: Users) -> Sequence[dict[str, str]]:
-        """The image and, with `prune`, those of its parents that nothing names or uses. Kept when a container still needs it."""
-        deleted: list[dict[str, str]] = []
-        current: Image | None = self.get(image.id)  # its names are fewer now
-        while current is not None:
-            if users(current.id) or self.children(current.id) or current.tags or current.digests:
-                break
-            await self._database.commit(Delete(IMAGES, current.id))
-            row, config = self._rows.pop(current.id), self._configs.pop(current.id)
-            deleted.append({"Deleted": current.id})
-            self.on_event("delete", current.id, current.id)
-            deleted += await self._drop_content(row, config)
-            parent = row.parent
-            current = self.get(parent) if prune and parent in self._rows else None
-        return deleted
+    async def forget(self, identifier: str) -> Sequence[dict[str, str]]:
+        """The record goes, then what nobody else needs; docker's entries for both.
 
-    async def _drop_content(self, row: ImageRow, config: ImageConfig) -> Sequence[dict[str, str]]:
-        """Layers and blobs that nobody else needs. The rows are gone already: a crash here leaves bytes, not a lie."""
-        needed = self.needed_layers()
-        deleted: list[dict[str, str]] = []
+        Out of memory at once, so that nobody begins to use it meanwhile (R-31). A crash after the commit leaves bytes that
+        `sweep` finds, not a lie.
+        """
+        row, config = self._rows.pop(identifier), self._configs.pop(identifier)
+        try:
+            await self._database.commit(Delete(IMAGES, identifier))
+        except BaseException:
+            self._rows[identifier], self._configs[identifier] = row, config
+            raise
+        self.on_event("delete", identifier, identifier)
+        deleted = [{"Deleted": identifier}]
         for diff in reversed(config.rootfs.diff_ids):
-            if diff not in needed and Digest(diff) not in self._leases:
-                await self.layers.remove(Digest(diff))
+            # Asked anew for each: removing one takes time.
+            if diff not in self.needed_layers() and diff not in self._leases:
+                await self.layers.remove(diff)
                 deleted.append({"Deleted": diff})
         await self._drop_blobs({row.id, row.manifest, *row.blobs.values()} - {""})
         return deleted
 
     async def _drop_blobs(self, blobs: Iterable[str]) -> None:
         """Those of `blobs` that no image and nothing under way needs."""
-        kept = {blob for other in self._rows.values() for blob in (*other.blobs.values(), other.manifest, other.id)}
         for blob in blobs:
-            if blob not in kept and blob not in self._blob_leases:
+            if not self._needs_blob(blob):
                 await asyncio.to_thread(self.content.delete, Digest(blob))
+
+    def _needs_blob(self, blob: str) -> bool:
+        return blob in self._blob_leases or any(
+            blob in (row.id, row.manifest) or blob in row.blobs.values() for row in self._rows.values()
+        )
+
+    async def sweep(self, layers_in_use: Collection[str] | None = None) -> int:
+        """Deletes blobs that belong to nothing, and layers too when told which ones containers have; how many.
+
+        What is younger than an hour stays: it may be somebody's who hasn't committed yet, or what a failed pull goes on from.
+        """
+        before = time.time() - _ORPHAN_S
+        blobs = await asyncio.to_thread(self.content.older_than, before)
+        orphans = [blob for blob in blobs if not self._needs_blob(blob)]
+        await self._drop_blobs(orphans)
+        count = len(orphans)
+        if layers_in_use is not None:
+            for diff in list(self.layers.walk()):
+                if diff not in self.needed_layers() and diff not in layers_in_use and diff not in self._leases:
+                    await self.layers.remove(diff)
+                    count += 1
+        return count
 
     def needed_layers(self) -> set[str]:
         """Diff ids that an image has."""
@@ -384,28 +334,8 @@ class Catalog:
 
         return release
 
-    async def prune(
-        self,
-        *,
-        dangling_only: bool,
-        wanted: Callable[[Image], bool],
-        users: Users,
-    ) -> tuple[Sequence[dict[str, str]], int]:
-        """Removes images that no container uses and no name (or, not `dangling_only`, no matter which) holds; bytes freed."""
-        deleted: list[dict[str, str]] = []
-        before = self._disk_bytes()
-        for image in self.list():
-            if users(image.id) or image.id not in self._rows or not wanted(image):
-                continue
-            if dangling_only and image.tags:
-                continue
-            if self.children(image.id):
-                continue
-            deleted += await self._untag(image, [*image.tags, *image.digests])
-            deleted += await self._delete(image, prune=True, users=users)
-        return deleted, max(0, before - self._disk_bytes())
-
-    def _disk_bytes(self) -> int:
+    def disk_bytes(self) -> int:
+        """Of all layers that images have, each once."""
         return sum(self.layers.size(Digest(diff)) for diff in self.needed_layers() if self.layers.has(Digest(diff)))
 
 

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, S
 from typing import TYPE_CHECKING, TypeVar
 
 from onggi.errors import NotFound, OnggiError
+from onggi.images import removing
 from onggi.images.catalog import Catalog, Image
 from onggi.images.challenge import RegistryAuth, credentials_of
 from onggi.images.options import RegistryOptions, endpoints
+from onggi.images.removing import Users
 from onggi.images.sources import Sources
 from onggi.oci.reference import DEFAULT_DOMAIN, Reference, parse_reference
 from onggi.store.content import Content
@@ -99,6 +101,16 @@ class Images(Catalog):
         if not names:
             raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
         return [parse_reference(name) for name in sorted(names)]
+
+    async def remove(self, text: str, *, force: bool, prune: bool, users: Users) -> Sequence[dict[str, str]]:
+        """`docker rmi`: docker's list of {Untagged} and {Deleted}. Raises Conflict in docker's words, NotFound."""
+        return await removing.remove(self, text, force=force, prune=prune, users=users)
+
+    async def prune(
+        self, *, dangling_only: bool, wanted: Callable[[Image], bool], users: Users
+    ) -> tuple[Sequence[dict[str, str]], int]:
+        """Images that no container uses and, `dangling_only`, no tag names; what went, and the bytes that are free now."""
+        return await removing.prune(self, dangling_only=dangling_only, wanted=wanted, users=users)
 
     async def load(self, body: AsyncIterable[bytes], *, quiet: bool, progress: Output) -> list[Image]:
         """The images of an archive that `save`, docker or another tool has made. Raises InvalidArgument, Corrupt, NoSpace."""

@@ -130,6 +130,15 @@ class Content:
                 if is_digest(f"{algorithm}:{name}"):
                     yield Digest(f"{algorithm}:{name}")
 
+    def older_than(self, time_s: float) -> list[Digest]:
+        """Blobs that got their name before `time_s` (seconds since 1970)."""
+        found = []
+        for digest in self.walk():
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(self.path(digest)).st_ctime < time_s:
+                    found.append(digest)
+        return found
+
     def verify(self, digest: Digest) -> bool:
         """Whether the bytes on disk have the digest; reads all of them."""
         hasher = hashlib.new(algorithm_of(digest))
