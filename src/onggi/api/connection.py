@@ -122,7 +122,9 @@ class Connection(RequestHandler):
         self.at_end = True
         if self._task is not None and self._hang_up is HangUp.CANCEL:
             self._task.cancel()
-        if self._task is None and not self._messages:
+        if not self._request_count:
+            self.force_close()  # no request ever came whole, and aiohttp may not wait for one yet: close() would be missed
+        elif self._task is None and not self._messages:
             self.close()
         return True
 
