@@ -20,9 +20,13 @@ from dataclasses import dataclass, field
 from dnslib import AAAA, PTR, QTYPE, RCODE, RR, A, DNSError, DNSHeader, DNSRecord
 
 TTL_S = 600
-FORWARD_TIMEOUT_S = 4.0
+FORWARD_TIMEOUT_S = 2.0
+"""For each of the host's servers: an asker waits 5 s for all of them (resolv.conf(5), timeout)."""
 MOST_UNDER_WAY = 512
 """Questions of one container that wait for a server of the host's; what is more is dropped, and asked again."""
+
+MOST_STREAMS = 64
+"""TCP connections of one container at a time: each costs the engine a descriptor."""
 
 Lookup = Callable[[str, str], Sequence[str] | None]
 """(container, name without its last dot) → addresses of that name, None when it is no container's name."""
@@ -35,6 +39,7 @@ class _Served:
     transports: list[asyncio.DatagramTransport] = field(default_factory=list)
     servers: list[asyncio.Server] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    streams: set[asyncio.StreamWriter] = field(default_factory=set)
 
 
 class Resolver:
@@ -62,7 +67,7 @@ class Resolver:
                 transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self, container_id, served), sock=sock)
                 served.transports.append(transport)
             else:
-                server = await asyncio.start_server(lambda r, w: self._tcp(container_id, r, w), sock=sock)
+                server = await asyncio.start_server(lambda r, w: self._tcp(container_id, served, r, w), sock=sock)
                 served.servers.append(server)
 
     def forget(self, container_id: str) -> None:
@@ -75,6 +80,8 @@ class Resolver:
             server.close()
         for task in served.tasks:
             task.cancel()
+        for writer in served.streams:
+            writer.close()
 
     def close(self) -> None:
         for container_id in list(self._served):
@@ -124,8 +131,14 @@ class Resolver:
                     return await (_ask_tcp if tcp else _ask_udp)(server, question)
         return None
 
-    async def _tcp(self, container_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _tcp(
+        self, container_id: str, served: _Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Questions with their length before them (RFC 7766), until the client is silent for 10 s."""
+        if len(served.streams) >= MOST_STREAMS:
+            writer.close()
+            return
+        served.streams.add(writer)
         try:
             while True:
                 async with asyncio.timeout(10):
@@ -139,6 +152,7 @@ class Resolver:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             return
         finally:
+            served.streams.discard(writer)
             writer.close()
 
 
@@ -171,7 +185,7 @@ class _Udp(asyncio.DatagramProtocol):
 
 
 async def _ask_udp(server: str, question: bytes) -> bytes:
-    """A question of our own number from a port of its own; only an answer with that number from that server counts (S-64)."""
+    """A question of our own number from a port of its own. Only an answer to it, from that server, counts (S-64)."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
@@ -180,8 +194,17 @@ async def _ask_udp(server: str, question: bytes) -> bytes:
         await loop.sock_sendall(sock, number + question[2:])
         while True:
             answer = await loop.sock_recv(sock, 65535)
-            if answer[:2] == number and len(answer) >= 12:
+            if answer[:2] == number and is_answer_to(question, answer):
                 return question[:2] + answer[2:]
+
+
+def is_answer_to(question: bytes, answer: bytes) -> bool:
+    """Whether it repeats the question, in whatever case (RFC 5452, section 9.1). Numbers are for the caller to compare."""
+    end = 12
+    while end < len(question) and question[end]:
+        end += question[end] + 1
+    end += 5
+    return len(answer) >= end and bool(answer[2] & 0x80) and answer[12:end].lower() == question[12:end].lower()
 
 
 async def _ask_tcp(server: str, question: bytes) -> bytes:
