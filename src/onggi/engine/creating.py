@@ -55,6 +55,8 @@ class Creation:
         identifier = secrets.token_hex(32)
         # Taken at once: two requests for one name must not both go on.
         given = engine.containers.reserve(names.check(name) if name else "", identifier)
+        # Until the container is known as the image's user, an rmi would take the layers away.
+        release_layers = engine.images.lease(image.layers)
         try:
             container = await self._create(identifier, given, image, body, config, host)
         except BaseException:
@@ -62,6 +64,8 @@ class Creation:
             engine.snapshots.remove(identifier)
             await engine.volumes.release(identifier, remove_anonymous=True)
             raise
+        finally:
+            release_layers()
         engine.events.emit("container", "create", container.id, container.attributes)
         return Created(identifier, warnings)
 
