@@ -134,7 +134,9 @@ class Engine:
         database: Database | None = None
         runtime: Runtime | None = None
         try:
-            database = Database.open(os.path.join(options.data_root, "state.db"))
+            # A root that has had an engine has had rows: without them everything in it would look left over (K-22).
+            new = not os.path.exists(os.path.join(options.data_root, "engine-id"))
+            database = Database.open(os.path.join(options.data_root, "state.db"), create=new)
             runtime = await Runtime.open(options.exec_root_path)
             engine = cls(options, lock, database, runtime)
             for damaged in engine.images.restore():
