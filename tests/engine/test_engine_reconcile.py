@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from onggi.client import ApiError, Client, containers, execs, images, networks, system
+from onggi.client import ApiError, Client, containers, deploys, execs, images, networks, system
 from onggi.client.errors import BrokenAnswer, ConnectionRefused
 from onggi.doctor import Engine as Where
 from onggi.doctor import footprint
@@ -66,6 +68,11 @@ def state(engine: Client, container: str) -> dict[str, Any]:
 
 def said(engine: Client, container: str) -> str:
     return b"".join(data for _, data in engine.stream(containers.logs(container, tty=False))).decode()
+
+
+def leaks(engine: Client) -> list[str]:
+    found: Any = engine(system.leaks())
+    return list(found["Leaks"])
 
 
 def execute(engine: Client, container: str, *command: str) -> tuple[int, bytes]:
@@ -220,8 +227,56 @@ def test_a_start_that_is_cut_off_is_whole_or_undone(tmp_path: Path, point: str, 
         if started and point.startswith("store"):
             assert found["Running"] or found["Status"] == "exited"
         assert found["Status"] in ("created", "running", "exited")
-        traces: Any = engine(system.leaks())
-        assert traces["Leaks"] == []
+        assert within(5, lambda: leaks(engine) == []), leaks(engine)
         if not found["Running"]:
             engine(containers.start(made))
         assert execute(engine, made, "true")[0] == 0
+
+
+def test_a_deploy_that_a_killed_engine_leaves_is_undone_and_the_old_one_serves(daemon: Daemon) -> None:
+    check = {"Test": ["CMD", "false"], "Interval": 300_000_000, "StartPeriod": 60_000_000_000}
+    with client(daemon) as engine:
+        old = run(
+            engine,
+            *SERVER,
+            name="web",
+            Hostname="old",
+            HostConfig={"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1"}]}},
+        )
+        bindings: Any = engine(containers.inspect(old))["NetworkSettings"]
+        port = int(bindings["Ports"]["80/tcp"][0]["HostPort"])
+        assert get(port) == "old"
+    with client(daemon) as engine, client(daemon) as looking:
+        steps = engine.stream(
+            deploys.deploy("web", image="busybox", health_timeout_s=30, changes={"Healthcheck": check})
+        )
+        assert any("Started" in str(step) for step in steps)
+        assert len(looking(containers.listing())) == 2
+        daemon.kill()
+    daemon.start()
+    with client(daemon) as engine:
+        assert [one["Id"] for one in engine(containers.listing(all=True))] == [old]
+        assert get(port) == "old"
+        assert within(5, lambda: leaks(engine) == []), leaks(engine)  # its files are deleted beside us
+
+
+@pytest.mark.row("R-29")
+def test_a_stop_that_a_killed_engine_began_ends_at_its_deadline(daemon: Daemon) -> None:
+    with client(daemon) as engine:
+        deaf = run(engine, "sh", "-c", "trap '' TERM; while true; do usleep 50000; done")
+        time.sleep(0.2)
+    stopping = threading.Thread(target=lambda: stop_and_be_cut_off(daemon, deaf))
+    stopping.start()
+    time.sleep(0.5)
+    daemon.kill()
+    stopping.join()
+    daemon.start()
+    with client(daemon) as engine:
+        assert state(engine, deaf)["Running"]
+        assert within(4, lambda: not state(engine, deaf)["Running"])
+        assert state(engine, deaf)["ExitCode"] == 137
+
+
+def stop_and_be_cut_off(daemon: Daemon, container: str) -> None:
+    with client(daemon) as engine, contextlib.suppress(ApiError, BrokenAnswer, OSError):
+        engine(containers.stop(container, timeout_s=3))

@@ -83,6 +83,10 @@ class ContainerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     published: list[PublishedPort] = []
     asked: ContainerConfig | None = None
     """The config as the client gave it, before the image's was merged in: a deploy takes the new image's instead."""
+    stop_at_ns: int = 0
+    """When a stop that is under way turns into a kill: an engine that comes later keeps to it (R-29)."""
+    replaces: str = ""
+    """Id of the container whose place this one is to take once it is healthy: without the engine that judged it, it goes."""
     previous: str = ""
     """Id of the container that this one has replaced and that rollback brings back (deploy.py)."""
 

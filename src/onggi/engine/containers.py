@@ -310,6 +310,8 @@ class Containers:
                 except OSError as error:
                     raise Conflict(f"Cannot update container {container.id}: {error.strerror}") from error
             container.change(host_config=changed)
+            if container.state == State.RESTARTING and not restart.wants_another(container):
+                self._engine.lifecycle.end_restarting(container)
             await self._engine.database.commit(Put(TABLE, container.id, container.row))
         self._engine.events.emit("container", "update", container.id, container.attributes)
         return warnings

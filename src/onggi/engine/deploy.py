@@ -91,7 +91,8 @@ class Deploy:
         created = await engine.containers.create(f"{name}-next-{old.exits}{len(engine.containers)}", body)
         new = engine.containers.get(created.id)
         output({"status": f"Created {new.id[:12]} from {body.image}"})
-        engine.publishing.shared[new.id] = old.id
+        # In the row before anything is started: an engine that comes after a crash knows that nobody has judged it.
+        new.change(replaces=old.id)
         try:
             await engine.lifecycle.start(new)
             output({"status": f"Started {new.id[:12]} beside {old.id[:12]}; waiting until it is healthy"})
@@ -102,8 +103,6 @@ class Deploy:
             if isinstance(error, OnggiError):
                 raise OnggiError(f"deploy of {name} refused: {error}. {old.id[:12]} serves on, unchanged") from error
             raise
-        finally:
-            engine.publishing.shared.pop(new.id, None)
         await engine.networks.ports.move(old.id, new.id)
         output({"status": "New connections go to the new container"})
         await self._swap_names(old, new)
@@ -154,8 +153,8 @@ class Deploy:
                 await engine.lifecycle.remove(stale, force=True, volumes=False)
         async with old.lock, new.lock:
             engine.containers.swap_names(old, former, new, name)
-            new.change(name=name, previous=old.id)
-            old.change(name=former, stopped_by_hand=True)
+            new.change(name=name, previous=old.id, replaces="")
+            old.change(name=former, stopped_by_hand=True, published=[])
             await engine.database.commit(Put(TABLE, old.id, old.row), Put(TABLE, new.id, new.row))
             engine.endpoints.renamed(new)
             engine.endpoints.renamed(old)

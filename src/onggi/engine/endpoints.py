@@ -266,8 +266,6 @@ class Publishing:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.shared: dict[str, str] = {}
-        """Container that is starting → the one that it replaces and whose ports it may ask for (deploy.py)."""
 
     async def publish(self, container: Container) -> Sequence[socket.socket]:
         """Raises Conflict in docker's words."""
@@ -279,7 +277,7 @@ class Publishing:
         if not requests or not address:
             return []
         found, sockets = await self._engine.networks.ports.publish(
-            container.id, address, requests, shared_with=self.shared.get(container.id, "") or self._replaced(container)
+            container.id, address, requests, shared_with=container.row.replaces or self._replaced(container)
         )
         container.change(published=[PublishedPort(one.protocol, one.port, one.host_ip, one.host_port) for one in found])
         return sockets

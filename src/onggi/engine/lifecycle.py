@@ -51,8 +51,8 @@ class Lifecycle:
 
     # Start
 
-    async def start(self, container: Container) -> None:
-        """Raises NotModified when it runs, Conflict, RuntimeStepError; the container is as before then, with its error kept."""
+    async def start(self, container: Container, *, by_policy: bool = False) -> None:
+        """`by_policy` counts as one of the policy's restarts, otherwise counting begins anew. Raises NotModified when it runs, Conflict, RuntimeStepError; the container is as before then, with its error kept."""
         async with container.lock:
             match container.state:
                 case State.RUNNING:
@@ -63,7 +63,8 @@ class Lifecycle:
                     raise Conflict("container is marked for removal and cannot be started")
                 case _:
                     self.cancel_restart(container)
-            container.change(stopped_by_hand=False, restart_count=0)
+            count = container.row.restart_count + 1 if by_policy else 0
+            container.change(stopped_by_hand=False, restart_count=count)
             container.restart_delay_s = 0.0
             await self._start(container)
 
@@ -303,7 +304,7 @@ class Lifecycle:
             state = State.EXITED if delay is None else State.RESTARTING
             container.move(
                 state, pid=0, exit_code=record.exit_code, finished_ns=record.finished_at_ns, oom_killed=record.oom_killed,
-                error=record.reason, published=[], restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None,
+                error=record.reason, published=[], stop_at_ns=0, restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None,
             )  # fmt: skip
             container.shim = None
             container.oom_seen = False
@@ -378,6 +379,12 @@ class Lifecycle:
                         ),
                     )
 
+    def end_restarting(self, container: Container) -> None:
+        """It waits for its next start no more. Holds: the container's lock; it is RESTARTING. The row is the caller's to commit."""
+        self.cancel_restart(container)
+        container.move(State.EXITED, was_running=False)
+        container.exited.set()
+
     def cancel_restart(self, container: Container) -> None:
         if container.restart_timer is not None:
             container.restart_timer.cancel()
@@ -414,10 +421,9 @@ class Lifecycle:
         if container.state == State.RESTARTING:
             async with container.lock:
                 if container.state == State.RESTARTING:
-                    self.cancel_restart(container)
-                    container.move(State.EXITED, stopped_by_hand=True, was_running=False)
+                    self.end_restarting(container)
+                    container.change(stopped_by_hand=True)
                     await self._engine.database.commit(Put(TABLE, container.id, container.row))
-                    container.exited.set()
                     return
         if not container.is_alive:
             raise NotModified(f"container {container.id} is already stopped")
@@ -438,7 +444,8 @@ class Lifecycle:
             shim = container.shim
             if shim is None or not container.is_alive:
                 return
-            container.change(stopped_by_hand=True)
+            deadline = time.time_ns() + patience * 10**9 if patience >= 0 else 0
+            container.change(stopped_by_hand=True, stop_at_ns=deadline)
             self._engine.database.submit(Put(TABLE, container.id, container.row)).add_done_callback(_note_failure)
             exits = container.exits
             if patience != 0:
@@ -447,6 +454,17 @@ class Lifecycle:
                     await self._thaw(container)
         if patience != 0 and await self._wait_exit(container, exits, None if patience < 0 else float(patience)):
             return
+        await self._kill_for_good(container, shim, exits)
+
+    async def finish_stop(self, container: Container) -> None:
+        """A stop that an earlier engine began: its deadline holds."""
+        exits, shim = container.exits, container.shim
+        left_s = (container.row.stop_at_ns - time.time_ns()) / 1e9
+        if shim is not None and not await self._wait_exit(container, exits, max(0.0, left_s)):
+            await self._kill_for_good(container, shim, exits)
+
+    async def _kill_for_good(self, container: Container, shim: Shim, exits: int) -> None:
+        """Raises OnggiError when it doesn't end even so."""
         async with container.lock:
             if container.shim is shim and container.is_alive:
                 await self._signal(container, shim, signal.SIGKILL)

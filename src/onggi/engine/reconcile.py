@@ -46,7 +46,12 @@ async def reconcile(engine: Engine) -> None:
         except (OnggiError, OSError) as error:
             log.error("container %s can't be taken over: %s", container.name, error)
             container.change(state=State.DEAD, error=str(error), pid=0)
-    await _clean(engine, set(rows))
+    # A row that can't be read is a container all the same: its files and its process are nobody's leftovers (R-08).
+    unread = {broken.key for broken in engine.database.broken_rows if broken.table == TABLE.name}
+    engine.warnings += [
+        f"container {key[:12]} can't be read from the database: it is left alone" for key in sorted(unread)
+    ]
+    await _clean(engine, set(rows) | unread)
     await engine.networks.settle()
 
 
@@ -54,6 +59,9 @@ async def _settle(engine: Engine, container: Container) -> None:
     """The container's state becomes what is true now."""
     found = await engine.runtime.adopt(container.id)
     state = container.state
+    if container.row.replaces and container.row.replaces in engine.containers:
+        await _give_up(engine, container, found)
+        return
     if isinstance(found, Shim):
         if state in (State.STARTING, State.RUNNING, State.PAUSED):
             await _adopt(engine, container, found)
@@ -75,7 +83,7 @@ async def _settle(engine: Engine, container: Container) -> None:
     started = state in (State.RUNNING, State.PAUSED, State.STARTING)
     container.change(
         state=State.EXITED, pid=0, exit_code=record.exit_code, finished_ns=record.finished_at_ns, oom_killed=record.oom_killed,
-        error=record.reason, was_running=started or container.row.was_running, endpoints=engine.endpoints.detach_all(container),
+        error=record.reason, published=[], stop_at_ns=0, was_running=started or container.row.was_running, endpoints=engine.endpoints.detach_all(container),
     )  # fmt: skip
     await engine.database.commit(Put(TABLE, container.id, container.row))
     if found is not None:
@@ -85,11 +93,22 @@ async def _settle(engine: Engine, container: Container) -> None:
         engine.events.emit("container", "die", container.id, container.attributes | {"exitCode": str(record.exit_code)})
 
 
+async def _give_up(engine: Engine, container: Container, found: Shim | ExitRecord | None) -> None:
+    """A deploy was cut off before its container was judged: what it was to replace serves on, and it goes."""
+    log.warning("container %s was to replace another one when the engine ended: it is removed", container.name)
+    if isinstance(found, Shim):
+        await _end(found)
+    elif found is not None:
+        await engine.runtime.forget(container.id)
+    container.change(state=State.EXITED, pid=0, published=[], endpoints=engine.endpoints.detach_all(container))
+    await engine.lifecycle.remove(container, force=True, volumes=False)
+
+
 async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
     """A container that has never stopped: its addresses, ports, names and health go on."""
     row = container.row
     container.shim = shim
-    paused = row.state == State.PAUSED
+    paused = await asyncio.to_thread(cgroups.open(engine.cgroup_path(container)).is_frozen)
     container.change(
         state=State.PAUSED if paused else State.RUNNING, pid=shim.pid, started_ns=shim.started_at_ns, was_running=True
     )
@@ -114,6 +133,8 @@ async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
         fds, shim.dns_fds[:] = list(shim.dns_fds), []
         await engine.networks.serve_names(container.id, fds)
     engine.tasks.begin(engine.lifecycle.watch(container, shim), f"exit of {container.name}")
+    if row.stop_at_ns:
+        engine.tasks.begin(engine.lifecycle.finish_stop(container), f"stop of {container.name}")
     if not paused:
         engine.health.begin(container)
     log.info("container %s is adopted: pid %s", container.name, shim.pid)
@@ -168,6 +189,6 @@ async def start_by_policy(engine: Engine) -> None:
 
 async def _start(engine: Engine, container: Container) -> None:
     try:
-        await engine.lifecycle.start(container)
+        await engine.lifecycle.start(container, by_policy=True)
     except OnggiError as error:
         log.error("container %s can't be started by its policy: %s", container.name, error)

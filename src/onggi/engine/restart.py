@@ -61,6 +61,6 @@ def at_engine_start(container: Container) -> bool:
         case "unless-stopped":
             return row.started_ns > 0 and not row.stopped_by_hand
         case "on-failure":
-            return row.was_running and row.exit_code != 0 and not row.stopped_by_hand
+            return row.was_running and not row.stopped_by_hand and wants_another(container)
         case _:
             return False
