@@ -15,7 +15,7 @@ from onggi.kernel.netlink import attribute
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_NEWTABLE, _NEWCHAIN, _NEWRULE = _SUBSYSTEM | 0, _SUBSYSTEM | 3, _SUBSYSTEM | 6
+_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = _SUBSYSTEM | 0, _SUBSYSTEM | 2, _SUBSYSTEM | 3, _SUBSYSTEM | 6
 _REQUEST, _ACK, _CREATE, _APPEND = 1, 4, 0x400, 0x800
 _NESTED = 0x8000
 _IPV4 = 2
@@ -74,14 +74,19 @@ def _rule(protocol: int, port: int) -> bytes:
     return attribute(1, _text(TABLE)) + attribute(2, _text("output")) + _nest(4, expressions)
 
 
-def install(udp_port: int, tcp_port: int) -> None:
-    """Raises OSError with its step; the namespace is as before then."""
+def install(udp_port: int, tcp_port: int, *, replace: bool = False) -> None:
+    """Raises OSError with its step; the namespace is as before then.
+
+    `replace`: rules that are there already, of sockets that are gone, make room. (A new namespace has none, and a deleted
+    table costs a grace period of RCU.)
+    """
     table = attribute(1, _text(TABLE))
     # hook output (3) at the priority of destination NAT (-100)
     hook = _nest(4, attribute(1, _u32(3)) + attribute(2, struct.pack(">i", -100)))
     chain = attribute(1, _text(TABLE)) + attribute(3, _text("output")) + hook + attribute(7, _text("nat"))
     batch = [
         _message(_BATCH_BEGIN, 0, 0, 0, b"", 10),
+        *((_message(_NEWTABLE, _CREATE, 6, _IPV4, table), _message(_DELTABLE, 0, 7, _IPV4, table)) if replace else ()),
         _message(_NEWTABLE, _CREATE | _ACK, 1, _IPV4, table),
         _message(_NEWCHAIN, _CREATE | _ACK, 2, _IPV4, chain),
         _message(_NEWRULE, _CREATE | _APPEND | _ACK, 3, _IPV4, _rule(socket.IPPROTO_UDP, udp_port)),

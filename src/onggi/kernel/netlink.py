@@ -297,8 +297,11 @@ class Route:
                     found.append(f"{ip_address(raw)}/{prefix}")
         return found
 
-    def add_route(self, destination: str, *, gateway: str | None, link: str) -> None:
-        """`destination` in CIDR through `gateway`, or straight out of `link`. Raises OSError EEXIST, ENETUNREACH."""
+    def add_route(self, destination: str, *, gateway: str | None, link: str = "") -> None:
+        """`destination` in CIDR through `gateway`, or straight out of `link`; without a link, that which leads to the gateway.
+
+        Raises OSError EEXIST, ENETUNREACH.
+        """
         family, raw, length = _parse(destination)
         scope = 0 if gateway else 253  # universe, link
         body = _RTMSG.pack(family, length, 0, 0, 254, 3, scope, 1, 0)
@@ -307,7 +310,8 @@ class Route:
             body += attribute(1, (int.from_bytes(raw, "big") >> host_bits << host_bits).to_bytes(len(raw), "big"))
         if gateway:
             body += attribute(5, socket.inet_pton(family, gateway))
-        body += attribute(4, struct.pack("=I", self.index(link)))
+        if link:
+            body += attribute(4, struct.pack("=I", self.index(link)))
         self._do(f"add route {destination}", Message.NEWROUTE, _CREATE | _EXCLUSIVE, body)
 
     def default_mtu(self) -> int | None:

@@ -6,11 +6,15 @@ import contextlib
 import errno
 import ipaddress
 import os
+import threading
 from collections.abc import Callable, Iterable
 
 from onggi.kernel import netlink
+from onggi.kernel.clone import CloneFlag
 from onggi.kernel.namespaces import NamespaceKind, open_of
+from onggi.kernel.process import setns
 from onggi.network.records import Endpoint, Network
+from onggi.runtime.links import dns_sockets
 from onggi.runtime.plan import LinkPlan
 
 
@@ -47,22 +51,70 @@ def rejoin(route: netlink.Route, endpoints: Iterable[Endpoint], is_published: Ca
 
 
 def connect(link: LinkPlan, pid: int) -> None:
-    """A link into the network namespace of a process that runs. Raises OSError; half of it may be there then."""
-    with open_of(pid, NamespaceKind.NETWORK) as namespace:
+    """A link into the network namespace of a process that runs, under its name or the next one that is free.
+
+    It brings a default route where there is none. Raises OSError; half of it may be there then.
+    """
+    with open_of(pid, NamespaceKind.NETWORK) as namespace, netlink.Route(namespace.fileno()) as inside:
+        name = _free_name(link.name, {one.name for one in inside.links()})
         with netlink.Route() as route:
             route.add_veth(
-                link.host_name, bridge=link.bridge, peer=link.name, peer_mac=link.mac, mtu=link.mtu, peer_ns=namespace.fileno()
+                link.host_name, bridge=link.bridge, peer=name, peer_mac=link.mac, mtu=link.mtu, peer_ns=namespace.fileno()
             )  # fmt: skip
             if link.isolated or link.hairpin:
                 route.set_port(link.host_name, isolated=link.isolated, hairpin=link.hairpin)
-        with netlink.Route(namespace.fileno()) as inside:
-            for address in link.addresses:
-                inside.add_address(link.name, address)
-            inside.set_up(link.name)
-            for gateway, everything in ((link.gateway4, "0.0.0.0/0"), (link.gateway6, "::/0")):
-                if gateway:
-                    with contextlib.suppress(FileExistsError):
-                        inside.add_route(everything, gateway=gateway, link=link.name)
+        for address in link.addresses:
+            inside.add_address(name, address)
+        inside.set_up(name)
+        _add_default_routes(inside, [(link.gateway4, link.gateway6)])
+
+
+def disconnect(host_name: str, pid: int, gateways: Iterable[tuple[str, str]]) -> None:
+    """The link goes, its other end with it; the first of the `gateways` (IPv4, IPv6) takes a default route that went too."""
+    delete(host_name)
+    with (
+        contextlib.suppress(OSError),  # the process may have ended
+        open_of(pid, NamespaceKind.NETWORK) as namespace,
+        netlink.Route(namespace.fileno()) as inside,
+    ):
+        _add_default_routes(inside, gateways)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    if name not in taken:
+        return name
+    prefix = name.rstrip("0123456789")
+    return next(f"{prefix}{n}" for n in range(len(taken) + 1) if f"{prefix}{n}" not in taken)
+
+
+def _add_default_routes(inside: netlink.Route, gateways: Iterable[tuple[str, str]]) -> None:
+    for pair in gateways:
+        for gateway, everything in zip(pair, ("0.0.0.0/0", "::/0"), strict=True):
+            if gateway:
+                with contextlib.suppress(FileExistsError):
+                    inside.add_route(everything, gateway=gateway)
+
+
+def name_sockets(pid: int) -> list[int]:
+    """Sockets for names in the network namespace of a process that runs, as its start makes them. Raises OSError."""
+    made: list[int] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with open_of(pid, NamespaceKind.NETWORK) as namespace:
+                setns(namespace, CloneFlag.NEWNET)
+            made.extend(sock.detach() for sock in dns_sockets(replace=True))
+        except OSError as error:
+            failed.append(error)
+
+    # setns(2) moves one thread, which ends there.
+    thread = threading.Thread(target=run, name="name sockets in a namespace")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made
 
 
 def delete(name: str) -> None:

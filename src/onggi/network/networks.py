@@ -328,24 +328,37 @@ class Networks:
         """By which a container is reached from outside; empty without one."""
         return next((e.address6 for e in self.endpoints(container_id).values() if e.address6 and not e.internal), "")
 
-    async def connect_running(self, endpoint: Endpoint, pid: int, name: str, *, default_route: bool) -> None:
-        """`docker network connect`: the link comes into a network namespace that is in use. Raises OnggiError."""
+    async def connect_running(self, endpoint: Endpoint, pid: int, name: str, *, default_route: bool = True) -> None:
+        """`docker network connect`: the link comes into a network namespace that is in use. Raises OnggiError.
+
+        `default_route`: it leads out, unless another network does already. Names are answered from now on.
+        """
         link = endpoint.link(name, default_route=default_route, hairpin=bool(self.ports.of(endpoint.container_id)))
         try:
             await asyncio.to_thread(bridges.connect, link, pid)
+            await self.ensure_names(endpoint.container_id, pid)
         except OSError as error:
             await asyncio.to_thread(bridges.delete, endpoint.host_name)
             raise OnggiError(f"failed to connect to network: {error.strerror}") from error
 
-    async def disconnect_running(self, endpoint: Endpoint) -> None:
-        """The link goes; its other end goes with it."""
-        if endpoint.host_name:
-            await asyncio.to_thread(bridges.delete, endpoint.host_name)
+    async def disconnect_running(self, endpoint: Endpoint, pid: int = 0) -> None:
+        """The link goes; another network of process `pid` leads out now, if this one did."""
+        if not endpoint.host_name:
+            return
+        others = [e for e in self.endpoints(endpoint.container_id).values() if e.id != endpoint.id and not e.internal]
+        gateways = [(e.gateway4, e.gateway6) for e in others]
+        await asyncio.to_thread(bridges.disconnect, endpoint.host_name, pid, gateways)
 
     # Names
 
     async def serve_names(self, container_id: str, fds: Sequence[int]) -> None:
         await self.resolver.serve(container_id, fds)
+
+    async def ensure_names(self, container_id: str, pid: int) -> None:
+        """A container that has come into a user-defined network, or whose sockets were lost, gets new ones. Raises OSError."""
+        wanted = any(self._rows[one].is_user_defined for one in self.endpoints(container_id) if one in self._rows)
+        if wanted and not self.resolver.is_served(container_id):
+            await self.resolver.serve(container_id, await asyncio.to_thread(bridges.name_sockets, pid))
 
     def forget_names(self, container_id: str) -> None:
         self.resolver.forget(container_id)

@@ -70,6 +70,9 @@ class Resolver:
                 server = await asyncio.start_server(lambda r, w: self._tcp(container_id, served, r, w), sock=sock)
                 served.servers.append(server)
 
+    def is_served(self, container_id: str) -> bool:
+        return container_id in self._served
+
     def forget(self, container_id: str) -> None:
         served = self._served.pop(container_id, None)
         if served is None:

@@ -83,8 +83,8 @@ def _set_ipv6(link: LinkPlan, proc: AnyFd | None, *, ipv6_off: bool) -> None:
             raise  # a kernel without IPv6, asked for it
 
 
-def dns_sockets() -> list[socket.socket]:
-    """Child: UDP and TCP on 127.0.0.11, at ports that no program asks for; port 53 there leads to them.
+def dns_sockets(*, replace: bool = False) -> list[socket.socket]:
+    """Child (or a thread in its network namespace, with `replace` when there may have been such sockets): UDP and TCP on 127.0.0.11, at ports that no program asks for; port 53 there leads to them.
 
     Bound to 53 itself they would take it from a name server that runs in the container.
     """
@@ -93,5 +93,5 @@ def dns_sockets() -> list[socket.socket]:
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     tcp.bind((DNS_ADDRESS, 0))
     tcp.listen(16)
-    dnsredirect.install(udp.getsockname()[1], tcp.getsockname()[1])
+    dnsredirect.install(udp.getsockname()[1], tcp.getsockname()[1], replace=replace)
     return [udp, tcp]
