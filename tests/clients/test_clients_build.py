@@ -133,3 +133,14 @@ def test_a_killed_engine_leaves_no_build_behind_when_it_is_back(daemon: Daemon, 
     until(lambda: not sleeping() and not left(daemon), f"left: {sleeping()} {left(daemon)}")
     (tmp_path / "c" / "Dockerfile").write_text("FROM busybox\nCOPY f /kept\n")
     assert " ---> Using cache" in daemon.say("build", place)
+
+
+@pytest.mark.row("E-028")
+@pytest.mark.row("F-169")
+def test_the_cache_is_shown_and_pruned(daemon: Daemon, tmp_path: Path) -> None:
+    place = context(tmp_path / "c", "FROM busybox\nCOPY f /pruned\n", f="x" * 100_000)
+    daemon.say("build", "-t", "gone", place)
+    daemon.say("rmi", "gone")
+    assert "Build Cache" in daemon.say("system", "df")
+    assert "Total" in daemon.say("builder", "prune", "-af")
+    assert " ---> Using cache" not in daemon.say("build", place)

@@ -43,7 +43,12 @@ def receive(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG0
     """Answers `Received`. Raises Corrupt, OSError."""
     request = msgspec.msgpack.decode(args, type=Receive)
     source, spool = fds
-    return msgspec.msgpack.encode(_Receiver(source, spool, request).run())
+    try:
+        return msgspec.msgpack.encode(_Receiver(source, spool, request).run())
+    except BaseException:
+        # This process holds the file a moment longer than whoever hears of the error.
+        os.ftruncate(spool, 0)
+        raise
 
 
 class _Source:

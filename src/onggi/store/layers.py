@@ -128,8 +128,7 @@ class Layers:
             info = LayerInfo(found.diff_id, found.size, found.entries, captured=True)
             with self._place() as place:
                 os.rename(upper, os.path.join(place, "diff"))
-                if not await asyncio.to_thread(self._publish, place, info):
-                    await self._remove_ingest(os.path.basename(place))
+                await self._settle(place, info)
             return info
         finally:
             os.close(upper_fd)
@@ -218,8 +217,7 @@ class Layers:
                     os.close(diff_fd)
                 done = msgspec.msgpack.decode(answer, type=jobs.Unpacked)
                 info = LayerInfo(done.diff_id, done.size, done.entries, done.checksum, captured)
-                if not await asyncio.to_thread(self._publish, place, info):
-                    await self._remove_ingest(os.path.basename(place))
+                await self._settle(place, info)
                 return info
 
     @contextlib.contextmanager
@@ -229,6 +227,24 @@ class Layers:
         with durable.disk_errors("unpack a layer"):
             os.mkdir(place, 0o700)
             yield place
+
+    async def _settle(self, place: str, info: LayerInfo) -> None:
+        """The tree in `place` becomes the layer, or goes. Cancelled: one of the two has still happened before this raises."""
+
+        async def settle() -> None:
+            published = False
+            try:
+                published = await asyncio.to_thread(self._publish, place, info)
+            finally:
+                if not published:
+                    await self._remove_ingest(os.path.basename(place))
+
+        task = asyncio.get_running_loop().create_task(settle(), name="publish a layer")
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
 
     def _publish(self, place: str, info: LayerInfo) -> bool:
         """The unpacked tree becomes the layer; False when the layer was there before. Blocks. Holds: the tree is on the disk."""
