@@ -95,7 +95,11 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
         _, text = await execute(engine, container, "ip", "-4", "addr")
         assert "eth1" in text
         assert document(engine, container)["NetworkSettings"]["Networks"]["later"]["IPAddress"] in text
-        other = await run(engine, "sleep", "60", host={"network_mode": "later"})
+        other = await run(engine, "sleep", "60", host={"network_mode": "later"}, name="other")
+        code, text = await execute(engine, container, "ping", "-c1", "-W2", "other")
+        assert code == 0, (
+            "a container of the default bridge knows names from the moment it joins a network that has them"
+        )
         code, text = await execute(engine, other, "ping", "-c1", "-W2", "me")
         assert code == 0, text
         await engine.endpoints.disconnect(one, network, force=False)

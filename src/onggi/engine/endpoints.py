@@ -156,9 +156,7 @@ class Endpoints:
                 endpoint = self._attach(container, network, settings)
                 position = len([e for e in engine.networks.endpoints(container.id).values() if e.host_name]) - 1
                 try:
-                    await engine.networks.connect_running(
-                        endpoint, container.row.pid, f"eth{position}", default_route=False
-                    )
+                    await engine.networks.connect_running(endpoint, container.row.pid, f"eth{position}")
                 except OnggiError:
                     engine.networks.detach(container.id, network.id)
                     raise
@@ -168,6 +166,8 @@ class Endpoints:
                     endpoint,
                     names=self.names(container, settings) if network.is_user_defined else None,
                 )
+                if network.is_user_defined:
+                    engine.lifecycle.use_names(container)
             container.change(endpoints=container.row.endpoints | {network.name: filled})
             await engine.database.commit(Put(TABLE, container.id, container.row))
         if container.is_alive:
@@ -191,7 +191,7 @@ class Endpoints:
                 raise Conflict(f"container {container.id} is not connected to network {network.name}")
             endpoint = engine.networks.endpoints(container.id).get(network.id)
             if endpoint is not None and container.is_alive:
-                await engine.networks.disconnect_running(endpoint)
+                await engine.networks.disconnect_running(endpoint, container.row.pid)
             engine.networks.detach(container.id, network.id)
             container.change(endpoints={n: s for n, s in container.row.endpoints.items() if n != name})
             await engine.database.commit(Put(TABLE, container.id, container.row))

@@ -35,12 +35,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("onggi.engine")
 DEFAULT_STOP_S = 10
 _AFTER_KILL_S = 10.0
+_REMOVAL_TRIES = 5
 
 
 def _note_failure(done: asyncio.Future[None]) -> None:
     """A commit that nobody waits for has failed: the row lags behind until the next one (R-39)."""
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("a container's state could not be written: %s", error)
+
+
+def _still_used(container: Container) -> Conflict:
+    """Why it can't be removed without force, in docker's words."""
+    what = f'cannot remove container "/{container.name}": container is '
+    if container.state == State.PAUSED:
+        return Conflict(what + "paused and must be unpaused first")
+    return Conflict(what + f"{container.state}: stop the container before removing or force remove")
 
 
 class Lifecycle:
@@ -257,12 +266,22 @@ class Lifecycle:
             own = [(address, full) for address in addresses] + engine.endpoints.links_of(container)
             extra = [word.replace("host-gateway", engine.networks.host_gateway()) for word in host.extra_hosts or ()]
             found["/etc/hosts"] = files.write(directory, "hosts", files.hosts(own, extra))
-        text = files.resolv_conf(
-            files.host_resolv_conf(), embedded=user_defined, servers=host.dns or engine.options.dns,
-            search=host.dns_search or engine.options.dns_search, options=host.dns_options or engine.options.dns_options,
-        ) if namespaces.get("network") != "host" or host.dns else files.read_text("/etc/resolv.conf")  # fmt: skip
+        is_hosts = namespaces.get("network") == "host" and not host.dns
+        text = files.read_text("/etc/resolv.conf") if is_hosts else self._resolv_conf(container, embedded=user_defined)
         found["/etc/resolv.conf"] = files.write(directory, "resolv.conf", text)
         return found
+
+    def _resolv_conf(self, container: Container, *, embedded: bool) -> str:
+        host, options = container.row.host_config, self._engine.options
+        return files.resolv_conf(
+            files.host_resolv_conf(), embedded=embedded, servers=host.dns or options.dns,
+            search=host.dns_search or options.dns_search, options=host.dns_options or options.dns_options,
+        )  # fmt: skip
+
+    def use_names(self, container: Container) -> None:
+        """A container that runs has come into its first network with names: its resolv.conf leads to them from now on."""
+        directory = self._engine.snapshots.directory(container.id)
+        files.write(directory, "resolv.conf", self._resolv_conf(container, embedded=True))
 
     async def _start_failed(self, container: Container, error: BaseException, former: ContainerRow) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
@@ -558,34 +577,34 @@ class Lifecycle:
         """Raises Conflict in docker's words; what could not be taken away is taken away by the next reconcile."""
         if container.state == State.REMOVING:
             raise Conflict(f"removal of container {container.id} is already in progress")
-        if container.is_alive or container.state == State.RESTARTING:
-            if not force:
-                if container.state == State.PAUSED:
-                    raise Conflict(
-                        f'cannot remove container "/{container.name}": container is paused and must be unpaused first'
-                    )
-                raise Conflict(
-                    f'cannot remove container "/{container.name}": container is {container.state}: '
-                    "stop the container before removing or force remove"
-                )
-            container.restarting_by_hand = True  # --rm must not remove it a second time
-            try:
-                await self._stop(container, timeout_s=0, signal_text=None)
-                async with container.lock:
-                    self.cancel_restart(container)
-            finally:
-                container.restarting_by_hand = False
-        async with container.lock:
-            await self._remove(container, volumes=volumes)
+        for _ in range(_REMOVAL_TRIES):
+            if container.is_alive or container.state == State.RESTARTING:
+                if not force:
+                    raise _still_used(container)
+                await self._end_for_removal(container)
+            async with container.lock:
+                # Its policy or another client may have started it again meanwhile.
+                if not (force and (container.is_alive or container.state == State.RESTARTING)):
+                    await self._remove(container, volumes=volumes)
+                    return
+        raise _still_used(container)
+
+    async def _end_for_removal(self, container: Container) -> None:
+        container.restarting_by_hand = True  # --rm must not remove it a second time
+        try:
+            async with container.lock:
+                if container.state == State.RESTARTING:
+                    self.end_restarting(container)
+            await self._stop(container, timeout_s=0, signal_text=None)
+        finally:
+            container.restarting_by_hand = False
 
     async def _remove(self, container: Container, *, volumes: bool) -> None:
         engine = self._engine
         if container.state == State.REMOVING or container.id not in engine.containers:
             raise Conflict(f"removal of container {container.id} is already in progress")
         if container.state in ALIVE:
-            raise Conflict(
-                f"container {container.id} is running again: stop the container before removing or force remove"
-            )
+            raise _still_used(container)
         container.move(State.REMOVING)
         gone = engine.database.submit(Delete(TABLE, container.id))
         engine.containers.forget(container)

@@ -132,6 +132,8 @@ async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
     if shim.dns_fds:
         fds, shim.dns_fds[:] = list(shim.dns_fds), []
         await engine.networks.serve_names(container.id, fds)
+    with contextlib.suppress(OSError):  # it may be ending
+        await engine.networks.ensure_names(container.id, shim.pid)
     engine.tasks.begin(engine.lifecycle.watch(container, shim), f"exit of {container.name}")
     if row.stop_at_ns:
         engine.tasks.begin(engine.lifecycle.finish_stop(container), f"stop of {container.name}")
