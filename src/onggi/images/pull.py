@@ -52,9 +52,11 @@ class Pull:
 
     async def one(self, reference: Reference, platform: Platform | None) -> Image:
         """Cancelled or failed: what came stays for the next try, under no name."""
-        target = reference.digest or reference.tag or ""
-        self.output(Message(f"Pulling from {reference.path}", id=target))
         top = await fetch_document(self.client, reference)
+        # Not before: what isn't there is answered with 404, not in a stream that has begun.
+        self.output(
+            Message(f"Pulling from {reference.path}", id=str(reference) if reference.digest else reference.tag or "")
+        )
         found = await choose_manifest(self.client, reference, top, platform)
         if not isinstance(found.value, Manifest):
             raise TypeError("choose_manifest answers with a manifest")
