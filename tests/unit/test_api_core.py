@@ -465,3 +465,24 @@ def test_clients_leave_descriptors_for_the_engines_own_work(tmp_path: Path, monk
 
     answers = asyncio.run(run())
     assert answers.count(b"HTTP/1.1 200 OK") == 5
+
+
+@pytest.mark.row("E-234")
+def test_taken_over_and_waiting_connections_end_with_the_engine_at_once(tmp_path: Path) -> None:
+    async def run() -> float:
+        loop = asyncio.get_running_loop()
+        async with serving(tmp_path) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"POST /things/attach HTTP/1.1\r\nHost: d\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            waiting, other = await asyncio.open_unix_connection(path)
+            other.write(get("/things/wait"))
+            await waiting.readuntil(b"}\r\n")
+            begin = loop.time()
+        await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(waiting.read(), 5)
+        writer.close()
+        other.close()
+        return loop.time() - begin
+
+    assert asyncio.run(run()) < 0.9  # not the second that serving() grants

@@ -59,7 +59,7 @@ class TakenOver(StreamResponse):
 class Connection(RequestHandler):
     """The protocol of one accepted socket. `guard` looks at every request; None where only the machine's own users come."""
 
-    __slots__ = ("_early", "_hang_up", "_held", "_task", "at_end", "guard")
+    __slots__ = ("_early", "_hang_up", "_held", "_taken", "_task", "at_end", "guard")
 
     def __init__(self, manager: Server, *, guard: HostGuard | None, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -76,6 +76,7 @@ class Connection(RequestHandler):
         self.guard = guard
         self.at_end = False
         self._task: asyncio.Task[object] | None = None
+        self._taken: asyncio.Task[object] | None = None
         self._hang_up = HangUp.FINISH
         self._held = False
         self._early = b""
@@ -102,8 +103,9 @@ class Connection(RequestHandler):
 
     def dismiss(self) -> None:
         """The engine goes: what only waits or sends ends now."""
-        if self._task is not None and self._hang_up is not HangUp.FINISH:
-            self._task.cancel()
+        task = self._taken or self._task
+        if task is not None and self._hang_up is not HangUp.FINISH:
+            task.cancel()
 
     def hold(self) -> None:
         """The request is whole: bytes from now on belong to the stream that the connection becomes."""
@@ -143,6 +145,7 @@ class Connection(RequestHandler):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         early, self._early = self._early, b""
+        self._taken = self._task
         self.served()
         self.transport = None  # or aiohttp closes it at the end of its request
         transport.set_protocol(protocol)
