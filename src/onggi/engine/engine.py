@@ -148,6 +148,8 @@ class Engine:
             await engine.volumes.restore()
             await engine.networks.restore()
             await reconcile.reconcile(engine)
+            if not database.broken_rows:  # a row that can't be read may be what needs them
+                await engine.images.sweep({layer for one in engine.containers for layer in one.row.layers})
             # Compiled before the first container needs it.
             await asyncio.to_thread(default_filter, frozenset(_default_capabilities()))
             await reconcile.start_by_policy(engine)

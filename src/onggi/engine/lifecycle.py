@@ -319,7 +319,7 @@ class Lifecycle:
             if record.oom_killed:
                 self._oom(container)
             await self._release_network(container)
-            held_ports, delay = bool(container.row.published), restart.next_delay(container, record)
+            delay = restart.next_delay(container, record)
             state = State.EXITED if delay is None else State.RESTARTING
             container.move(
                 state, pid=0, exit_code=record.exit_code, finished_ns=record.finished_at_ns, oom_killed=record.oom_killed,
@@ -332,9 +332,6 @@ class Lifecycle:
                 container.burial = engine.tasks.begin(
                     self._bury(container, shim, durable=durable), f"shim of {container.name} goes"
                 )
-                if held_ports and durable:
-                    # The shim holds the ports' sockets: whoever hears of the end may ask for the same ports.
-                    await asyncio.wait({container.burial})
             ran_s = max(0, (record.finished_at_ns - container.row.started_ns) // 10**9)
             engine.events.emit(
                 "container", "die", container.id,

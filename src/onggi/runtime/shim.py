@@ -14,6 +14,7 @@ import fcntl
 import os
 import select
 import socket
+import stat
 import struct
 import termios
 import time
@@ -72,7 +73,8 @@ class Shim:
         self.clients = [Client(socket.socket(fileno=left.pop(0)), plan, tty=handover.tty) for plan in handover.attach]
         self._dns = left[: handover.dns]
         self._oom_events = left[handover.dns] if handover.watches_memory else -1
-        # What comes after them are bound sockets of published ports: open for as long as this process.
+        # Bound sockets of published ports, open for as long as the container runs; and the root's mount, until we go.
+        self._held = left[handover.dns + handover.watches_memory :]
         self._oom_kills = 0
         self._oom_look_at: float | None = None
         self._log_plan = handover.log
@@ -232,6 +234,9 @@ class Shim:
             self._log.close()
             if self._log.lost_bytes:
                 reason = f"{self._log.lost_bytes} bytes of the log could not be written"
+        for fd in self._held:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.close(fd)  # whoever hears of the end may ask for the same ports
         record = ExitRecord(exit_code, finished_at_ns, number, oom_killed, reason)
         exitfile.write_exit(self._directory, record)
         self._record = record
