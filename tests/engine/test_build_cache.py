@@ -247,3 +247,18 @@ RUN echo after
         assert other.cached == 1
 
     with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-167")
+def test_steps_that_nobody_asks_for_any_more_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with an_engine(tmp_path) as engine:
+            built = await build(engine, "FROM busybox\nCOPY f /old\n", FILES, t="old")
+            await engine.images.remove("old", force=True, prune=True, users=lambda _id: [])
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 61 * 24 * 3600)
+        async with an_engine(tmp_path) as engine:
+            await build(engine, "FROM busybox\nCOPY f /new\n", FILES)
+            assert not engine.layers.has(built.image.layers[-1])
+
+    asyncio.run(main())

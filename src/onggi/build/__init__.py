@@ -1,9 +1,9 @@
 """Dockerfile → graph → solved in parallel with a cache → image.
 
-Here: what `POST /build` does once its words are read. Begin in builder.py (one build from start to end), then stages.py (one
-stage, instruction by instruction) and layering.py (steps that make layers, and their keys). The Dockerfile language is pure:
-lines.py, parse.py, shellwords.py, globs.py. What touches files runs in worker processes: receivejob.py (the context comes in),
-copyjob.py (COPY and ADD).
+Here: what `POST /build` does once its words are read. Begin in builder.py (what a build takes), then solving.py (the graph),
+stages.py (one stage, instruction by instruction) and layering.py (steps that make layers). The Dockerfile language is pure:
+lines.py, parse.py, shellwords.py. What touches files runs in worker processes: receivejob.py (the context comes in), copyjob.py
+(COPY and ADD).
 Not here: how a RUN step becomes a process (engine/, behind `runner.StepRunner`), where images come from (images/).
 Invariants: (1) a step's key is made of what the step reads, by digest, and of nothing else; (2) a cache row is written after
 its layer is whole and on the disk; (3) a context is never unpacked on the host: it is one file and an index, and paths

@@ -72,9 +72,6 @@ class Context:
             os.close(self.spool)
             self.spool = -1
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self.root.walk()) - 1
-
     def read(self, node: Node, limit: int) -> bytes:
         """A file's bytes. Raises InvalidArgument when it is no file, or longer than `limit`."""
         entry = node.entry
