@@ -1,0 +1,124 @@
+"""Limits and counters: v1 on the kernel, v2 by what is written into its files."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onggi.kernel.cgroups.resources import Cpu, Memory, Pids, Resources
+from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
+from onggi.kernel.cgroups.v2 import CgroupV2, weight_of_shares
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def group() -> Iterator[CgroupV1]:
+    if os.geteuid() != 0 or "memory" not in mounted_hierarchies():
+        pytest.skip("needs root and v1 hierarchies")
+    made = CgroupV1(f"onggi-test-{uuid.uuid4().hex[:8]}", mounted_hierarchies())
+    made.make()
+    try:
+        yield made
+    finally:
+        made.kill_all()
+        made.remove()
+
+
+def run(group: CgroupV1, code: str) -> subprocess.Popen[bytes]:
+    """A Python program that has gone into the group itself."""
+    joins = "".join(
+        f"open({directory + '/cgroup.procs'!r}, 'w').write(str(os.getpid()))\n" for directory in group.directories
+    )
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", f"import os\n{joins}{code}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_memory_goes_up_and_down_with_its_swap(group: CgroupV1) -> None:
+    for size in (64, 256, 32, 128):
+        group.apply(Resources(memory=Memory(limit=size * MIB, swap=2 * size * MIB)))
+        assert group.stats().memory_limit == size * MIB
+    group.apply(Resources(memory=Memory(limit=-1, swap=-1)))
+    assert group.stats().memory_limit > 1 << 60
+
+
+def test_who_takes_too_much_is_killed_counted_and_told_of(group: CgroupV1) -> None:
+    group.apply(Resources(memory=Memory(limit=24 * MIB, swap=24 * MIB)))
+    events = group.oom_events()
+    assert events is not None
+    try:
+        with run(group, f"x = bytearray({64 * MIB})") as program:
+            assert program.wait(20) == -9
+        assert select.select([events], [], [], 5)[0]
+    finally:
+        os.close(events)
+    assert group.oom_kills() == 1
+
+
+def test_no_more_tasks_than_allowed(group: CgroupV1) -> None:
+    group.apply(Resources(pids=Pids(limit=3)))
+    code = "import time\nn = 0\ntry:\n  while os.fork(): n += 1\n  time.sleep(60)\nexcept OSError: print(n)"
+    program = run(group, code)
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"2\n"
+    assert group.stats().pids_limit == 3
+    group.kill_all()
+    program.communicate()
+
+
+def test_counters_count(group: CgroupV1) -> None:
+    with run(
+        group, "x = bytearray(8 << 20)\nfor _ in range(10**6): pass\nprint(1, flush=True)\nimport time\ntime.sleep(60)"
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        stats = group.stats()
+        program.kill()
+    assert stats.memory_usage >= 8 * MIB
+    assert stats.cpu_total_ns > 1_000_000
+    assert sum(stats.percpu_ns) <= stats.cpu_total_ns + 10_000_000
+    assert stats.pids_current == 1
+    assert "total_inactive_file" in stats.memory_detail
+
+
+@pytest.mark.parametrize(("shares", "weight"), [(0, 0), (2, 1), (1024, 39), (262144, 10000)])
+def test_shares_become_weights(shares: int, weight: int) -> None:
+    assert weight_of_shares(shares) == weight
+
+
+@pytest.mark.parametrize(
+    ("resources", "written"),
+    [
+        (
+            Resources(memory=Memory(limit=64 * MIB, swap=64 * MIB)),
+            {"memory.max": str(64 * MIB), "memory.swap.max": "0"},
+        ),
+        (Resources(memory=Memory(limit=64 * MIB, swap=-1)), {"memory.max": str(64 * MIB), "memory.swap.max": "max"}),
+        (Resources(memory=Memory(limit=-1, reservation=MIB)), {"memory.max": "max", "memory.low": str(MIB)}),
+        (Resources(cpu=Cpu(quota=50000, period=100000)), {"cpu.max": "50000 100000"}),
+        (Resources(cpu=Cpu(quota=-1)), {"cpu.max": "max 100000"}),
+        (Resources(cpu=Cpu(shares=1024, cpus="0-1")), {"cpu.weight": "39", "cpuset.cpus": "0-1"}),
+        (Resources(pids=Pids(limit=5)), {"pids.max": "5"}),
+        (Resources(pids=Pids(limit=-1)), {"pids.max": "max"}),
+        (Resources(unified={"memory.high": "1000"}), {"memory.high": "1000"}),
+    ],
+)
+def test_v2_has_the_same_limits_in_its_own_words(tmp_path: Path, resources: Resources, written: dict[str, str]) -> None:
+    names = "memory.max memory.low memory.high memory.swap.max cpu.max cpu.weight cpuset.cpus pids.max"
+    for name in names.split():
+        (tmp_path / name).write_text("")
+    CgroupV2(str(tmp_path)).apply(resources)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.read_text()} == written
+
+
+def test_a_unified_resource_is_a_file_of_the_group(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="must be a file name"):
+        CgroupV2(str(tmp_path)).apply(Resources(unified={"../memory.max": "max"}))
