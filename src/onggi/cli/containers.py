@@ -138,7 +138,7 @@ def _top(context: Context, options: Options, words: list[str]) -> None:
 
     del options
     found = context.engine(containers.top(words[0], " ".join(words[1:]) or None))
-    sys.stdout.write(table(found["Titles"], found["Processes"]))
+    sys.stdout.write(table(found["Titles"], found["Processes"], least=20))
 
 
 _KINDS = {0: "C", 1: "A", 2: "D"}

@@ -41,9 +41,7 @@ def _one(looks: list[Look], name: str, kind: str) -> Json:
                 raise
             last = error
     if kind:
-        raise Exit(
-            1, f"Error: No such {kind}: {name}" if kind == "container" else f"Error response from daemon: {last}"
-        )
+        raise Exit(1, f"Error response from daemon: {last}")
     raise Exit(1, f"Error: No such object: {name}")
 
 
@@ -63,6 +61,7 @@ def _print(found: list[Json], format: str) -> None:
         try:
             sys.stdout.write(template.render(one) + "\n")
         except TemplateError as error:
+            sys.stdout.write("\n")
             raise Exit(1, f"template parsing error: {error}") from None
 
 

@@ -210,7 +210,7 @@ def _check_number(call: str, command: Command, words: list[str]) -> None:
     raise Exit(
         1,
         f"{call.split(' ', maxsplit=1)[0]}: '{call}' {quantity}\n\nUsage:  {call} {command.usage}\n\n"
-        f"Run '{call} --help' for more information"
+        f"See '{call} --help' for more information"
         if what
         else quantity,
     )
@@ -277,19 +277,22 @@ def _group_help(program: str, name: str) -> str:
     )
 
 
-def each(words: list[str], action: Callable[[str], None], *, echo: bool = True) -> None:
-    """`action` on each name; a name that worked is echoed, errors are said at the end, all are tried. Exit code 1 if any failed."""
+def each(words: list[str], action: Callable[[str], None], *, echo: bool = True, tail: str = "") -> None:
+    """`action` on each name; a name that worked is echoed, errors are said at the end, all are tried. Exit code 1 if any failed.
+
+    `tail` is what docker says after the errors; {} in it are the names that failed.
+    """
     from onggi.errors import OnggiError
 
-    failed = []
+    failed: dict[str, str] = {}
     for word in words:
         try:
             action(word)
         except OnggiError as error:
-            failed.append(words_of(error))
+            failed[word] = words_of(error)
         else:
             if echo:
                 sys.stdout.write(word + "\n")
                 sys.stdout.flush()
     if failed:
-        raise Exit(1, "\n".join(failed))
+        raise Exit(1, "\n".join([*failed.values(), *([tail.format(", ".join(failed))] if tail else [])]))

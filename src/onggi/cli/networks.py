@@ -87,7 +87,7 @@ def _ipam(options: Options) -> list[Json]:
 
 def _rm(context: Context, options: Options, words: list[str]) -> None:
     del options
-    each(words, lambda name: context.engine(networks.remove(name)))
+    each(words, lambda name: context.engine(networks.remove(name)), tail="exit status 1")
 
 
 def _connect(context: Context, options: Options, words: list[str]) -> None:

@@ -29,12 +29,21 @@ def _run(context: Context, options: Options, words: list[str]) -> None:
     detach = options.on("detach")
     session.check_tty(tty=options.on("tty"), interactive=options.on("interactive") and not detach)
     try:
+        if options.on("rm") and options.text("restart") not in ("", "no"):
+            raise UsageError("conflicting options: cannot specify both --restart and --rm")
         container = _make(context, options, words)
         if detach:
             context.engine(containers.start(container))
             sys.stdout.write(container + "\n")
             return
         code = _attached(context, options, container)
+    except UsageError as error:
+        # What pflag refuses comes with the usage; what only means nothing together comes without.
+        if str(error).startswith("invalid argument"):
+            raise
+        raise Exit(
+            125, f"{context.program}: {error}\n\nRun '{context.program} run --help' for more information"
+        ) from None
     except (ApiError, ConnectionRefused, StreamError) as error:
         raise Exit(
             _start_code(str(error)),
@@ -207,7 +216,7 @@ def _start(context: Context, options: Options, words: list[str]) -> None:
     from onggi.cli.main import each
 
     if not (options.on("attach") or options.on("interactive")):
-        each(words, lambda name: context.engine(containers.start(name)))
+        each(words, lambda name: context.engine(containers.start(name)), tail="Error: failed to start containers: {}")
         return
     if len(words) > 1:
         raise Exit(1, "you cannot start and attach multiple containers at once")

@@ -22,13 +22,13 @@ def width(text: str) -> int:
     )
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Three spaces between columns of at least ten cells; the last one isn't padded (docker's tabwriter settings)."""
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, least: int = 10) -> str:
+    """Three spaces between columns of at least `least` cells; the last one isn't padded (docker's tabwriter settings)."""
     lines = [list(headers), *([clean(str(cell)) for cell in row] for row in rows)]
     widths = [max(width(line[at]) for line in lines) for at in range(len(headers))]
     out = []
     for line in lines:
-        cells = [cell + " " * (max(widths[at] + 3, 10) - width(cell)) for at, cell in enumerate(line[:-1])]
+        cells = [cell + " " * (max(widths[at] + 3, least) - width(cell)) for at, cell in enumerate(line[:-1])]
         out.append("".join(cells) + line[-1])
     return "\n".join(out) + "\n"
 

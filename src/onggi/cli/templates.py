@@ -111,7 +111,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "printf": _printf,
     "len": lambda value: len(value or ()),
     "index": _index,
-    "slice": lambda value, *at: value[slice(*at)],
+    "slice": lambda value, start=0, end=None: value[start:end],
     "not": lambda value: not value,
     "eq": _compare(lambda a, b: a == b),
     "ne": lambda a, b: a != b,
@@ -136,6 +136,7 @@ class Template:
         self._strict = strict
         self._parts = self._split(text)
         self._at = 0
+        self._column = 0
         self._body = self._block(("",))[0]
 
     def render(self, data: Any) -> str:
@@ -144,27 +145,28 @@ class Template:
         return "".join(out)
 
     @staticmethod
-    def _split(text: str) -> list[tuple[str, str]]:
-        parts: list[tuple[str, str]] = []
+    def _split(text: str) -> list[tuple[str, str, int]]:
+        parts: list[tuple[str, str, int]] = []
         end, trim = 0, False
         for found in _ACTION.finditer(text):
             before = text[end : found.start()]
             before = before.lstrip() if trim else before
-            parts.append(("text", before.rstrip() if found[1] else before))
+            parts.append(("text", before.rstrip() if found[1] else before, 0))
             action = found[2].strip()
             if not action.startswith("/*"):
-                parts.append(("action", action))
+                line_start = text.rfind("\n", 0, found.start()) + 1
+                parts.append(("action", action, found.start(2) + len(found[2]) - len(found[2].lstrip()) - line_start))
             end, trim = found.end(), bool(found[3])
         rest = text[end:]
         if "{{" in rest:
             raise TemplateError("template parsing error: template: :1: unclosed action")
-        return [*parts, ("text", rest.lstrip() if trim else rest)]
+        return [*parts, ("text", rest.lstrip() if trim else rest, 0)]
 
     def _block(self, until: tuple[str, ...]) -> tuple[list[Node], str]:
         """Nodes up to one of the words in `until`, and that word's whole action."""
         nodes: list[Node] = []
         while self._at < len(self._parts):
-            kind, text = self._parts[self._at]
+            kind, text, column = self._parts[self._at]
             self._at += 1
             if kind == "text":
                 if text:
@@ -180,7 +182,7 @@ class Template:
             elif found := re.match(r"(\$\w*)\s*:?=(.*)", text, re.DOTALL):
                 nodes.append(("set", found[1], _pipeline(found[2])))
             else:
-                nodes.append(("print", _pipeline(text)))
+                nodes.append(("print", _pipeline(text), column))
         if "" not in until:
             raise TemplateError("template parsing error: template: :1: unexpected EOF")
         return nodes, ""
@@ -207,6 +209,7 @@ class Template:
                 case "text":
                     out.append(node[1])
                 case "print":
+                    self._column = node[2]
                     out.append(show(self._value(node[1], dot, scopes)))
                 case "set":
                     scope = next((s for s in reversed(scopes) if node[1] in s), scopes[-1])
@@ -288,16 +291,18 @@ class Template:
             if key in value:
                 return value[key]
             if self._strict:
-                raise TemplateError(f'template: :1: executing "" at <{word}>: map has no entry for key "{key}"')
+                raise TemplateError(
+                    f'template: :1:{self._column}: executing "" at <{word}>: map has no entry for key "{key}"'
+                )
             return MISSING
         if value is None or isinstance(value, Missing):
             if self._strict:
                 raise TemplateError(
-                    f'template: :1: executing "" at <{word}>: nil pointer evaluating interface {{}}.{key}'
+                    f'template: :1:{self._column}: executing "" at <{word}>: nil pointer evaluating interface {{}}.{key}'
                 )
             return MISSING
         raise TemplateError(
-            f'template: :1: executing "" at <{word}>: can\'t evaluate field {key} in type {type(value).__name__}'
+            f'template: :1:{self._column}: executing "" at <{word}>: can\'t evaluate field {key} in type {type(value).__name__}'
         )
 
 
