@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from isal import isal_zlib
@@ -43,26 +44,27 @@ async def packed_image(images: Catalog, image: Image) -> tuple[bytes, Manifest]:
 
     Cancelled: blobs that are made already stay.
     """
-    kept = _kept_manifest(images, image)
+    kept = kept_manifest(images, image)
     if kept is not None:
         return kept
-    blobs = await side_by_side(packed_layer(images, diff_id) for diff_id in image.layers)
-    sizes = await blocking(lambda: [images.content.size(blob) for blob, _ in blobs])
-    is_oci = any(compression is Compression.ZSTD for _, compression in blobs)
-    layers = [
-        Descriptor(_layer_type(compression, is_oci=is_oci), blob, size)
-        for (blob, compression), size in zip(blobs, sizes, strict=True)
-    ]
+    return await new_manifest(images, image, await side_by_side(packed_layer(images, one) for one in image.layers))
+
+
+async def new_manifest(images: Catalog, image: Image, layers: Sequence[PackedLayer]) -> tuple[bytes, Manifest]:
+    """A manifest of these blobs, in the order of the image's layers. Remembered, and the blobs with it."""
+    is_oci = any(layer.compression is Compression.ZSTD for layer in layers)
     config = Descriptor(OCI_CONFIG if is_oci else DOCKER_CONFIG, image.id, images.content.size(image.id))
-    manifest = Manifest(2, config, layers, OCI_MANIFEST if is_oci else DOCKER_MANIFEST)
+    blobs = [Descriptor(_layer_type(one.compression, is_oci=is_oci), one.digest, one.size) for one in layers]
+    manifest = Manifest(2, config, blobs, OCI_MANIFEST if is_oci else DOCKER_MANIFEST)
     data = encode_document(manifest)
     digest = await blocking(images.content.put, data)
-    known = {diff_id: blob for diff_id, (blob, _) in zip(image.layers, blobs, strict=True)}
-    await images.keep_blobs(image.id, {str(diff): str(blob) for diff, blob in known.items()}, digest)
+    known = {str(diff): str(one.digest) for diff, one in zip(image.layers, layers, strict=True)}
+    await images.keep_blobs(image.id, known, digest)
     return data, manifest
 
 
-def _kept_manifest(images: Catalog, image: Image) -> tuple[bytes, Manifest] | None:
+def kept_manifest(images: Catalog, image: Image) -> tuple[bytes, Manifest] | None:
+    """The manifest that the image came with, or was pushed with before, if all of its blobs are here."""
     digest = Digest(image.row.manifest)
     if not digest or not images.content.has(digest):
         return None
@@ -73,16 +75,24 @@ def _kept_manifest(images: Catalog, image: Image) -> tuple[bytes, Manifest] | No
     return data, manifest
 
 
-async def packed_layer(images: Catalog, diff_id: Digest) -> tuple[Digest, Compression]:
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    digest: Digest
+    size: int
+    compression: Compression
+
+
+async def packed_layer(images: Catalog, diff_id: Digest) -> PackedLayer:
     """A compressed blob of the layer. Raises Corrupt when the layer's files aren't what they were."""
-    known = images.blob_of(diff_id)
-    if known is None:
-        return await _pack(images, diff_id), Compression.GZIP
-    with images.content.open(known) as file:
-        compression = detect(file.read(8))
-    if compression in (Compression.GZIP, Compression.ZSTD):
-        return known, compression
-    return await blocking(_recompress, images, known), Compression.GZIP
+    blob, compression = images.blob_of(diff_id), Compression.GZIP
+    if blob is None:
+        blob = await _pack(images, diff_id)
+    else:
+        with images.content.open(blob) as file:
+            compression = detect(file.read(8))
+        if compression not in (Compression.GZIP, Compression.ZSTD):
+            blob, compression = await blocking(_recompress, images, blob), Compression.GZIP
+    return PackedLayer(blob, images.content.size(blob), compression)
 
 
 async def _pack(images: Catalog, diff_id: Digest) -> Digest:
@@ -129,7 +139,3 @@ def _layer_type(compression: Compression, *, is_oci: bool) -> str:
     if compression is Compression.ZSTD:
         return OCI_LAYER_ZSTD
     return OCI_LAYER_GZIP if is_oci else DOCKER_LAYER_GZIP
-
-
-def blobs_of(manifest: Manifest) -> Sequence[Digest]:
-    return [manifest.config.digest, *(layer.digest for layer in manifest.layers)]

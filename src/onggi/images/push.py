@@ -14,13 +14,13 @@ from yarl import URL
 from onggi.errors import Forbidden, InvalidArgument, NotFound, OnggiError, Unauthorized
 from onggi.images.connection import RegistryClient
 from onggi.images.guard import LedAstray
-from onggi.images.packing import blobs_of, packed_image
+from onggi.images.packing import PackedLayer, kept_manifest, new_manifest, packed_layer
 from onggi.images.progress import Aux, Detail, Line, Message, Output, PushedAux
 from onggi.images.refusals import refusal
 from onggi.images.sidebyside import side_by_side
 from onggi.images.tries import TryAgain, trying
 from onggi.oci.digest import Digest, hex_of, sha256_of
-from onggi.oci.manifest import Descriptor, Manifest
+from onggi.oci.manifest import DOCKER_LAYER_GZIP, OCI_CONFIG, Descriptor, Manifest
 from onggi.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Push:
     def __init__(self, images: Images, client: RegistryClient, output: Output) -> None:
         self._images, self._client, self._output = images, client, output
         self._slots = asyncio.Semaphore(max(1, client.options.uploads))
+        self._seen: set[Digest] = set()
 
     def begin(self, reference: Reference) -> None:
         self._output(Message(f"The push refers to repository [{reference.name}]"))
@@ -45,21 +46,16 @@ class Push:
     async def one(self, reference: Reference, image: Image) -> None:
         """Cancelled or failed: no tag has moved; blobs that arrived stay in the registry."""
         release = self._images.lease(image.layers, [image.id])
+        self._seen.clear()
         try:
             lines = [Line(self._output, hex_of(diff_id)[:12]) for diff_id in image.layers]
             for line in lines:
                 line.say("Preparing")
             for line in lines[self._client.options.uploads :]:
                 line.say("Waiting")
-            data, manifest = await packed_image(self._images, image)
-            # Blobs that this push has made are the image's by now; leased all the same, should the image go meanwhile.
-            release_blobs = self._images.lease([], blobs_of(manifest))
-            try:
-                await self._blobs(reference, manifest, lines)
-                digest = sha256_of(data)
-                await trying(self._client.options, lambda: self._put_manifest(reference, manifest, data))
-            finally:
-                release_blobs()
+            data, manifest = await self._blobs(reference, image, lines)
+            digest = sha256_of(data)
+            await trying(self._client.options, lambda: self._put_manifest(reference, manifest, data))
         except LedAstray:
             raise
         except (Unauthorized, Forbidden) as error:
@@ -73,22 +69,42 @@ class Push:
         self._output(Message(f"{tag}: digest: {digest} size: {len(data)}"))
         self._output(Aux(Detail(), PushedAux(tag, digest, len(data))))
 
-    async def _blobs(self, reference: Reference, manifest: Manifest, lines: list[Line]) -> None:
-        seen: set[Digest] = set()
-        works = []
-        for blob, line in zip(manifest.layers, lines, strict=True):
-            if blob.digest in seen:
-                line.say("Layer already exists")
-            elif not blob.urls:
-                seen.add(blob.digest)
-                works.append(self._blob(reference, blob, line))
-        await side_by_side([*works, self._blob(reference, manifest.config, None)])
+    async def _blobs(self, reference: Reference, image: Image, lines: list[Line]) -> tuple[bytes, Manifest]:
+        """All layers and the config are there. Each layer that has no blob yet is sent as soon as it is packed."""
+        config = Descriptor(OCI_CONFIG, image.id, self._images.content.size(image.id))
+        kept = kept_manifest(self._images, image)
+        if kept is not None:
+            layers = zip(kept[1].layers, lines, strict=True)
+            await side_by_side([self._blob(reference, config, None), *(self._layer(reference, *one) for one in layers)])
+            return kept
+        named = zip(image.layers, lines, strict=True)
+        works = [self._packed(reference, diff_id, line) for diff_id, line in named]
+        packed = await side_by_side(works)
+        await self._blob(reference, config, None)
+        return await new_manifest(self._images, image, packed)
+
+    async def _packed(self, reference: Reference, diff_id: Digest, line: Line) -> PackedLayer:
+        packed = await packed_layer(self._images, diff_id)
+        await self._layer(reference, Descriptor(DOCKER_LAYER_GZIP, packed.digest, packed.size), line)
+        return packed
+
+    async def _layer(self, reference: Reference, blob: Descriptor, line: Line) -> None:
+        if blob.digest in self._seen:
+            line.say("Layer already exists")
+        elif not blob.urls:  # foreign layers stay where they are
+            self._seen.add(blob.digest)
+            await self._blob(reference, blob, line)
 
     async def _blob(self, reference: Reference, blob: Descriptor, line: Line | None) -> None:
         """Looked for, else mounted, else sent; after a broken line from where the registry has got to."""
-        async with self._slots:
-            upload = _Upload(self._images, self._client, reference, blob, line)
-            await trying(self._client.options, upload.attempt)
+        # Leased: the image may be removed, or another push give a layer another blob, while this one is on its way.
+        release = self._images.lease([], [blob.digest])
+        try:
+            async with self._slots:
+                upload = _Upload(self._images, self._client, reference, blob, line)
+                await trying(self._client.options, upload.attempt)
+        finally:
+            release()
 
     async def _put_manifest(self, reference: Reference, manifest: Manifest, data: bytes) -> None:
         path = f"/v2/{reference.path}/manifests/{reference.tag}"
