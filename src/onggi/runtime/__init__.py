@@ -7,8 +7,9 @@ Four kinds of code live here, and no module is of two kinds:
   starter.py starts one container or exec and is gone, shim.py and execs.py stay; streams.py, logfile.py, exitfile.py;
   protocol.py is what they and the engine say to each other.
 - `onggi-runtime`: command.py, operations.py, reports.py, over the same code as a starter.
-- the container's side, between clone3 and exec: plan.py (what to do), init.py and what it calls (doing it). Nothing is
-  imported or opened by name once inside.
+- the container's side: plan.py (what to do), init.py and parent.py (the parent of the child that does it), inside.py (the
+  child of a start, from clone3 to exec), joining.py (of an exec), ahead.py (a child made before it is asked for), and what
+  those call. Nothing is imported or opened by name once inside.
 
 Not here: which image, address or name a container has (engine/), the system calls themselves (kernel/).
 Invariants: (1) the launcher has one thread whenever it forks; (2) the exit record is in place before anybody is told of an
