@@ -30,14 +30,14 @@ _given_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @routes.on("GET", "/containers/json", "E-001")
 async def list_containers(call: Call) -> StreamResponse:
-    query = call.query
-    entries = await call.engine.containers.list(
-        query.filters(filternames.CONTAINERS),
-        all=query.flag("all"),
-        limit=query.number("limit", 0) or 0,
-        size=query.flag("size"),
-    )
-    return json_answer(list_at(entries, call.version))
+    query, engine = call.query, call.engine
+    filters, everything = query.filters(filternames.CONTAINERS), query.flag("all")
+    limit = query.number("limit", 0) or 0
+    if query.flag("size"):
+        entries = await engine.containers.list(filters, all=everything, limit=limit, size=True)
+        return json_answer(list_at(entries, call.version))
+    found = engine.containers.list_json(filters, all=everything, limit=limit, version=call.version, shape=list_at)
+    return Answer(200, found, JSON)
 
 
 @routes.on("POST", "/containers/create", "E-002")

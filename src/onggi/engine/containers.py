@@ -145,17 +145,27 @@ class Containers:
         self, filters: Filters, *, all: bool = False, limit: int = 0, size: bool = False
     ) -> list[dict[str, Any]]:
         """Documents of the newest version, newest container first; running ones only unless more is asked for."""
-        wanted = filtering.matcher(self._engine, filters)
-        found = sorted(self, key=lambda one: one.row.created_ns, reverse=True)
-        if not (all or limit > 0 or filters.get("status") or filters.get("exited")):
-            found = [one for one in found if one.is_alive or one.state == State.RESTARTING]
-        found = [one for one in found if wanted(one)]
-        chosen = found[:limit] if limit > 0 else found
+        chosen = self._chosen(filters, everything=all, limit=limit)
         documents = [inspecting.summary_document(self._engine, one) for one in chosen]
         if size:
             for document, one in zip(documents, chosen, strict=True):
                 document["SizeRw"], document["SizeRootFs"] = await self.sizes(one)
         return documents
+
+    def list_json(
+        self, filters: Filters, *, all: bool = False, limit: int = 0, version: int, shape: inspecting.Shape
+    ) -> bytes:
+        """The same, encoded, in the form that `shape` gives a document for an API version; without sizes."""
+        chosen = self._chosen(filters, everything=all, limit=limit)
+        return b"[%s]" % b",".join([inspecting.summary_json(self._engine, one, version, shape) for one in chosen])
+
+    def _chosen(self, filters: Filters, *, everything: bool, limit: int) -> Sequence[Container]:
+        wanted = filtering.matcher(self._engine, filters)
+        found = sorted(self, key=lambda one: one.row.created_ns, reverse=True)
+        if not (everything or limit > 0 or filters.get("status") or filters.get("exited")):
+            found = [one for one in found if one.is_alive or one.state == State.RESTARTING]
+        found = [one for one in found if wanted(one)]
+        return found[:limit] if limit > 0 else found
 
     async def inspect(self, text: str, *, size: bool = False) -> bytes:
         """The document, encoded. Raises NotFound."""

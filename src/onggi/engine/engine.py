@@ -122,9 +122,7 @@ class Engine:
         self.volumes.on_event = lambda action, volume: self.events.emit(
             "volume", action, volume.name, {"driver": volume.driver}
         )
-        self.images.on_event = lambda action, identifier, name: self.events.emit(
-            "image", action, identifier, {"name": name}
-        )
+        self.images.on_event = self._image_changed
 
     @classmethod
     async def open(cls, options: EngineOptions) -> Engine:
@@ -193,6 +191,11 @@ class Engine:
                 log.warning("%s stays for now: %s", self.cgroup_parent, error)
             else:
                 return
+
+    def _image_changed(self, action: str, identifier: str, name: str) -> None:
+        self.events.emit("image", action, identifier, {"name": name})
+        for container in self.containers:
+            container.documents.clear()  # a name may mean another image now
 
     # What several services ask for
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+Shape = Callable[[list[dict[str, Any]], int], list[dict[str, Any]]]
+_STATUS = b'"Status":"\\u0000"'
+"""Where the status goes. No other value can hold these bytes: a quote inside a string is escaped."""
 _SHOWN = {State.STARTING: State.CREATED}
 
 
@@ -86,6 +90,17 @@ def summary_document(engine: Engine, container: Container) -> dict[str, Any]:
     found: dict[str, Any] = _decode(ready)
     found["Status"] = status_text(container)
     return found
+
+
+def summary_json(engine: Engine, container: Container, version: int, shape: Shape) -> bytes:
+    """The same, encoded, as `shape` makes it for an API version. What passes with time is put into bytes that are kept."""
+    key = f"summary at {version}"
+    ready = container.documents.get(key)
+    if ready is None:
+        document = shape([_summary(engine, container)], version)[0]
+        ready = container.documents[key] = _encode(document | {"Status": "\0"})
+    before, _, after = ready.partition(_STATUS)
+    return b"".join((before, b'"Status":', _encode(status_text(container)), after))
 
 
 def _summary(engine: Engine, container: Container) -> dict[str, Any]:
