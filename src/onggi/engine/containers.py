@@ -20,7 +20,7 @@ from onggi.engine.container import TABLE, Container, State
 from onggi.engine.creating import Created, Creation
 from onggi.engine.endpoints import REPLACES
 from onggi.engine.rootview import Mounted, RootView
-from onggi.engine.top import top
+from onggi.engine.top import parent_of, top
 from onggi.errors import Conflict, InvalidArgument, NotFound
 from onggi.kernel import cgroups
 from onggi.oci.reference import Reference
@@ -188,8 +188,10 @@ class Containers:
     async def top(self, text: str, ps_args: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         """Titles and rows. Raises Conflict when it isn't running."""
         container = self.get(text)
-        container.must_be_alive()
+        shim = container.must_be_alive()
         pids = await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).pids)
+        # What prepared the start ends in the same group, and may be there as a zombie for a moment.
+        pids = [pid for pid in pids if pid == shim.pid or parent_of(pid) != shim.shim_pid]
         self._engine.events.emit("container", "top", container.id, container.attributes)
         found = await top(pids, ps_args)
         return found.titles, found.processes

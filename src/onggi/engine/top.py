@@ -60,6 +60,15 @@ def parse(output: str, pids: Collection[int]) -> Top:
     return Top(titles, processes)
 
 
+def parent_of(pid: int) -> int:
+    """0 for a process that has gone. proc_pid_stat(5): the name in parentheses may hold anything."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 async def _ps(words: list[str]) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
