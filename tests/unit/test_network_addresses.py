@@ -7,7 +7,8 @@ import ipaddress
 import pytest
 
 from onggi.errors import Conflict, Forbidden, InvalidArgument
-from onggi.network.addresses import Addresses, Pools, check_subnet
+from onggi.network.addresses import Addresses, Pools, check_config, settle_config
+from onggi.network.records import IpamConfig
 
 
 def test_addresses_follow_each_other_and_a_freed_one_rests() -> None:
@@ -65,6 +66,22 @@ def test_subnets_come_from_the_pools_beside_what_is_taken() -> None:
     with pytest.raises(Conflict, match="all predefined address pools have been fully subnetted"):
         pools.choose([ipaddress.ip_network("0.0.0.0/0")])
     with pytest.raises(Forbidden, match="Pool overlaps with other one on this address space"):
-        check_subnet("172.18.0.0/16", taken)
-    with pytest.raises(InvalidArgument):
-        check_subnet("172.18.0.1/16", [])
+        settle_config(IpamConfig("172.18.0.0/16"), taken)
+
+
+@pytest.mark.row("E-062")
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (IpamConfig("10.1.1.1/24"), "invalid subnet 10.1.1.1/24: it should be 10.1.1.0/24"),
+        (IpamConfig("10.1.1.0"), "invalid subnet 10.1.1.0: invalid CIDR block notation"),
+        (IpamConfig("x/24"), "invalid subnet x/24: invalid CIDR block notation"),
+        (IpamConfig("10.1.0.0/24", "10.2.0.1"), "invalid gateway 10.2.0.1: parent subnet 10.1.0.0/24 doesn't contain it"),
+        (IpamConfig("10.1.0.0/24", "fd00::1"), "invalid gateway fd00::1: parent subnet is an IPv4 block"),
+        (IpamConfig("10.1.0.0/24", "", "10.2.0.0/25"), "invalid ip-range 10.2.0.0/25: parent subnet 10.1.0.0/24 doesn't contain ip-range"),
+        (IpamConfig("10.1.0.0/24", auxiliary={"a": "x"}), "invalid auxiliary address x: invalid address"),
+    ],
+)  # fmt: skip
+def test_each_problem_of_a_subnet_is_named(config: IpamConfig, problem: str) -> None:
+    assert list(check_config(config)) == [problem]
+    assert list(check_config(IpamConfig("10.1.0.0/24", "10.1.0.1", "10.1.0.128/25", {"a": "10.1.0.9"}))) == []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from onggi.errors import Conflict, Forbidden, InvalidArgument
+from onggi.network.records import IpamConfig
 
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -29,15 +30,49 @@ class Pools:
         raise Conflict("all predefined address pools have been fully subnetted")
 
 
-def check_subnet(text: str, taken: Iterable[Net]) -> Net:
-    """Raises InvalidArgument, Forbidden in docker's words."""
+def check_config(config: IpamConfig) -> Iterator[str]:
+    """What is wrong with a subnet that somebody asks for, in docker's words."""
     try:
-        subnet = ipaddress.ip_network(text, strict=True)
-    except ValueError as error:
-        raise InvalidArgument(f"invalid network config:\ninvalid subnet {text}: {error}") from None
+        subnet = ipaddress.ip_network(config.subnet, strict=False)
+    except ValueError:
+        subnet = None
+    if subnet is None or "/" not in config.subnet:
+        yield f"invalid subnet {config.subnet}: invalid CIDR block notation"
+        return
+    if config.subnet.partition("/")[0] != str(subnet.network_address):
+        yield f"invalid subnet {config.subnet}: it should be {subnet}"
+    kind = f"IPv{subnet.version}"
+    for name, text in (("gateway", config.gateway), *(("auxiliary address", one) for one in config.auxiliary.values())):
+        if not text:
+            continue
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            yield f"invalid {name} {text}: invalid address"
+            continue
+        if address.version != subnet.version:
+            yield f"invalid {name} {text}: parent subnet is an {kind} block"
+        elif address not in subnet:
+            yield f"invalid {name} {text}: parent subnet {subnet} doesn't contain it"
+    if config.ip_range:
+        try:
+            part = ipaddress.ip_network(config.ip_range, strict=False)
+        except ValueError:
+            yield f"invalid ip-range {config.ip_range}: invalid CIDR block notation"
+            return
+        if part.version != subnet.version:
+            yield f"invalid ip-range {config.ip_range}: parent subnet is an {kind} block"
+        elif int(part.network_address) not in range(int(subnet[0]), int(subnet[-1]) + 1):
+            yield f"invalid ip-range {config.ip_range}: parent subnet {subnet} doesn't contain ip-range"
+
+
+def settle_config(config: IpamConfig, taken: Iterable[Net]) -> IpamConfig:
+    """One that is right, with its gateway. Raises Forbidden for a subnet that isn't free."""
+    subnet = ipaddress.ip_network(config.subnet)
     if any(subnet.version == other.version and subnet.overlaps(other) for other in taken):
         raise Forbidden("invalid pool request: Pool overlaps with other one on this address space")
-    return subnet
+    gateway = config.gateway or str(next(iter(subnet.hosts())))
+    return IpamConfig(str(subnet), gateway, config.ip_range, config.auxiliary)
 
 
 class Addresses:
@@ -45,8 +80,8 @@ class Addresses:
 
     def __init__(self, subnet: str, *, gateway: str = "", ip_range: str = "", reserved: Iterable[str] = ()) -> None:
         self.subnet = ipaddress.ip_network(subnet)
-        self.gateway = gateway or str(next(self.subnet.hosts()))
-        self._range = ipaddress.ip_network(ip_range) if ip_range else self.subnet
+        self.gateway = gateway or str(next(iter(self.subnet.hosts())))
+        self._range = ipaddress.ip_network(ip_range, strict=False) if ip_range else self.subnet
         self._taken: set[int] = {
             int(ipaddress.ip_address(self.gateway)),
             *(int(ipaddress.ip_address(a)) for a in reserved),

@@ -14,9 +14,10 @@ import msgspec
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import netlink, nftables
 from onggi.network import bridges, firewall
-from onggi.network.addresses import Addresses, Pools, check_subnet
+from onggi.network.addresses import Addresses, Pools, check_config, settle_config
+from onggi.network.options import MTU, check_options, option
 from onggi.network.ports import Ports
-from onggi.network.records import TABLE, Endpoint, EndpointRequest, IpamConfig, Network, mac_of, new_id, option
+from onggi.network.records import TABLE, Endpoint, EndpointRequest, IpamConfig, Network, mac_of, new_id
 from onggi.network.resolver import Resolver
 from onggi.network.watch import Watch
 from onggi.store.database import Database, Delete, Put
@@ -203,7 +204,7 @@ class Networks:
         if name in PREDEFINED:
             raise Forbidden(f"operation is not permitted on predefined {name} network ")
         if driver not in ("", "bridge", "default"):
-            raise NotFound(f'could not find a network driver with name "{driver}": plugin "{driver}" not found')
+            raise NotFound(f'plugin "{driver}" not found')
         async with self._lock:
             if any(row.name == name for row in self._rows.values()):
                 raise Conflict(f"network with name {name} already exists")
@@ -220,31 +221,26 @@ class Networks:
             return row
 
     def _plan(self, name: str, ipam: Sequence[IpamConfig], options: dict[str, str], *, ipv6: bool) -> Network:
+        check_options(options)
+        problems = [problem for config in ipam if config.subnet for problem in check_config(config)]
+        if problems:
+            raise InvalidArgument("\n".join(["invalid network config:", *problems]))
+        if sum(":" not in config.subnet for config in ipam if config.subnet) > 1:
+            raise InvalidArgument("bridge driver doesn't support multiple subnets")
         identifier = new_id()
         with netlink.Route() as route:
             taken = self._used(route)
-            mtu = (
-                int(options.get("com.docker.network.driver.mtu", 0))
-                or self._mtu
-                or min(route.default_mtu() or 1500, 1500)
-            )
-        configs = []
-        for config in ipam:
-            if not config.subnet:
-                continue
-            subnet = check_subnet(config.subnet, taken if ":" not in config.subnet else [])
-            gateway = config.gateway or str(next(subnet.hosts()))
-            if ipaddress.ip_address(gateway) not in subnet:
-                raise InvalidArgument(f"invalid network config:\ninvalid gateway {gateway}: parent subnet is {subnet}")
-            configs.append(IpamConfig(str(subnet), gateway, config.ip_range, config.auxiliary))
+            mtu = int(options.get(MTU, 0)) or self._mtu or min(route.default_mtu() or 1500, 1500)
+        configs = [settle_config(config, taken) for config in ipam if config.subnet]
         if not any(":" not in config.subnet for config in configs):
-            subnet_text = self._pools.choose(taken)
-            configs.insert(0, IpamConfig(subnet_text, str(next(ipaddress.ip_network(subnet_text).hosts()))))
+            subnet = self._pools.choose(taken)
+            gateway = str(next(iter(ipaddress.ip_network(subnet).hosts())))
+            configs.insert(0, IpamConfig(subnet, gateway, from_pool=True))
         if ipv6 and not any(":" in config.subnet for config in configs):
             # A unique local prefix of the network's own (RFC 4193): 40 random bits and a subnet of zero.
             prefix = int(identifier[:10], 16)
             subnet6 = ipaddress.IPv6Network((0xFD << 120 | prefix << 80, 64))
-            configs.append(IpamConfig(str(subnet6), str(next(subnet6.hosts()))))
+            configs.append(IpamConfig(str(subnet6), str(next(subnet6.hosts())), from_pool=True))
         bridge = options.get("com.docker.network.bridge.name") or f"br-{identifier[:12]}"
         return Network(identifier, name, "bridge", time.time_ns(), bridge, configs, ipv6=ipv6, options=options, mtu=mtu)
 
@@ -261,7 +257,8 @@ class Networks:
                 raise Forbidden(f"{row.name} is a pre-defined network and cannot be removed")
             active = self.endpoints_in(row.id)
             if active:
-                raise Forbidden(f"error while removing network: network {row.name} has active endpoints")
+                told = " ".join(f'(name:"{(e.names or [e.container_id[:12]])[0]}" id:"{e.id[:12]}")' for e in active)
+                raise Forbidden(f"error while removing network: network {row.name} has active endpoints {told}")
             await self._database.commit(Delete(TABLE, row.id))
             del self._rows[row.id]
             self._addresses.pop(row.id, None)
@@ -280,6 +277,9 @@ class Networks:
         if network.driver != "bridge":
             mine[network.id] = Endpoint(identifier, network.id, container_id, names=request.names)
             return mine[network.id]
+        # An endpoint that has an id was there before: it has its address from us.
+        if not endpoint_id:
+            _check_wanted(network, request)
         taken: list[tuple[Addresses, str]] = []
         try:
             for addresses in self._addresses[network.id]:
@@ -333,6 +333,12 @@ class Networks:
 
         `default_route`: it leads out, unless another network does already. Names are answered from now on.
         """
+        if not endpoint.bridge:
+            raise InvalidArgument(
+                "cannot connect container to host network - container must be created in host network mode"
+                if self._rows[endpoint.network_id].driver == "host"
+                else "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
         link = endpoint.link(name, default_route=default_route, hairpin=bool(self.ports.of(endpoint.container_id)))
         try:
             await asyncio.to_thread(bridges.connect, link, pid)
@@ -394,6 +400,17 @@ class Networks:
             if row.name == "bridge" and row.ipam:
                 return row.ipam[0].gateway
         return ""
+
+
+def _check_wanted(network: Network, request: EndpointRequest) -> None:
+    """An address can be asked for where the subnet was: one from a pool may be another at the next time. Raises InvalidArgument."""
+    for wanted, version in ((request.ipv4, 4), (request.ipv6, 6)):
+        config = next((one for one in network.ipam if (":" in one.subnet) == (version == 6)), None)
+        if wanted and (config is None or config.from_pool):
+            raise InvalidArgument(
+                "invalid endpoint settings:\n"
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
 
 
 def _addresses_of(config: IpamConfig) -> Addresses:

@@ -212,12 +212,10 @@ class Ports:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and len(candidates) > 1:
                     continue
-                if error.errno == errno.EADDRINUSE:
-                    raise Conflict(
-                        f"failed to set up container networking: driver failed programming external connectivity on endpoint: "
-                        f"failed to bind host port for {_shown(address)}:{port}:{request.port}/{request.protocol}: address already in use"
-                    ) from None
-                raise Conflict(f"Bind for {_shown(address)}:{port} failed: {error.strerror}") from None
+                raise Conflict(
+                    f"failed to bind host port for {_shown(address)}:{port}:{request.port}/{request.protocol}: "
+                    f"{(error.strerror or '').lower()}"
+                ) from None
             return Published(request.protocol, request.port, address, sock.getsockname()[1]), sock
         raise Conflict(f"Bind for {_shown(address)}:{wanted} failed: port is already allocated")
 

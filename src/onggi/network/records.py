@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 
 import msgspec
 
+from onggi.network.options import option
 from onggi.runtime.plan import LinkPlan
 from onggi.store.database import Table
 
 
 class IpamConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One subnet of a network, in CIDR; the gateway is the bridge's own address."""
+    """One subnet of a network, in CIDR; the gateway is the bridge's own address. `from_pool`: nobody asked for this one."""
 
     subnet: str = ""
     gateway: str = ""
     ip_range: str = ""
     auxiliary: dict[str, str] = {}
+    from_pool: bool = False
 
 
 class Network(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,9 +113,3 @@ def mac_of(address: str) -> str:
     The same address gives the same MAC, so neighbours' caches stay right when a container is replaced.
     """
     return "02:42:" + ":".join(f"{int(part):02x}" for part in address.split("."))
-
-
-def option(options: Mapping[str, str], name: str, default: bool) -> bool:
-    """A driver option such as com.docker.network.bridge.enable_icc."""
-    text = options.get(name)
-    return default if text is None else text.lower() in ("1", "true", "t")
