@@ -167,7 +167,7 @@ class Endpoints:
                     names=self.names(container, settings) if network.is_user_defined else None,
                 )
                 if network.is_user_defined:
-                    engine.lifecycle.use_names(container)
+                    engine.lifecycle.preparation.use_names(container)
             container.change(endpoints=container.row.endpoints | {network.name: filled})
             await engine.database.commit(Put(TABLE, container.id, container.row))
         if container.is_alive:
@@ -276,9 +276,16 @@ class Publishing:
         )
         if not requests or not address:
             return []
-        found, sockets = await self._engine.networks.ports.publish(
-            container.id, address, requests, shared_with=container.row.replaces or self._replaced(container)
-        )
+        shared_with = container.row.replaces or self._replaced(container)
+        try:
+            found, sockets = await self._engine.networks.ports.publish(
+                container.id, address, requests, shared_with=shared_with
+            )
+        except Conflict as error:
+            raise Conflict(
+                "failed to set up container networking: driver failed programming external connectivity on endpoint "
+                f"{container.name} ({container.id}): {error}"
+            ) from None
         container.change(published=[PublishedPort(one.protocol, one.port, one.host_ip, one.host_port) for one in found])
         return sockets
 
