@@ -58,6 +58,21 @@ def test_only_what_is_published_or_shared_is_reached(tmp_path: Path) -> None:
     on_a_machine(tmp_path, scene)
 
 
+@pytest.mark.row("P-012")
+def test_a_network_says_where_its_ports_are_published(tmp_path: Path) -> None:
+    async def scene(lab: Lab) -> None:
+        one = await lab.networks.create(
+            "one", options={"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}, ipv6=True
+        )
+        await lab.container("a", one, ("tcp", "", "8080"), ("tcp", "0.0.0.0", "8081"))
+        assert [each.host_ip for each in lab.networks.ports.of("a")] == ["127.0.0.1", "0.0.0.0"]
+        assert ask("127.0.0.1", 8080) == "a"
+        assert (lab.neighbour.ask(HOST, 8080), lab.neighbour.ask(HOST6, 8080)) == ("", "")
+        assert lab.neighbour.ask(HOST, 8081) == "a"
+
+    on_a_machine(tmp_path, scene)
+
+
 @pytest.mark.row("S-62")
 def test_an_internal_network_has_no_way_out_nor_in(tmp_path: Path) -> None:
     async def scene(lab: Lab) -> None:

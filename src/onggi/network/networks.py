@@ -47,7 +47,7 @@ class Networks:
         self._rows: dict[str, Network] = {}
         self._addresses: dict[str, list[Addresses]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
-        self.ports = Ports(self.table, self._address6_of)
+        self.ports = Ports(self.table, self._address6_of, self._binding_of)
         self.resolver = Resolver(self._lookup, self._reverse, self._may_forward, upstream)
         self._lock = asyncio.Lock()
         self._skeleton: frozenset[str] = frozenset()
@@ -327,6 +327,14 @@ class Networks:
     def _address6_of(self, container_id: str) -> str:
         """By which a container is reached from outside; empty without one."""
         return next((e.address6 for e in self.endpoints(container_id).values() if e.address6 and not e.internal), "")
+
+    def _binding_of(self, container_id: str) -> str:
+        """Where its ports are published when nobody says so: an option of its first network."""
+        for network_id in self.endpoints(container_id):
+            address = self._rows[network_id].options.get("com.docker.network.bridge.host_binding_ipv4", "")
+            if address:
+                return "" if address == "0.0.0.0" else address
+        return ""
 
     async def connect_running(self, endpoint: Endpoint, pid: int, name: str, *, default_route: bool = True) -> None:
         """`docker network connect`: the link comes into a network namespace that is in use. Raises OnggiError.

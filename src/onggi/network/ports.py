@@ -11,7 +11,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onggi.errors import Conflict, InvalidArgument, OnggiError
 from onggi.kernel import conntrack, nftables
@@ -55,8 +55,9 @@ def _key(one: Published) -> tuple[str, str, int]:
 class Ports:
     """Published ports of one engine, by container."""
 
-    def __init__(self, table: str, address6_of: Callable[[str], str]) -> None:
-        self._table, self._address6_of = table, address6_of
+    def __init__(self, table: str, address6_of: Callable[[str], str], binding_of: Callable[[str], str]) -> None:
+        """`binding_of` a container: the host's address for ports that are published without one; empty for all of them."""
+        self._table, self._address6_of, self._binding_of = table, address6_of, binding_of
         self._published: dict[str, list[Published]] = {}
         self._addresses: dict[str, Addresses] = {}
         self._owners: dict[tuple[str, str, int], str] = {}
@@ -90,7 +91,8 @@ class Ports:
         """
         if not requests:
             return [], []
-        addresses = address, self._address6_of(container_id)
+        addresses, binding = (address, self._address6_of(container_id)), self._binding_of(container_id)
+        requests = [replace(request, host_ip=request.host_ip or binding) for request in requests]
         async with self.lock:
             taken: list[tuple[Published, socket.socket | None]] = []
             try:
