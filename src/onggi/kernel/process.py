@@ -203,3 +203,14 @@ def sealed_copy(path: str) -> Fd:
     seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
     fcntl.fcntl(fd.fileno(), fcntl.F_ADD_SEALS, seals | seal_exec)
     return fd
+
+
+def reset_internal_signals() -> None:
+    """Default action for signals 32 and 33, which glibc keeps for itself: its sigaction refuses them.
+
+    posix_spawn of some C libraries leaves them ignored in what they start (GNU make does), and ignored goes on over exec.
+    Source: rt_sigaction(2); struct kernel_sigaction is handler, flags, restorer, mask: 32 bytes of zero are SIG_DFL.
+    """
+    default = ctypes.create_string_buffer(32)
+    for number in (32, 33):
+        syscalls.call("rt_sigaction", syscalls.NR.rt_sigaction, number, default, None, 8)

@@ -25,6 +25,7 @@ _X86_64: Final = platform.machine() == "x86_64"
 class NR:
     """Numbers of this machine's architecture (x86_64, else the generic table of arm64 and riscv64)."""
 
+    rt_sigaction = 13 if _X86_64 else 134
     prctl = 157 if _X86_64 else 167
     capget = 125 if _X86_64 else 90
     capset = 126 if _X86_64 else 91

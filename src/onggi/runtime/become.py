@@ -116,6 +116,7 @@ def leave_parent(keep: Iterable[int], *, supervised: bool) -> None:
         # An ignored signal stays ignored over exec; CPython ignores two itself, its parent may ignore more.
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    process.reset_internal_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0)
     os.setsid()

@@ -89,9 +89,11 @@ def serve(control: socket.socket) -> None:
         if pid == 0:
             control.close()
             _child(data, fds)
-        _announce(pid, fds[0])
-        for fd in fds:
+        # Before the engine hears of the child: once that is killed, nobody may hold the job's descriptors.
+        for fd in fds[1:]:
             os.close(fd)
+        _announce(pid, fds[0])
+        os.close(fds[0])
 
 
 def _load(data: bytes) -> None:
