@@ -212,5 +212,5 @@ def reset_internal_signals() -> None:
     Source: rt_sigaction(2); struct kernel_sigaction is handler, flags, restorer, mask: 32 bytes of zero are SIG_DFL.
     """
     default = ctypes.create_string_buffer(32)
-    for number in (32, 33):
-        syscalls.call("rt_sigaction", syscalls.NR.rt_sigaction, number, default, None, 8)
+    for internal in (32, 33):
+        syscalls.call("rt_sigaction", syscalls.NR.rt_sigaction, internal, default, None, 8)
