@@ -30,17 +30,25 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     one = Daemon(tmp_path)
     one.start()
     list(client(one).stream(images.import_([busybox_tar()], repository="busybox", tag="latest")))
-    yield one
-    if one.process is None:
-        one.start()
-    with client(one) as engine:
+    try:
+        yield one
+        if one.process is None:
+            one.start()
+        bridges = clear(one)
+    finally:
+        if one.process is not None:
+            one.stop()
+    where = Where(tmp_path / "data", tmp_path / "exec", bridges)
+    assert within(5, lambda: not footprint(where)), [str(trace) for trace in footprint(where)]
+
+
+def clear(daemon: Daemon) -> frozenset[str]:
+    """Removes containers and networks; the bridges that there were."""
+    with client(daemon) as engine:
         for found in engine(containers.listing(all=True)):
             engine(containers.remove(str(found["Id"]), force=True, volumes=True))
         engine(networks.prune())
-        bridges = frozenset(f"br-{str(found['Id'])[:12]}" for found in engine(networks.listing()))
-    one.stop()
-    where = Where(tmp_path / "data", tmp_path / "exec", bridges)
-    assert within(5, lambda: not footprint(where)), [str(trace) for trace in footprint(where)]
+        return frozenset(f"br-{str(found['Id'])[:12]}" for found in engine(networks.listing()))
 
 
 def client(daemon: Daemon) -> Client:
