@@ -140,8 +140,8 @@ class Lab:
             route.add_address("lan0", f"{HOST6}/64")
         self.neighbour.inside(_settle_neighbour)
 
-    def engine(self) -> Networks:
-        return Networks(self.database, tag="1ab00000", bridge="lab0")
+    def engine(self, tag: str = "1ab00000", database: Database | None = None) -> Networks:
+        return Networks(database or self.database, tag=tag, bridge="lab0")
 
     def box(self) -> Box:
         self.boxes.append(Box())

@@ -19,12 +19,14 @@ from onggi.runtime.plan import LinkPlan
 
 
 def make(route: netlink.Route, row: Network, alias: str) -> None:
-    """The link with its gateway addresses, up. What is there already is taken over. Raises OSError."""
+    """The link with its gateway addresses, up. A bridge that is there already is used; another engine's is refused (EEXIST)."""
     try:
         route.add_bridge(row.bridge, alias=alias, mtu=row.mtu)
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
+        if is_anothers(route, row.bridge, alias):
+            raise OSError(errno.EEXIST, f"bridge {row.bridge} belongs to another engine") from None
     have = set(route.addresses(row.bridge))
     for config in row.ipam:
         network = ipaddress.ip_network(config.subnet)
@@ -38,6 +40,22 @@ def make(route: netlink.Route, row: Network, alias: str) -> None:
     # For 127.0.0.1:PORT of the host; packets with such an address from outside are dropped in chain raw (S-60).
     write_sysctl(f"net/ipv4/conf/{row.bridge}/route_localnet", "1")
     write_sysctl(f"net/ipv6/conf/{row.bridge}/accept_ra", "0")
+
+
+def is_anothers(route: netlink.Route, name: str, alias: str) -> bool:
+    """Whether a link is there that another engine has made."""
+    try:
+        found = route.link(name).alias
+    except OSError:
+        return False
+    return found.startswith("onggi-") and found != alias
+
+
+def delete_own(name: str, alias: str) -> None:
+    """A bridge that was there before us stays. What isn't there is fine."""
+    with netlink.Route() as route, contextlib.suppress(OSError):
+        if route.link(name).alias == alias:
+            route.delete(name)
 
 
 def rejoin(route: netlink.Route, endpoints: Iterable[Endpoint], is_published: Callable[[str], bool]) -> int:

@@ -43,7 +43,7 @@ class Networks:
     ) -> None:
         self._database, self._tag, self._bridge, self._bip, self._mtu = database, tag, bridge, bip, mtu
         self._pools = pools or Pools()
-        self.table = f"onggi-{tag}"
+        self.table = self._alias = f"onggi-{tag}"
         self._rows: dict[str, Network] = {}
         self._addresses: dict[str, list[Addresses]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
@@ -61,14 +61,25 @@ class Networks:
         self._rows = {row.id: row for row in self._database.load(TABLE).values()}
         with netlink.Route() as route:
             mtu = self._mtu or min(route.default_mtu() or 1500, 1500)
+            if bridges.is_anothers(route, self._bridge, self._alias):
+                self._bridge = f"og-{self._tag}"
+            moved = [
+                self._moved(row) for row in self._rows.values() if bridges.is_anothers(route, row.bridge, self._alias)
+            ]
             missing = [name for name in PREDEFINED if not any(row.name == name for row in self._rows.values())]
-            made = [self._predefined(name, route, mtu) for name in missing]
+            made = [*moved, *(self._predefined(name, route, mtu) for name in missing)]
             if made:
                 await self._database.commit(*[Put(TABLE, row.id, row) for row in made])
                 self._rows |= {row.id: row for row in made}
             for row in self._rows.values():
                 self._addresses[row.id] = [_addresses_of(config) for config in row.ipam]
         await asyncio.to_thread(self._mend_links)
+
+    def _moved(self, row: Network) -> Network:
+        """With a bridge of its own: another engine has taken the name while we were away."""
+        name = f"og-{self._tag}" if row.predefined else f"br-{row.id[:12]}"
+        options = row.options | {"com.docker.network.bridge.name": name} if row.predefined else row.options
+        return msgspec.structs.replace(row, bridge=name, options=options)
 
     async def settle(self) -> None:
         """The engine has told of every container that runs: the table is written, and watched from now on.
@@ -141,7 +152,7 @@ class Networks:
             there = {link.name for link in route.links()} if self._skeleton else set()
             for row in list(self._rows.values()):
                 if row.bridge and row.bridge not in there:
-                    bridges.make(route, row, f"onggi-{self._tag}")
+                    bridges.make(route, row, self._alias)
             bridges.rejoin(
                 route,
                 [e for mine in list(self._endpoints.values()) for e in list(mine.values())],
@@ -163,7 +174,7 @@ class Networks:
         firewall.remove(self.table)
         firewall.pass_foreign_drops(self.table, [])
         for name in self._bridges():
-            bridges.delete(name)
+            bridges.delete_own(name, self._alias)
 
     # Networks
 
@@ -208,6 +219,10 @@ class Networks:
         async with self._lock:
             if any(row.name == name for row in self._rows.values()):
                 raise Conflict(f"network with name {name} already exists")
+            bridge = (options or {}).get("com.docker.network.bridge.name")
+            other = next((row for row in self._rows.values() if bridge and row.bridge == bridge), None)
+            if other is not None:
+                raise Forbidden(f"conflicts with network {other.id} ({bridge}): networks have same bridge name")
             row = await asyncio.to_thread(self._plan, name, list(ipam), options or {}, ipv6=ipv6)
             row = msgspec.structs.replace(row, internal=internal, attachable=attachable, labels=labels or {})
             try:
@@ -246,7 +261,7 @@ class Networks:
 
     def _make(self, row: Network) -> None:
         with netlink.Route() as route:
-            bridges.make(route, row, f"onggi-{self._tag}")
+            bridges.make(route, row, self._alias)
         bridges.forward(ipv6=bool(row.subnet(6)))
 
     async def remove(self, text: str) -> Network:
@@ -263,7 +278,7 @@ class Networks:
             del self._rows[row.id]
             self._addresses.pop(row.id, None)
             await self.write_table()
-            await asyncio.to_thread(bridges.delete, row.bridge)
+            await asyncio.to_thread(bridges.delete_own, row.bridge, self._alias)
             return row
 
     # Endpoints
