@@ -68,6 +68,7 @@ class Site:
             for connection in listener.connections:
                 if isinstance(connection, Connection):
                     connection.dismiss()
+            listener.pre_shutdown()  # idle ones end now; shutdown() alone would wait for their next request
         await asyncio.gather(*(listener.shutdown(patience_s) for listener in self._listeners))
 
     async def _handle(self, request: BaseRequest) -> StreamResponse:

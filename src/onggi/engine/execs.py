@@ -155,7 +155,7 @@ class Execs:
         if one.size:
             with contextlib.suppress(Conflict, OSError):
                 handle.resize(*one.size)
-        engine.tasks.begin(self._watch(one, handle, pump), f"exec {one.id[:12]} in {container.name}")
+        engine.tasks.watch(self._watch(one, handle, pump), f"exec {one.id[:12]} in {container.name}")
 
     async def _with_pipes(
         self, request: ExecProcess, client: socket.socket | None, body: ExecBody

@@ -105,7 +105,7 @@ class Lifecycle:
             fds, shim.dns_fds[:] = list(shim.dns_fds), []
             await engine.networks.serve_names(container.id, fds)
         # No second commit: intent and shim together say all of it, and a later engine adopts the shim as running.
-        engine.tasks.begin(self.watch(container, shim), f"exit of {container.name}")
+        engine.tasks.watch(self.watch(container, shim), f"exit of {container.name}")
         self._announce_networks(container, "connect")
         self._announce_volumes(container, "mount")
         engine.events.emit("container", "start", container.id, container.attributes)

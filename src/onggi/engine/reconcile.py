@@ -134,7 +134,7 @@ async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
         await engine.networks.serve_names(container.id, fds)
     with contextlib.suppress(OSError):  # it may be ending
         await engine.networks.ensure_names(container.id, shim.pid)
-    engine.tasks.begin(engine.lifecycle.watch(container, shim), f"exit of {container.name}")
+    engine.tasks.watch(engine.lifecycle.watch(container, shim), f"exit of {container.name}")
     if row.stop_at_ns:
         engine.tasks.begin(engine.lifecycle.finish_stop(container), f"stop of {container.name}")
     if not paused:

@@ -87,7 +87,7 @@ class Streams:
         if options.logs or not options.stream:
             # What was said before goes through a relay, which joins the live stream where the log ended.
             relay = self._relay(container, options, theirs, stdin=stdin)
-            self._engine.tasks.begin(relay, f"replay for a client of {container.name}")
+            self._engine.tasks.watch(relay, f"replay for a client of {container.name}")
         else:
             await self._join(container, theirs, options, stdin=stdin)
         return Attachment(ours, tty, stdin)

@@ -14,6 +14,7 @@ from onggi.errors import OnggiError
 
 T = TypeVar("T")
 log = logging.getLogger("onggi.engine")
+_MOMENT_S = 0.05
 
 
 class Tasks:
@@ -21,12 +22,20 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._watching: set[asyncio.Task[Any]] = set()
 
     def begin(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Runs `work` to its end. An error that it lets out is a bug or a broken machine: it is logged with the name."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
+
+    def watch(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """The same for work that waits for something of a container: it may last as long as that, and longer than the engine."""
+        task = self.begin(work, name)
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
         return task
 
     async def finish(self, work: Coroutine[Any, Any, T], name: str) -> T:
@@ -44,11 +53,13 @@ class Tasks:
             log.error("%s failed", task.get_name(), exc_info=error)
 
     async def close(self, patience_s: float = 5.0) -> None:
-        """Waits for what is under way, then cancels the rest."""
+        """Waits for what is under way, then cancels the rest. Watchers get a moment: what they tell of may just happen."""
         current = asyncio.current_task()
-        others = {task for task in self._running if task is not current}
+        others = {task for task in self._running if task is not current and task not in self._watching}
         if others:
             await asyncio.wait(others, timeout=patience_s)
+        if self._watching:
+            await asyncio.wait(self._watching, timeout=_MOMENT_S)
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
