@@ -52,6 +52,18 @@ def test_an_engine_that_comes_back_to_a_taken_name_moves(tmp_path: Path) -> None
     on_a_machine(tmp_path, scene)
 
 
+def test_a_bridge_that_no_network_explains_goes_at_the_next_start(tmp_path: Path) -> None:
+    async def scene(lab: Lab) -> None:
+        with netlink.Route() as route:
+            route.add_bridge("br-half", alias=lab.networks.table)
+        await lab.networks.close(remove=False)
+        await lab.engine().restore()
+        assert "br-half" not in links()
+        assert "lab0" in links()
+
+    on_a_machine(tmp_path, scene)
+
+
 def test_a_bridge_that_was_there_before_is_used_and_stays(tmp_path: Path) -> None:
     async def scene(lab: Lab) -> None:
         with netlink.Route() as route:

@@ -1,7 +1,8 @@
 """Networks: bridges, addresses, published ports, names.
 
 Here: what networks there are, which container has which address in them, the firewall table, and who answers to which name.
-Begin in networks.py; addresses.py hands out addresses, firewall.py writes the rules, ports.py publishes, resolver.py answers DNS.
+Begin in networks.py; planning.py completes what is asked for, addresses.py hands out addresses, bridges.py and firewall.py make the
+kernel so, watch.py sees that it stays so, ports.py publishes, resolver.py answers DNS.
 Not here: the veth pair of a start, which the shim makes from a LinkPlan (runtime/links.py).
 Invariants: (1) one nft table holds all of an engine's rules, and is replaced or changed in one transaction; (2) a foreign
 table is never flushed; (3) an address belongs to one endpoint at a time; (4) a name of one network is not visible in another.

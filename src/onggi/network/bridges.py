@@ -7,7 +7,7 @@ import errno
 import ipaddress
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from onggi.kernel import netlink
 from onggi.kernel.clone import CloneFlag
@@ -56,6 +56,14 @@ def delete_own(name: str, alias: str) -> None:
     with netlink.Route() as route, contextlib.suppress(OSError):
         if route.link(name).alias == alias:
             route.delete(name)
+
+
+def sweep(route: netlink.Route, wanted: Collection[str], alias: str) -> None:
+    """Removes bridges of ours that no network explains: made, and not committed."""
+    for link in route.links():
+        if link.kind == "bridge" and link.alias == alias and link.name not in wanted:
+            with contextlib.suppress(OSError):
+                route.delete(link.name)
 
 
 def rejoin(route: netlink.Route, endpoints: Iterable[Endpoint], is_published: Callable[[str], bool]) -> int:

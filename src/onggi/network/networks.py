@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -14,8 +13,9 @@ import msgspec
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import netlink, nftables
 from onggi.network import bridges, firewall
-from onggi.network.addresses import Addresses, Pools, check_config, settle_config
-from onggi.network.options import MTU, check_options, option
+from onggi.network.addresses import Addresses, Pools
+from onggi.network.options import BRIDGE_NAME, option
+from onggi.network.planning import PREDEFINED, moved, plan, predefined
 from onggi.network.ports import Ports
 from onggi.network.records import TABLE, Endpoint, EndpointRequest, IpamConfig, Network, mac_of, new_id
 from onggi.network.resolver import Resolver
@@ -24,7 +24,6 @@ from onggi.store.database import Database, Delete, Put
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
-PREDEFINED = ("bridge", "host", "none")
 
 
 class Networks:
@@ -60,26 +59,26 @@ class Networks:
         """Reads the rows and makes the kernel as they say: bridges and their addresses. `settle` does the rest."""
         self._rows = {row.id: row for row in self._database.load(TABLE).values()}
         with netlink.Route() as route:
-            mtu = self._mtu or min(route.default_mtu() or 1500, 1500)
             if bridges.is_anothers(route, self._bridge, self._alias):
                 self._bridge = f"og-{self._tag}"
-            moved = [
-                self._moved(row) for row in self._rows.values() if bridges.is_anothers(route, row.bridge, self._alias)
+            made = [
+                moved(row, self._bridge)
+                for row in self._rows.values()
+                if bridges.is_anothers(route, row.bridge, self._alias)
             ]
-            missing = [name for name in PREDEFINED if not any(row.name == name for row in self._rows.values())]
-            made = [*moved, *(self._predefined(name, route, mtu) for name in missing)]
+            taken, mtu = self._used(route), self._usual_mtu(route)
+            made += [
+                predefined(name, bridge=self._bridge, bip=self._bip, taken=taken, pools=self._pools, mtu=mtu)
+                for name in PREDEFINED
+                if not any(row.name == name for row in self._rows.values())
+            ]
+            bridges.sweep(route, {row.bridge for row in (*self._rows.values(), *made)}, self._alias)
             if made:
                 await self._database.commit(*[Put(TABLE, row.id, row) for row in made])
                 self._rows |= {row.id: row for row in made}
             for row in self._rows.values():
                 self._addresses[row.id] = [_addresses_of(config) for config in row.ipam]
         await asyncio.to_thread(self._mend_links)
-
-    def _moved(self, row: Network) -> Network:
-        """With a bridge of its own: another engine has taken the name while we were away."""
-        name = f"og-{self._tag}" if row.predefined else f"br-{row.id[:12]}"
-        options = row.options | {"com.docker.network.bridge.name": name} if row.predefined else row.options
-        return msgspec.structs.replace(row, bridge=name, options=options)
 
     async def settle(self) -> None:
         """The engine has told of every container that runs: the table is written, and watched from now on.
@@ -89,24 +88,9 @@ class Networks:
         await self.repair()
         self._watch.start()
 
-    def _predefined(self, name: str, route: netlink.Route, mtu: int) -> Network:
-        driver = "null" if name == "none" else name
-        if name != "bridge":
-            return Network(new_id(), name, driver, time.time_ns(), predefined=True)
-        if self._bip:
-            interface = ipaddress.ip_interface(self._bip)
-            ipam = IpamConfig(str(interface.network), str(interface.ip))
-        else:
-            subnet = self._pools.choose(self._used(route))
-            ipam = IpamConfig(subnet, str(next(ipaddress.ip_network(subnet).hosts())))
-        options = {
-            "com.docker.network.bridge.default_bridge": "true", "com.docker.network.bridge.enable_icc": "true",
-            "com.docker.network.bridge.enable_ip_masquerade": "true", "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-            "com.docker.network.bridge.name": self._bridge, "com.docker.network.driver.mtu": str(mtu),
-        }  # fmt: skip
-        return Network(
-            new_id(), name, driver, time.time_ns(), self._bridge, [ipam], options=options, predefined=True, mtu=mtu
-        )
+    def _usual_mtu(self, route: netlink.Route) -> int:
+        """As asked for, else that of the way out when it is smaller than Ethernet's."""
+        return self._mtu or min(route.default_mtu() or 1500, 1500)
 
     def _used(self, route: netlink.Route) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         ours = [ipaddress.ip_network(config.subnet) for row in self._rows.values() for config in row.ipam]
@@ -219,45 +203,24 @@ class Networks:
         async with self._lock:
             if any(row.name == name for row in self._rows.values()):
                 raise Conflict(f"network with name {name} already exists")
-            bridge = (options or {}).get("com.docker.network.bridge.name")
+            bridge = (options or {}).get(BRIDGE_NAME)
             other = next((row for row in self._rows.values() if bridge and row.bridge == bridge), None)
             if other is not None:
                 raise Forbidden(f"conflicts with network {other.id} ({bridge}): networks have same bridge name")
-            row = await asyncio.to_thread(self._plan, name, list(ipam), options or {}, ipv6=ipv6)
+            with netlink.Route() as route:
+                taken, mtu = self._used(route), self._usual_mtu(route)
+            row = plan(name, ipam, options or {}, taken=taken, pools=self._pools, mtu=mtu, ipv6=ipv6)
             row = msgspec.structs.replace(row, internal=internal, attachable=attachable, labels=labels or {})
             try:
                 await asyncio.to_thread(self._make, row)
             except OSError as error:
+                await asyncio.to_thread(bridges.delete_own, row.bridge, self._alias)
                 raise OnggiError(f"failed to create network {name}: {error.strerror}") from error
             await self._database.commit(Put(TABLE, row.id, row))
             self._rows[row.id] = row
             self._addresses[row.id] = [_addresses_of(config) for config in row.ipam]
             await self.write_table()
             return row
-
-    def _plan(self, name: str, ipam: Sequence[IpamConfig], options: dict[str, str], *, ipv6: bool) -> Network:
-        check_options(options)
-        problems = [problem for config in ipam if config.subnet for problem in check_config(config)]
-        if problems:
-            raise InvalidArgument("\n".join(["invalid network config:", *problems]))
-        if sum(":" not in config.subnet for config in ipam if config.subnet) > 1:
-            raise InvalidArgument("bridge driver doesn't support multiple subnets")
-        identifier = new_id()
-        with netlink.Route() as route:
-            taken = self._used(route)
-            mtu = int(options.get(MTU, 0)) or self._mtu or min(route.default_mtu() or 1500, 1500)
-        configs = [settle_config(config, taken) for config in ipam if config.subnet]
-        if not any(":" not in config.subnet for config in configs):
-            subnet = self._pools.choose(taken)
-            gateway = str(next(iter(ipaddress.ip_network(subnet).hosts())))
-            configs.insert(0, IpamConfig(subnet, gateway, from_pool=True))
-        if ipv6 and not any(":" in config.subnet for config in configs):
-            # A unique local prefix of the network's own (RFC 4193): 40 random bits and a subnet of zero.
-            prefix = int(identifier[:10], 16)
-            subnet6 = ipaddress.IPv6Network((0xFD << 120 | prefix << 80, 64))
-            configs.append(IpamConfig(str(subnet6), str(next(subnet6.hosts())), from_pool=True))
-        bridge = options.get("com.docker.network.bridge.name") or f"br-{identifier[:12]}"
-        return Network(identifier, name, "bridge", time.time_ns(), bridge, configs, ipv6=ipv6, options=options, mtu=mtu)
 
     def _make(self, row: Network) -> None:
         with netlink.Route() as route:

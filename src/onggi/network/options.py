@@ -8,6 +8,7 @@ from onggi.errors import InvalidArgument
 
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 _BRIDGE = "com.docker.network.bridge."
+BRIDGE_NAME = _BRIDGE + "name"
 MTU = "com.docker.network.driver.mtu"
 """Option: bytes in a packet; 0 is the engine's choice."""
 
