@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,22 @@ class Client:
         while True:
             try:
                 async with asyncio.timeout(5):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                    writer.write(b"GET / HTTP/1.0\r\n\r\n")
-                    data = await reader.read()
-                    writer.close()
-                    await writer.wait_closed()
+                    data = await self._page()
                 assert b"200 OK" in data, data
                 self.answers.append(data.rpartition(b"\r\n\r\n")[2].decode().strip())
             except (OSError, TimeoutError, AssertionError) as error:
                 self.failures.append(repr(error))
             await asyncio.sleep(0.005)
+
+    async def _page(self) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def end(self) -> None:
         self._task.cancel()
