@@ -1,4 +1,4 @@
-"""What a starter hands to its shim: a running container or exec, and the descriptors that go with it.
+"""What a starter hands to its shim: a running container, and the descriptors that go with it.
 
 Both are forks of one launcher, so this is not part of the protocol that must be understood by other versions.
 """
@@ -12,7 +12,7 @@ import msgspec
 from onggi.runtime.protocol import AttachPlan, LogPlan, ShimState, Started
 
 
-class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
+class Handover(msgspec.Struct, frozen=True):
     """Descriptors, in this order: the engine's socket, the shim's directory, its listener, pidfd of init, console or
     stdin (if `has_input`) and stdout and stderr, `attach` sockets, `dns` sockets, the one that tells of kills for memory
     (if `watches_memory`), and the ones that are only held.
@@ -32,20 +32,11 @@ class ContainerHandover(msgspec.Struct, frozen=True, tag="container"):
     unused: int = 0
 
 
-class ExecHandover(msgspec.Struct, frozen=True, tag="exec"):
-    """Descriptor: the engine's socket. `unused` as above."""
-
-    pid: int
-    unused: int = 0
-
-
 class SpareOrder(msgspec.Struct, frozen=True):
-    """Launcher to starter. Descriptor: its slot, a pipe."""
+    """Launcher to spare. Descriptor: its slot, a pipe."""
 
     cgroup_parent: str
 
-
-Handover = ContainerHandover | ExecHandover
 
 decode: Final = msgspec.msgpack.Decoder(Handover).decode
 decode_order: Final = msgspec.msgpack.Decoder(SpareOrder).decode

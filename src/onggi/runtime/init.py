@@ -94,7 +94,8 @@ def spawn(
 def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: bool = True) -> Spawned:
     """A process beside the first one of a running container: same namespaces, same cgroup, its own rights.
 
-    Without `stdio` it gets a terminal. `supervised` as in `spawn`. Raises RuntimeStepError in runc's words.
+    Without `stdio` it gets a terminal. It is the caller's child, and dies with the caller if `supervised`. Raises
+    RuntimeStepError in runc's words.
     """
     try:
         entry = joining.Entry(plan, stdio, supervised=supervised)
@@ -107,7 +108,7 @@ def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: b
                 plan.cgroup.add(pid)
             _set_oom_score(pid, plan.process.oom_score_adj, supervised=supervised)
 
-        parent = Parent(["console"] if plan.tty else [], supervised=supervised)
+        parent = Parent(["console"] if plan.tty else [], supervised=False)
         return parent.run(entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target)
 
 

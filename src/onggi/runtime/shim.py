@@ -25,7 +25,7 @@ from typing import Final
 from onggi.kernel import cgroups
 from onggi.kernel.faults import point
 from onggi.runtime import exitfile, protocol
-from onggi.runtime.handover import ContainerHandover, started_report
+from onggi.runtime.handover import Handover, started_report
 from onggi.runtime.logfile import LogFile
 from onggi.runtime.processes import wait_status
 from onggi.runtime.protocol import ExitRecord, LogPlan
@@ -47,7 +47,7 @@ _Handlers = dict[int, tuple[Callable[[], object], int]]
 class Shim:
     """A running container and all who listen to it."""
 
-    def __init__(self, handover: ContainerHandover, fds: list[int]) -> None:
+    def __init__(self, handover: Handover, fds: list[int]) -> None:
         engine, self._directory, listener, self._pidfd = fds[:4]
         left = fds[4:]
         self._path = handover.directory

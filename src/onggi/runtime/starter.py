@@ -1,4 +1,4 @@
-"""Starts one container or exec for its shim, and is gone.
+"""Starts one container for its shim, and is gone.
 
 A starter is forked by a spare shim ahead of time and waits for the request. All that a start needs in memory goes with
 it; the container's process is made with CLONE_PARENT, so that the shim, which has touched hardly a page, is its
@@ -10,10 +10,8 @@ It tells the engine of the start itself, when the shim has everything.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import select
 import signal
 import socket
 import time
@@ -26,14 +24,14 @@ from onggi.kernel import cgroups, process
 from onggi.kernel.cgroups.cradle import Cradle
 from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.faults import point
-from onggi.runtime import exitfile, init, inside, protocol
+from onggi.runtime import exitfile, init, inside, protocol, waiting
 from onggi.runtime.ahead import Ahead
 from onggi.runtime.example import example_spec
-from onggi.runtime.handover import ContainerHandover, ExecHandover, decode_order, started_report
+from onggi.runtime.handover import Handover, decode_order, started_report
 from onggi.runtime.logfile import LogFile
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
-from onggi.runtime.protocol import ExecProcess, Failed, ShimState, StartContainer, Started
+from onggi.runtime.protocol import ShimState, StartContainer
 from onggi.runtime.rootfs import CgroupView
 
 PIPE_BYTES: Final = 256 * 1024
@@ -65,14 +63,14 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
     _rehearse()
     cradle = _cradle(decode_order(order[0]).cgroup_parent)
     made = _made_ahead()
-    received = _next_request(engine, slot)
+    received = waiting.next_request(engine, slot)
     if received is None:
         _give_up(cradle, made)
         os._exit(0)
     payload, fds = received
     control = socket.socket(fileno=fds[0])
     point("shim.request.read")
-    if _has_hung_up(control):
+    if waiting.has_hung_up(control):
         _give_up(cradle, made)
         os._exit(0)
     request = protocol.decode_launcher_request(payload)
@@ -80,23 +78,14 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
         # Without its launcher the start goes on (R-05).
         os.write(slot, os.path.dirname(request.cgroup_path).encode()[:4096] or b"/")
     try:
-        if isinstance(request, StartContainer):
-            _start(request, control, fds[1:], shim, cradle, made)
-        else:
-            _exec(request, control, fds[1:], shim, made)
-            _give_up(cradle, made)
+        if not isinstance(request, StartContainer):
+            raise TypeError(f"{type(request).__name__} among starts")
+        _start(request, control, fds[1:], shim, cradle, made)
     except (RuntimeStepError, OSError) as error:
         with contextlib.suppress(OSError):
-            protocol.send(control, _failure(error))
+            protocol.send(control, waiting.failure(error))
         _give_up(cradle, made)
     os._exit(0)
-
-
-def _has_hung_up(control: socket.socket) -> bool:
-    """The engine has gone, or has given this request up, before anybody took it."""
-    poll = select.poll()
-    poll.register(control, 0)
-    return bool(poll.poll(0))
 
 
 def _give_up(cradle: Cradle | None, made: Ahead | None) -> None:
@@ -108,21 +97,6 @@ def _give_up(cradle: Cradle | None, made: Ahead | None) -> None:
     if cradle is not None:
         with contextlib.suppress(OSError):
             cradle.remove()
-
-
-def _next_request(engine: socket.socket, slot: int) -> tuple[bytes, list[int]] | None:
-    """Wait for a request. None: the engine has closed its end, or the launcher has no use for this spare any more."""
-    poll = select.poll()
-    poll.register(engine, select.POLLIN)
-    poll.register(slot, 0)
-    while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if engine.fileno() in ready:
-            with contextlib.suppress(BlockingIOError):
-                # Others wait too, and one of them may have been quicker.
-                return protocol.receive(engine)
-        elif slot in ready:
-            return None
 
 
 def _rehearse() -> None:
@@ -160,12 +134,6 @@ def _made_ahead() -> Ahead | None:
     except OSError:
         # A limit is reached (namespaces, processes): the start will say so, if it is still true then.
         return None
-
-
-def _failure(error: RuntimeStepError | OSError) -> Failed:
-    if isinstance(error, RuntimeStepError):
-        return Failed(error.step, error.errno, str(error), error.exit_code)
-    return Failed("shim", error.errno or errno.EIO, str(error.strerror or error))
 
 
 def _start(
@@ -222,7 +190,7 @@ def _start(
         # Without a limit of its own it is the machine that is short: its exit record will say so.
         oom = cgroup.oom_events() if resources.memory is not None and resources.memory.limit else None
         undo.pop_all()
-    handover = ContainerHandover(
+    handover = Handover(
         directory=request.directory,
         state=state,
         log=request.log,
@@ -269,42 +237,3 @@ def _pipes(request: StartContainer) -> tuple[tuple[int, int, int], list[int]]:
         with contextlib.suppress(OSError):
             fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return (stdin, stdout, stderr), [*ours, out, err]
-
-
-def exec_plan(request: ExecProcess) -> init.ExecPlan:
-    """What init needs of a request."""
-    return init.ExecPlan(
-        pid=request.pid,
-        pid_start=request.pid_start,
-        process=request.process,
-        seccomp=request.seccomp,
-        tty=request.tty,
-        user=request.user,
-        groups=request.groups,
-        cgroup=cgroups.open(request.cgroup_path),
-    )
-
-
-def _exec(
-    request: ExecProcess, control: socket.socket, fds: list[int], shim: socket.socket, made: Ahead | None
-) -> None:
-    point("exec.clone.before")
-    spawned = init.exec_in(exec_plan(request), stdio=(fds[0], fds[1], fds[2]) if fds else None)
-    point("exec.clone.after")
-    report = Started(
-        pid=spawned.pid,
-        pid_start=start_time(spawned.pid),
-        started_at_ns=time.time_ns(),
-        shim_pid=os.getppid(),
-        console=spawned.console is not None,
-    )
-    rights = [spawned.pidfd.fileno()]
-    if spawned.console is not None:
-        rights.append(spawned.console.fileno())
-    try:
-        protocol.send(control, report, rights)
-    except OSError:
-        # Given up meanwhile.
-        process.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
-        raise
-    protocol.send(shim, ExecHandover(spawned.pid, made.spawned.pid if made is not None else 0), [control.fileno()])

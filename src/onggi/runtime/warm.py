@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from onggi.runtime import handover, protocol, shim
-from onggi.runtime.handover import ContainerHandover
+from onggi.runtime.handover import Handover
 from onggi.runtime.protocol import AttachPlan, Hello, LogPlan, Resize, ShimState
 
 _ROUNDS: Final = 12
@@ -22,7 +22,7 @@ _ROUNDS: Final = 12
 def warm_up() -> None:
     """Leaves nothing open and nothing on disk."""
     state = ShimState("", os.getpid(), 0, 0, 0, 0, "")
-    plan = ContainerHandover(
+    plan = Handover(
         directory="",
         state=state,
         log=LogPlan(path="/dev/null"),
@@ -46,9 +46,7 @@ def warm_up() -> None:
         received = protocol.receive(shims_end)
         if received is not None:
             payload, fds = received
-            task = handover.decode(payload)
-            if isinstance(task, ContainerHandover):
-                _live(shim.Shim(task, fds), engine, (stdout, stderr))
+            _live(shim.Shim(handover.decode(payload), fds), engine, (stdout, stderr))
         for sock in (starter, shims_end, engine, engines_end, client, clients_end, listener):
             sock.close()
         protocol.close_all([out, stdout, err, stderr, directory, pidfd])

@@ -13,37 +13,62 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import socket
 import traceback
+from dataclasses import dataclass
 from typing import Final, Never
 
 from onggi.kernel.faults import point
-from onggi.runtime import execs, handover, protocol, shim, starter
+from onggi.runtime import execs as exec_
+from onggi.runtime import handover, protocol, shim, starter, waiting
 
 FORK_FAILED: Final = b"\0"
 """Begins what is written to a slot whose spare could not be forked; the errno follows in decimal."""
 
-_DEFAULT: Final = int(signal.SIG_DFL)
-_CHILD: Final = int(signal.SIGCHLD)
-# The function that signal.signal wraps: members of enums are made of pages (protocol.py).
-_set_signal: Final = getattr(signal.signal, "__wrapped__", signal.signal)
+START: Final = b"s"
+EXEC: Final = b"x"
+"""What is asked for: a spare for a container, or for an exec."""
 
 
-def run(engine: socket.socket, orders: socket.socket, ask: int) -> Never:
-    """Fork one spare for each byte in `ask`; it finds its order in `orders`."""
-    while os.read(ask, 1):
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Spares of one kind wait at `requests` (the engine's) and find their orders in `orders` (the launcher's)."""
+
+    requests: socket.socket
+    orders: socket.socket
+
+
+def run(starts: Line, execs: Line, ask: int) -> Never:
+    """Fork one spare for each byte in `ask`."""
+    while asked := os.read(ask, 1):
         try:
             point("launcher.fork.before")
             pid = os.fork()
         except OSError as error:
-            _refuse(orders, error.errno or errno.EAGAIN)
+            _refuse((starts if asked == START else execs).orders, error.errno or errno.EAGAIN)
             continue
         if pid == 0:
             os.close(ask)
-            _spare(engine, orders)
+            _become_spare(starts, execs, asked)
         point("launcher.fork.after")
     os._exit(0)
+
+
+def _become_spare(starts: Line, execs: Line, asked: bytes) -> Never:
+    try:
+        waiting.leave_zygote()
+        mine, other = (starts, execs) if asked == START else (execs, starts)
+        other.requests.close()
+        other.orders.close()
+        if asked == START:
+            _wait_as_shim(mine)
+        else:
+            exec_.run(mine.requests, mine.orders)
+    except BaseException:  # noqa: BLE001 - nothing of a forked process may run on in the zygote's frames (S-22)
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _refuse(orders: socket.socket, number: int) -> None:
@@ -54,32 +79,24 @@ def _refuse(orders: socket.socket, number: int) -> None:
         protocol.close_all(received[1])
 
 
-def _spare(engine: socket.socket, orders: socket.socket) -> Never:
+def _wait_as_shim(line: Line) -> Never:
     """Fork a starter, wait for what it has started, supervise that."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    me = os.getpid()
     try:
-        _set_signal(_CHILD, _DEFAULT)
-        os.setsid()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        me = os.getpid()
-        try:
-            worker = os.fork()
-        except OSError as error:
-            _refuse(orders, error.errno or errno.EAGAIN)
-            os._exit(1)
-        if worker == 0:
-            starter.run(engine, orders, theirs, me)
-        theirs.close()
-        engine.close()
-        orders.close()
-        received = protocol.receive(ours)
-        if received is not None:
-            _supervise(handover.decode(received[0]), received[1], worker)
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - nothing of a forked process may run on in the zygote's frames (S-22)
-        with contextlib.suppress(BaseException):
-            traceback.print_exc()
-    finally:
+        worker = os.fork()
+    except OSError as error:
+        _refuse(line.orders, error.errno or errno.EAGAIN)
         os._exit(1)
+    if worker == 0:
+        starter.run(line.requests, line.orders, theirs, me)
+    theirs.close()
+    line.requests.close()
+    line.orders.close()
+    received = protocol.receive(ours)
+    if received is not None:
+        _supervise(handover.decode(received[0]), received[1], worker)
+    os._exit(0)
 
 
 def _supervise(task: handover.Handover, fds: list[int], worker: int) -> None:
@@ -87,9 +104,6 @@ def _supervise(task: handover.Handover, fds: list[int], worker: int) -> None:
     # Held open by each shim, the engine's stderr would never end for whoever reads it.
     os.dup2(silence, 2)
     os.close(silence)
-    if isinstance(task, handover.ExecHandover):
-        execs.supervise(task.pid, socket.socket(fileno=fds[0]))
-        return
     point("shim.running")
     subject = shim.Shim(task, fds)
     # Not waited for here: it is in the container's cgroup, and whoever pauses that stops it too.

@@ -1,0 +1,55 @@
+"""How a spare waits for the engine's next request: several do, and one of them gets it. Shared by starter.py and execs.py."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+from typing import Final
+
+from onggi.errors import RuntimeStepError
+from onggi.runtime import protocol
+from onggi.runtime.protocol import Failed
+
+_CHILD: Final = int(signal.SIGCHLD)
+_DEFAULT: Final = int(signal.SIG_DFL)
+# The function that signal.signal wraps: members of enums are made of pages (protocol.py).
+_set_signal: Final = getattr(signal.signal, "__wrapped__", signal.signal)
+
+
+def leave_zygote() -> None:
+    """A forked spare's first steps: its children are its own to wait for, and the engine's terminal isn't its own."""
+    _set_signal(_CHILD, _DEFAULT)
+    os.setsid()
+
+
+def next_request(engine: socket.socket, slot: int) -> tuple[bytes, list[int]] | None:
+    """Wait for a request. None: the engine has closed its end, or the launcher has no use for this spare any more."""
+    poll = select.poll()
+    poll.register(engine, select.POLLIN)
+    poll.register(slot, 0)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if engine.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                # Others wait too, and one of them may have been quicker.
+                return protocol.receive(engine)
+        elif slot in ready:
+            return None
+
+
+def has_hung_up(control: socket.socket) -> bool:
+    """The engine has gone, or has given this request up, before anybody took it."""
+    poll = select.poll()
+    poll.register(control, 0)
+    return bool(poll.poll(0))
+
+
+def failure(error: RuntimeStepError | OSError) -> Failed:
+    """What the engine is told of a start that failed."""
+    if isinstance(error, RuntimeStepError):
+        return Failed(error.step, error.errno, str(error), error.exit_code)
+    return Failed("shim", error.errno or errno.EIO, str(error.strerror or error))
