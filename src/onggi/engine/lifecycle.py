@@ -389,7 +389,10 @@ class Lifecycle:
             if container.state == State.RESTARTING:
                 raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
             container.must_be_alive()
-            await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).freeze)
+            try:
+                await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).freeze)
+            except FileNotFoundError:
+                raise Conflict(f"container {container.id} is not running") from None
             container.move(State.PAUSED)
             self._engine.health.stop(container, keep=True)
             await self._engine.database.commit(Put(TABLE, container.id, container.row))
@@ -405,7 +408,9 @@ class Lifecycle:
             self._engine.health.begin(container, keep=True)
 
     async def _thaw(self, container: Container) -> None:
-        await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).thaw)
+        # Without its cgroup it has ended just now: that it has is on its way here.
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).thaw)
         container.move(State.RUNNING)
 
     # Removal
