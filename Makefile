@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 CACHE := .cache
 BASE := $(CACHE)/debian.tar
+PLUGINS := $(CACHE)/cli-plugins
 CLIENT ?= onggi
 
 help: ## this list
@@ -39,7 +40,14 @@ check: .venv/installed ## ruff, mypy, the layers of the rooms, tests that take s
 	.venv/bin/lint-imports
 	$(PY) -m pytest -q tests/unit
 
-test: .venv/installed $(BASE) ## everything: check, then the real kernel, real containers, real clients, faults, leak check
+$(PLUGINS)/docker-buildx:
+	scripts/cli-plugins $(PLUGINS)
+
+proto: .venv/installed ## regenerate the messages of BuildKit's protocol (src/onggi/build/buildkit/pb) from their .proto files
+	scripts/packages proto
+	protoc -I src --python_out=src --pyi_out=src src/onggi/build/buildkit/pb/*.proto
+
+test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## everything: check, then the real kernel, real containers, real clients, faults, leak check
 	scripts/packages test clients
 	$(MAKE) check
 	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/fuzz
@@ -54,4 +62,4 @@ rows: .venv/installed ## which rows of the goal tables a test shows; writes docs
 clean: ## what the targets made here
 	rm -rf .venv $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install demo format check test bench rows clean
+.PHONY: help install demo format check proto test bench rows clean

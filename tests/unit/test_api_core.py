@@ -165,7 +165,7 @@ def test_ping_tells_what_negotiation_reads(tmp_path: Path) -> None:
     assert (status, body) == (200, b"OK")
     assert headers["api-version"] == "1.55"
     assert headers["ostype"] == "linux"
-    assert headers["builder-version"] == "1"  # until BuildKit sessions are served
+    assert headers["builder-version"] == "2"
     assert headers["swarm"] == "inactive"
     assert headers["cache-control"] == "no-cache, no-store, must-revalidate"
     assert headers["pragma"] == "no-cache"

@@ -8,6 +8,7 @@ from onggi.api import (
     routes_absent,
     routes_archive,
     routes_build,
+    routes_buildkit,
     routes_containers,
     routes_exec,
     routes_images,
@@ -35,6 +36,7 @@ def every_route() -> Iterator[Route]:
         routes_networks,
         routes_volumes,
         routes_build,
+        routes_buildkit,
         routes_onggi,
     ):
         yield from part.routes.all

@@ -1,4 +1,4 @@
-"""Builds over plain HTTP, and the cache they leave. The gRPC doors (`/session`, `/grpc`) are not there yet."""
+"""Builds over plain HTTP, and the cache they leave. BuildKit's doors are in routes_buildkit.py."""
 
 from __future__ import annotations
 
@@ -48,9 +48,3 @@ async def prune(call: Call) -> StreamResponse:
         all=query.flag("all"), keep_bytes=keep, until_s=until_of(filters) // 1_000_000_000
     )
     return json_answer({"CachesDeleted": list(removed) or None, "SpaceReclaimed": size})
-
-
-@routes.on("POST", "/session", "E-108")
-@routes.on("POST", "/grpc", "E-111")
-async def session(call: Call) -> StreamResponse:  # noqa: ARG001
-    raise NotImplementedHere("BuildKit sessions are not supported yet: use DOCKER_BUILDKIT=0, or onggi build")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 routes = Routes()
 
 _PING_HEADERS: Final = (
-    # "2" makes clients build over `/session`, which isn't there yet; with "1" older ones send the context to `/build`.
-    ("Builder-Version", "1"),
+    # With "2" clients that have buildx build through `/grpc` and `/session`; others send their context to `/build`.
+    ("Builder-Version", "2"),
     ("Swarm", "inactive"),
     ("Cache-Control", "no-cache, no-store, must-revalidate"),
     ("Pragma", "no-cache"),

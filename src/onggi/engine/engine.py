@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onggi.build import Builder
 from onggi.doctor import engine_tag
@@ -47,6 +47,9 @@ from onggi.store.locks import RootLock
 from onggi.store.snapshots import Snapshot, Snapshots
 from onggi.store.workers import Workers
 from onggi.volumes import Volumes
+
+if TYPE_CHECKING:
+    from onggi.build.buildkit.door import BuildKit
 
 log = logging.getLogger("onggi.engine")
 
@@ -119,10 +122,20 @@ class Engine:
         self.builder = Builder(
             self.images, self.layers, self.snapshots, database, Steps(self), workers=self.workers, root=root
         )
+        self._buildkit: BuildKit | None = None
         self.volumes.on_event = lambda action, volume: self.events.emit(
             "volume", action, volume.name, {"driver": volume.driver}
         )
         self.images.on_event = self._image_changed
+
+    @property
+    def buildkit(self) -> BuildKit:
+        """BuildKit's protocol. Made when a client first asks: protobuf and HTTP/2 cost an engine that builds nothing 10 MB."""
+        if self._buildkit is None:
+            from onggi.build.buildkit.door import BuildKit
+
+            self._buildkit = BuildKit(self.builder, worker_id=self.id, root=self.options.data_root)
+        return self._buildkit
 
     @classmethod
     async def open(cls, options: EngineOptions) -> Engine:
@@ -166,6 +179,8 @@ class Engine:
             self.health.stop(container, keep=True)
             self.lifecycle.cancel_restart(container)
         self.streams.close()
+        if self._buildkit is not None:
+            self._buildkit.close()
         await self.tasks.close()
         empty = not any(container.is_alive for container in self.containers)
         await self.networks.close(remove=empty)

@@ -1,0 +1,101 @@
+"""The attributes of the frontend dockerfile.v0 as BuildOptions. Pure.
+
+Source of the names: moby buildkit frontend/dockerui/config.go and attr.go.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from onggi.build.options import BuildOptions
+from onggi.build.runner import StepLimits
+from onggi.errors import InvalidArgument
+from onggi.oci.platform import parse_platform
+
+_BUILD_ARG: Final = "build-arg:"
+_LABEL: Final = "label:"
+_CONTEXT: Final = "context:"
+DEFAULT_DOCKERFILE: Final = "Dockerfile"
+
+
+def options_of(attrs: Mapping[str, str]) -> BuildOptions:
+    """Raises InvalidArgument."""
+    platforms = [parse_platform(text) for text in attrs.get("platform", "").split(",") if text]
+    source = attrs.get("context", "")
+    return BuildOptions(
+        dockerfile=attrs.get("filename", ""),
+        remote=source if "://" in source or source.startswith("git@") else "",
+        build_args=_with_prefix(attrs, _BUILD_ARG),
+        labels=_with_prefix(attrs, _LABEL),
+        target=attrs.get("target", ""),
+        no_cache=attrs.get("no-cache") == "",
+        pull=attrs.get("image-resolve-mode") == "pull",
+        network=attrs.get("force-network-mode", "") or "default",
+        extra_hosts=tuple(each.replace("=", ":", 1) for each in _words(attrs.get("add-hosts", ""))),
+        platform=platforms[0] if platforms else None,
+        cache_from=tuple(_cache_imports(attrs)),
+        limits=_limits(attrs),
+    )
+
+
+def _with_prefix(attrs: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): value for name, value in attrs.items() if name.startswith(prefix)}
+
+
+def _words(text: str) -> list[str]:
+    """One line of CSV."""
+    return [word for word in next(csv.reader([text]), []) if word]
+
+
+def _cache_imports(attrs: Mapping[str, str]) -> list[str]:
+    """The references of `cache-imports` (JSON) and the older `cache-from`."""
+    found = _words(attrs.get("cache-from", ""))
+    try:
+        imports = msgspec.json.decode(attrs.get("cache-imports", "[]") or "[]", type=list[_Import])
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"failed to unmarshal cache-imports: {error}") from None
+    return found + [each.attrs.get("ref", "") for each in imports if each.type == "registry"]
+
+
+class _Import(msgspec.Struct, rename="pascal"):
+    type: str = ""
+    attrs: dict[str, str] = {}
+
+
+def _limits(attrs: Mapping[str, str]) -> StepLimits:
+    return StepLimits(
+        memory_bytes=_number(attrs, "memory"),
+        memory_swap_bytes=_number(attrs, "memswap"),
+        cpu_shares=_number(attrs, "cpushares"),
+        cpu_period=_number(attrs, "cpuperiod"),
+        cpu_quota=_number(attrs, "cpuquota"),
+        cpuset_cpus=attrs.get("cpusetcpus", ""),
+        cpuset_mems=attrs.get("cpusetmems", ""),
+        shm_bytes=_number(attrs, "shm-size"),
+        ulimits=tuple(_ulimit(word) for word in _words(attrs.get("ulimit", ""))),
+        cgroup_parent=attrs.get("cgroup-parent", ""),
+    )
+
+
+def _ulimit(word: str) -> tuple[str, int, int]:
+    """`name=soft[:hard]`."""
+    name, _, values = word.partition("=")
+    soft, _, hard = values.partition(":")
+    try:
+        return name, int(soft), int(hard or soft)
+    except ValueError:
+        raise InvalidArgument(f"invalid ulimit {word!r}") from None
+
+
+def _number(attrs: Mapping[str, str], name: str) -> int:
+    text = attrs.get(name, "")
+    if not text:
+        return 0
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidArgument(f"invalid {name} {text!r}: must be a number") from None

@@ -1,0 +1,77 @@
+"""The engine's side of BuildKit's protocol: one for an engine, behind `/grpc` and `/session`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from onggi.build.builder import Builder
+from onggi.build.buildkit.asking import SessionAgents, SessionContexts, SessionCredentials, SessionSecrets
+from onggi.build.buildkit.attributes import options_of
+from onggi.build.buildkit.bridge import Bridge
+from onggi.build.buildkit.control import Control
+from onggi.build.buildkit.http2 import Connection
+from onggi.build.buildkit.jobs import Job, Jobs, Outcome
+from onggi.build.buildkit.mirrors import Mirrors
+from onggi.build.buildkit.outputs import export
+from onggi.build.buildkit.rpc import Code, RpcError, Server
+from onggi.build.buildkit.session import Sessions
+from onggi.build.request import Request
+
+_FRONTENDS: Final = ("dockerfile.v0", "gateway.v0")
+
+
+class BuildKit:
+    """Sessions, jobs and the files that clients have sent. `close` at the engine's end."""
+
+    def __init__(self, builder: Builder, *, worker_id: str, root: str | os.PathLike[str]) -> None:
+        self.builder, self.worker_id = builder, worker_id
+        self.sessions, self.jobs = Sessions(), Jobs(builder)
+        self.mirrors = Mirrors(os.path.join(root, "sync"))
+        self._methods = {**Control(self).methods(), **Bridge(self).methods()}
+
+    def close(self) -> None:
+        self.mirrors.close()
+
+    async def serve(self, begin: Callable[[Connection], None]) -> None:
+        """Answers the calls of a client, whose connection `begin` gives to what it is called with, until the client goes.
+
+        Cancelled: its builds are cancelled.
+        """
+        connection: Connection | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                connection = Connection(Server(self._methods, group).accept)
+                begin(connection)
+                await connection.lost
+        finally:
+            if connection is not None:
+                connection.close()
+
+    async def attach(
+        self, headers: Mapping[str, str], methods: Sequence[str], begin: Callable[[Connection], None]
+    ) -> None:
+        """Serves a client's session until it goes. Raises InvalidArgument, Conflict before `begin` is called."""
+        self.sessions.check_headers(headers)
+        connection = Connection()
+        begin(connection)
+        await self.sessions.serve(headers, methods, connection)
+
+    async def request_of(self, job: Job, frontend: str, attrs: Mapping[str, str]) -> Request:
+        """What a client asks for. Raises RpcError, InvalidArgument."""
+        if frontend not in _FRONTENDS:
+            raise RpcError(Code.UNIMPLEMENTED, f"unknown frontend {frontend}")
+        session = await self.sessions.get(job.request.Session)
+        return Request(
+            options_of(attrs),
+            SessionContexts(session, self.mirrors),
+            SessionSecrets(session),
+            SessionAgents(session),
+            SessionCredentials(session),
+        )
+
+    async def export(self, job: Job, outcome: Outcome) -> dict[str, str]:
+        """Gives the results where the client wants them: what the exporters tell of it."""
+        return await export(self, job, outcome)

@@ -1,0 +1,134 @@
+"""Builds as clients see them: a job lives while its call of Control.Solve does, and holds what it has solved."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from onggi.build.builder import Builder
+from onggi.build.buildkit.interim import solve
+from onggi.build.buildkit.pb import control_pb2
+from onggi.build.buildkit.rpc import Code, RpcError
+from onggi.build.buildkit.tracing import Trace
+from onggi.build.request import Built, Request
+
+_WAIT_S: Final = 10.0
+"""How long a call waits for its job: clients make several calls at once, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a client returned as the result of its build: results by platform ("" for one alone), and metadata about them."""
+
+    results: Mapping[str, Built]
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Job:
+    """One build. `outcome` is what it comes to."""
+
+    def __init__(self, request: control_pb2.SolveRequest, builder: Builder, group: asyncio.TaskGroup) -> None:
+        self.request = request
+        self.trace = Trace()
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.attrs: dict[str, str] = {}
+        """Of the frontend, as the solve that counts had them."""
+        self._builder, self._group = builder, group
+        self._results: dict[str, Built] = {}
+        self._over = asyncio.Event()
+
+    @property
+    def ref(self) -> str:
+        return self.request.Ref
+
+    async def solve(self, request: Request) -> list[tuple[str, Built]]:
+        """The results, each with the id by which `result` finds it until the job's end.
+
+        Raises what the build raises. Cancelled: the build is cancelled.
+        """
+        solved: asyncio.Future[Sequence[Built]] = asyncio.get_running_loop().create_future()
+        task = self._group.create_task(self._hold(request, solved), name=f"build {self.ref}")
+        try:
+            images = await solved
+        except BaseException:
+            task.cancel()
+            raise
+        named = [(secrets.token_hex(12), image) for image in images]
+        self._results |= dict(named)
+        return named
+
+    def result(self, identifier: str) -> Built:
+        """Raises RpcError."""
+        try:
+            return self._results[identifier]
+        except KeyError:
+            raise RpcError(Code.NOT_FOUND, f"no such ref: {identifier}") from None
+
+    def finish(self) -> None:
+        """Lets go of what was solved."""
+        self._over.set()
+
+    async def _hold(self, request: Request, solved: asyncio.Future[Sequence[Built]]) -> None:
+        """The build's block stays open until the job's end: its layers are held by it."""
+        async with AsyncExitStack() as stack:
+            try:
+                result = await stack.enter_async_context(solve(self._builder, request, self.trace))
+            except Exception as error:  # noqa: BLE001  # whoever waits for the result gets it
+                if not solved.done():
+                    solved.set_exception(error)
+                return
+            if not solved.done():
+                solved.set_result(result.images)
+                await self._over.wait()
+
+
+class Jobs:
+    """Those that run, and the traces of those that ended a moment ago."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._jobs: dict[str, Job] = {}
+        self._news = asyncio.Condition()
+
+    @property
+    def active(self) -> Sequence[Job]:
+        return list(self._jobs.values())
+
+    @asynccontextmanager
+    async def open(self, request: control_pb2.SolveRequest) -> AsyncIterator[Job]:
+        """A new job for the block. At its end all that belongs to it has ended."""
+        if request.Ref in self._jobs:
+            raise RpcError(Code.ALREADY_EXISTS, f"job ID exists: {request.Ref}")
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                job = Job(request, self._builder, group)
+                self._jobs[request.Ref] = job
+                async with self._news:
+                    self._news.notify_all()
+                try:
+                    yield job
+                except Exception as error:  # noqa: BLE001  # raised again below: the group would wrap it
+                    failure = error
+                finally:
+                    job.finish()
+            if failure is not None:
+                raise failure
+        finally:
+            ended = self._jobs.pop(request.Ref, None)
+            if ended is not None:
+                ended.outcome.cancel()
+                ended.trace.end()
+
+    async def get(self, ref: str) -> Job:
+        """Waits a little for it. Raises RpcError when it doesn't come."""
+        try:
+            async with asyncio.timeout(_WAIT_S), self._news:
+                await self._news.wait_for(lambda: ref in self._jobs)
+                return self._jobs[ref]
+        except TimeoutError:
+            raise RpcError(Code.NOT_FOUND, f"no such job {ref}") from None
