@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onggi.runtime.command import COMMANDS
+from onggi.runtime.command import HANDLERS
+from onggi.runtime.commandtable import COMMANDS
 from onggi.runtime.flags import Flag, UsageError, parse
 
 FLAGS = (Flag("bundle", "", "text", "b", "."), Flag("force", "", short="f"), Flag("env", "", "list", "e"))
@@ -44,4 +45,6 @@ def test_what_cannot_be_read_is_refused(words: list[str]) -> None:
 @pytest.mark.row("P-166")
 def test_the_commands_that_container_engines_call_are_there() -> None:
     wanted = {"create", "start", "state", "kill", "delete", "run", "exec", "list", "spec", "features", "ps", "pause"}
-    assert wanted | {"resume", "update"} == {command.name for command in COMMANDS}
+    named = {command.name for command in COMMANDS}
+    assert wanted | {"resume", "update", "events", "checkpoint", "restore"} == named
+    assert set(HANDLERS) == named

@@ -1,6 +1,7 @@
 """What `onggi-runtime` remembers of its containers: a directory each below --root, as runc keeps it.
 
-`<root>/<id>/state.json`, and `exec.fifo` from create until start. Status is never stored: it is asked of the kernel.
+`<root>/<id>/state.json`; `config.json` as it was at the making, whatever becomes of the bundle; `exec.fifo` from create
+until start. Status is never stored: it is asked of the kernel.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Final
 import msgspec
 
 from onggi.errors import Conflict, InvalidArgument, NotFound
+from onggi.oci.runtime import Hooks, Spec, State
 from onggi.runtime.processes import start_time
 
 FIFO: Final = "exec.fifo"
+CONFIG: Final = "config.json"
 _STATE: Final = "state.json"
 _ID: Final = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
 
@@ -36,6 +39,15 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     annotations: dict[str, str] = {}
     owner: str = "root"
     hooks: msgspec.Raw = msgspec.Raw(b"{}")
+    shares_pids: bool = False
+    """It has no pid namespace of its own: its other processes outlive the first one."""
+
+    def decoded_hooks(self) -> Hooks:
+        return msgspec.json.decode(self.hooks, type=Hooks)
+
+    def told(self, status: str) -> State:
+        """What its hooks are told of it."""
+        return State(self.oci_version, self.id, status, self.pid, self.bundle, self.annotations)
 
 
 class Bundles:
@@ -77,6 +89,10 @@ class Bundles:
         except FileNotFoundError:
             raise NotFound("container does not exist") from None
         return msgspec.json.decode(content, type=ContainerState)
+
+    def spec(self, state: ContainerState) -> Spec:
+        """The config.json that it was made from."""
+        return msgspec.json.decode((self._root / state.id / CONFIG).read_bytes(), type=Spec)
 
     def all(self) -> list[ContainerState]:
         """All that can be read, by name."""

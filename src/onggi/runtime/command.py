@@ -11,132 +11,31 @@ import sys
 import time
 from typing import Final, NoReturn
 
-from onggi.runtime.flags import Command, Flag, Given, UsageError, command_help, flags_help, parse
+from onggi.runtime.commandtable import COMMANDS, GLOBAL
+from onggi.runtime.flags import Command, Given, UsageError, command_help, flags_help, parse
 
 PROGRAM: Final = "onggi-runtime"
-DEFAULT_ROOT: Final = "/run/onggi-runtime"
-
-_GLOBAL: Final = (
-    Flag("debug", "enable debug logging"),
-    Flag("log", "set the log file to write logs to", "text", default="/dev/stderr"),
-    Flag("log-format", "set the log format ('text' or 'json')", "text", default="text"),
-    Flag("root", "root directory for storage of container state (on a tmpfs)", "text", default=DEFAULT_ROOT),
-    Flag("systemd-cgroup", "not supported: cgroups are made directly"),
-    Flag("rootless", "accepted for compatibility ('true', 'false', or 'auto')", "text", default="auto"),
-    Flag("version", "print the version", short="v"),
-)
-
-_BUNDLE: Final = Flag(
-    "bundle", "path to the root of the bundle directory, defaults to the current directory", "text", "b"
-)
-_CONSOLE: Final = Flag(
-    "console-socket", "path to an AF_UNIX socket which will receive the master end of the console", "text"
-)
-_PIDFD: Final = Flag("pidfd-socket", "path to an AF_UNIX socket which will receive a pidfd of the process", "text")
-_PID_FILE: Final = Flag("pid-file", "specify the file to write the process id to", "text")
-_PRESERVE: Final = Flag("preserve-fds", "pass N additional file descriptors to the container", "text", default="0")
-_DETACH: Final = Flag("detach", "detach from the container's process", short="d")
-_FORMAT: Final = Flag("format", "select one of: table or json", "text", "f", "table")
-_MAKING: Final = (
-    _BUNDLE,
-    _CONSOLE,
-    _PIDFD,
-    _PID_FILE,
-    Flag("no-pivot", "not supported: the root is always pivoted"),
-    Flag("no-new-keyring", "do not create a new session keyring for the container"),
-    _PRESERVE,
-)
-
-_ID: Final = "<container-id>"
-COMMANDS: Final = (
-    Command("create", "create a container", f"create [command options] {_ID}", _MAKING),
-    Command(
-        "delete",
-        "delete any resources held by the container",
-        f"delete [command options] {_ID}",
-        (Flag("force", "forcibly delete the container if it is still running (uses SIGKILL)", short="f"),),
-    ),
-    Command(
-        "exec",
-        "execute new process inside the container",
-        f"exec [command options] {_ID} <command> [command options]  || -p process.json {_ID}",
-        (
-            _CONSOLE,
-            _PIDFD,
-            Flag("cwd", "current working directory in the container", "text"),
-            Flag("env", "set environment variables", "list", "e"),
-            Flag("tty", "allocate a pseudo-TTY", short="t"),
-            Flag("user", "UID (format: <uid>[:<gid>])", "text", "u"),
-            Flag("additional-gids", "additional gids", "list", "g"),
-            Flag("process", "path to the process.json", "text", "p"),
-            _DETACH,
-            _PID_FILE,
-            Flag("no-new-privs", "set the no new privileges value for the process"),
-            Flag("cap", "add a capability to the bounding set for the process", "list", "c"),
-            _PRESERVE,
-            Flag("ignore-paused", "allow exec in a paused container"),
-        ),
-        most=None,
-        flags_anywhere=False,
-    ),
-    Command("features", "show the enabled features", "features", least=0, most=0),
-    Command(
-        "kill",
-        "send the specified signal (default: SIGTERM) to the container's init process",
-        f"kill [command options] {_ID} [signal]",
-        (Flag("all", "send the signal to all processes inside the container", short="a"),),
-        most=2,
-    ),
-    Command(
-        "list",
-        "list containers started with the given root",
-        "list [command options]",
-        (_FORMAT, Flag("quiet", "display only container IDs", short="q")),
-        least=0,
-        most=0,
-    ),
-    Command("pause", "pause suspends all processes inside the container", f"pause {_ID}"),
-    Command(
-        "ps",
-        "display the processes running inside a container",
-        f"ps [command options] {_ID} [ps options]",
-        (_FORMAT,),
-        most=None,
-        flags_anywhere=False,
-    ),
-    Command("resume", "resume all processes that have been previously paused", f"resume {_ID}"),
-    Command(
-        "run",
-        "create and run a container",
-        f"run [command options] {_ID}",
-        (
-            *_MAKING,
-            _DETACH,
-            Flag("keep", "do not delete the container after it exits"),
-            Flag("no-subreaper", "ignored"),
-        ),
-    ),
-    Command("spec", "create a new specification file", "spec [command options]", (_BUNDLE,), least=0, most=0),
-    Command("start", "execute the user defined process in a created container", f"start {_ID}"),
-    Command("state", "output the state of a container", f"state {_ID}"),
-    Command(
-        "update",
-        "update container resource constraints",
-        f"update [command options] {_ID}",
-        (
-            Flag("resources", "path to the file with the resources to update, '-' for standard input", "text", "r"),
-            Flag("memory", "memory limit (in bytes)", "text"),
-            Flag("memory-swap", "total memory usage (memory + swap), -1 for unlimited", "text"),
-            Flag("memory-reservation", "memory reservation or soft limit (in bytes)", "text"),
-            Flag("cpu-period", "CPU CFS period to be used for hardcapping (in usecs)", "text"),
-            Flag("cpu-quota", "CPU CFS hardcap limit (in usecs)", "text"),
-            Flag("cpu-shares", "CPU shares (relative weight vs. other containers)", "text", aliases=("cpu-share",)),
-            Flag("cpuset-cpus", "CPU(s) to use", "text"),
-            Flag("cpuset-mems", "memory node(s) to use", "text"),
-            Flag("pids-limit", "maximum number of pids allowed in the container", "text"),
-        ),
-    ),
-)
+LOG_FORMATS: Final = ("text", "json")
+HANDLERS: Final = {
+    "checkpoint": ("checkpoints", "refuse"),
+    "create": ("making", "create"),
+    "delete": ("ending", "delete"),
+    "events": ("events", "events"),
+    "exec": ("entering", "exec_process"),
+    "features": ("reports", "features"),
+    "kill": ("ending", "kill"),
+    "list": ("reports", "list_containers"),
+    "pause": ("operations", "pause"),
+    "ps": ("reports", "ps"),
+    "restore": ("checkpoints", "refuse"),
+    "resume": ("operations", "resume"),
+    "run": ("making", "run"),
+    "spec": ("reports", "spec"),
+    "start": ("operations", "start"),
+    "state": ("reports", "state"),
+    "update": ("operations", "update"),
+}
+"""Command → module and function: what a command doesn't need isn't imported, which is most of the time that it takes."""
 
 _SEALED: Final = frozenset({"create", "run", "exec"})
 
@@ -149,7 +48,7 @@ def main() -> NoReturn:
 def run(words: list[str]) -> int:
     """Carry out one command line; returns the exit code."""
     try:
-        options = parse(_GLOBAL, words)
+        options = parse(GLOBAL, words)
     except UsageError as error:
         sys.stderr.write(f"Incorrect Usage: {error}\n\n{_help()}")
         return 1
@@ -159,8 +58,10 @@ def run(words: list[str]) -> int:
     if "help" in options.switches or not options.rest or options.rest[0] in {"help", "h"}:
         sys.stdout.write(_help())
         return 0
+    if options.text("log-format") not in LOG_FORMATS:
+        return _fail(options, f"invalid log-format: {options.text('log-format')}")
     name = options.rest[0]
-    command = next((command for command in COMMANDS if command.name == name), None)
+    command = next((command for command in COMMANDS if name in (command.name, *command.aliases)), None)
     if command is None:
         return _fail(options, f"No help topic for '{name}'", code=3)
     try:
@@ -172,7 +73,7 @@ def run(words: list[str]) -> int:
     except UsageError as error:
         sys.stdout.write(f"Incorrect Usage.\n\n{command_help(PROGRAM, command)}")
         return _fail(options, str(error))
-    if name in _SEALED:
+    if command.name in _SEALED:
         _run_sealed()
     return _carry_out(command, options, given)
 
@@ -180,20 +81,19 @@ def run(words: list[str]) -> int:
 def _carry_out(command: Command, options: Given, given: Given) -> int:
     # msgspec asks for it and does without; it takes as long to import as a container to start.
     sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
-    from onggi.errors import OnggiError
-    from onggi.runtime import operations, reports
+    from importlib import import_module
 
-    handlers = {**operations.COMMANDS, **reports.COMMANDS}
+    from onggi.errors import OnggiError
+
+    module, function = HANDLERS[command.name]
     try:
-        if "systemd-cgroup" in options.switches:
-            raise UsageError("--systemd-cgroup is not supported: start without it, cgroups are made directly")
-        return handlers[command.name](options, given)
-    except operations.ExecFailed as error:
-        return _fail(options, str(error), code=255)
+        handler = getattr(import_module(f"onggi.runtime.{module}"), function)
+        code: int = handler(options, given)
     except (OnggiError, UsageError) as error:
-        return _fail(options, str(error))
+        return _fail(options, str(error), code=255 if command.name == "exec" else 1)
     except OSError as error:
-        return _fail(options, f"{error.strerror or error}")
+        return _fail(options, f"{error.strerror or error}", code=255 if command.name == "exec" else 1)
+    return code
 
 
 def _check_count(command: Command, given: Given) -> None:
@@ -254,7 +154,7 @@ def _help() -> str:
     return (
         f"NAME:\n   {PROGRAM} - Open Container Initiative runtime\n\n"
         f"USAGE:\n   {PROGRAM} [global options] command [command options] [arguments...]\n\n"
-        f"COMMANDS:\n{commands}\nGLOBAL OPTIONS:\n{flags_help(_GLOBAL)}"
+        f"COMMANDS:\n{commands}\nGLOBAL OPTIONS:\n{flags_help(GLOBAL)}"
     )
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from onggi.errors import InvalidArgument
 from onggi.kernel import process
 from onggi.runtime.init import Spawned
-from onggi.runtime.processes import wait_status
+from onggi.runtime.processes import wait_readable, wait_status
 
 Console = int
 """Descriptor of a terminal's master, which whoever holds it owns."""
@@ -66,13 +66,6 @@ def follow(pid: int, console: Console | None) -> int:
             _proxy(console, pidfd.fileno())
     code, _ = wait_status(pid)
     return code
-
-
-def wait_readable(fd: int, timeout_s: float | None) -> bool:
-    """Wait until `fd` can be read (a pidfd: until the process has ended)."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 @contextlib.contextmanager

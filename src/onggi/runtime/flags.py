@@ -31,6 +31,7 @@ class Command(NamedTuple):
     least: int = 1
     most: int | None = 1
     flags_anywhere: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 class Given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -33,3 +34,12 @@ def run(hooks: Sequence[Hook], state: State) -> None:
         if ended.returncode:
             said = ended.stderr.decode(errors="replace").strip()
             raise InvalidArgument(f"error running hook {hook.path}: exit status {ended.returncode}, stderr: {said}")
+
+
+def run_all(hooks: Sequence[Hook], state: State) -> None:
+    """Run each, whatever becomes of the others: one that fails is said on stderr (runtime.md, "Lifecycle", poststop)."""
+    for hook in hooks:
+        try:
+            run([hook], state)
+        except InvalidArgument as error:
+            sys.stderr.write(f"{error}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 
 def wait_status(pid: int) -> tuple[int, int]:
@@ -35,3 +36,10 @@ def start_time(pid: int) -> int:
         os.close(fd)
     # The command's name may hold spaces and parentheses: fields are counted from its last one.
     return int(content[content.rindex(b")") + 2 :].split()[19])
+
+
+def wait_readable(fd: int, timeout_s: float | None) -> bool:
+    """Wait until `fd` can be read (a pidfd: until the process has ended)."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))

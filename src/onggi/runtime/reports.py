@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from onggi.errors import Conflict, InvalidArgument
-from onggi.kernel import cgroups
+from onggi.runtime import cgroupspaths
 from onggi.runtime.bundles import Bundles, ContainerState, is_alive
 from onggi.runtime.flags import Given
 
@@ -35,7 +33,7 @@ def status_of(bundles: Bundles, state: ContainerState) -> str:
     """created, running, paused or stopped (runtime.md, "State"), as the kernel knows it now."""
     if not is_alive(state):
         return "stopped"
-    if cgroups.open(state.cgroup_path).is_frozen():
+    if cgroupspaths.find(state.cgroup_path).is_frozen():
         return "paused"
     return "created" if bundles.waits_for_start(state.id) else "running"
 
@@ -55,16 +53,16 @@ def report(bundles: Bundles, state: ContainerState, owner: str) -> Report:
     )
 
 
-def _state(options: Given, given: Given) -> int:
+def state(options: Given, given: Given) -> int:
     bundles = Bundles(Path(options.text("root")))
-    state = bundles.load(given.rest[0])
-    text = msgspec.json.format(msgspec.json.encode(report(bundles, state, "")), indent=2)
+    found = bundles.load(given.rest[0])
+    text = msgspec.json.format(msgspec.json.encode(report(bundles, found, "")), indent=2)
     # runc ends without a line feed too; who reads it by machine doesn't mind.
     sys.stdout.write(text.decode())
     return 0
 
 
-def _list(options: Given, given: Given) -> int:
+def list_containers(options: Given, given: Given) -> int:
     bundles = Bundles(Path(options.text("root")))
     reports = [report(bundles, state, state.owner) for state in bundles.all()]
     if "quiet" in given.switches:
@@ -91,12 +89,12 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "".join(lines)
 
 
-def _ps(options: Given, given: Given) -> int:
+def ps(options: Given, given: Given) -> int:
     bundles = Bundles(Path(options.text("root")))
     state = bundles.load(given.rest[0])
     if status_of(bundles, state) == "stopped":
         raise Conflict("container not running")
-    pids = cgroups.open(state.cgroup_path).pids()
+    pids = cgroupspaths.find(state.cgroup_path).pids()
     if given.text("format") == "json":
         sys.stdout.write(msgspec.json.encode(pids).decode())
         return 0
@@ -113,7 +111,7 @@ def _ps(options: Given, given: Given) -> int:
     return 0
 
 
-def _spec(_: Given, given: Given) -> int:
+def spec(_: Given, given: Given) -> int:
     from onggi.runtime.example import example_json
 
     os.chdir(given.text("bundle") or ".")
@@ -125,17 +123,8 @@ def _spec(_: Given, given: Given) -> int:
     return 0
 
 
-def _features(_: Given, __: Given) -> int:
-    from onggi.runtime.features import features
+def features(_: Given, __: Given) -> int:
+    from onggi.runtime.features import features as supported
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(features()), indent=4).decode() + "\n")
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(supported()), indent=4).decode() + "\n")
     return 0
-
-
-COMMANDS: Final[dict[str, Callable[[Given, Given], int]]] = {
-    "state": _state,
-    "list": _list,
-    "ps": _ps,
-    "spec": _spec,
-    "features": _features,
-}

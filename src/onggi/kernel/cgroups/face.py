@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
@@ -52,6 +52,12 @@ class Cgroup(Protocol):
 
     def apply(self, resources: Resources) -> None:
         """Writes the limits that `resources` names, in an order in which no step is refused for the next one's sake."""
+
+    def below(self, path: str, controllers: list[str]) -> Self:
+        """The groups `path` below it, which must be there: for `controllers` alone (v1), else wherever there is one."""
+
+    def hands_down(self) -> bool:
+        """v2: it gives controllers to groups below it, and takes no process itself (the rule of no inner processes)."""
 
     def add(self, pid: int) -> None:
         """Moves a process in, with all its threads."""

@@ -8,6 +8,7 @@ import functools
 import os
 import signal
 import time
+from typing import Self
 
 from onggi.kernel import process
 from onggi.kernel.cgroups import files
@@ -55,9 +56,10 @@ class CgroupV1:
 
     unified = False
 
-    def __init__(self, path: str, hierarchies: dict[str, str]) -> None:
-        self.path = path
-        self._by_controller = {name: f"{mount}/{path}" for name, mount in hierarchies.items()}
+    def __init__(self, path: str, hierarchies: dict[str, str], below: dict[str, str] | None = None) -> None:
+        """`below`: controller → directory, where it is another one than `path`."""
+        self.path, self._hierarchies = path, hierarchies
+        self._by_controller = {name: f"{mount}/{path}" for name, mount in hierarchies.items()} | (below or {})
         self._directories = list(dict.fromkeys(self._by_controller.values()))
 
     @property
@@ -173,6 +175,19 @@ class CgroupV1:
         for name, devices in rates:
             for rate in devices:
                 self._write("blkio", f"throttle.{name}", f"{rate.major}:{rate.minor} {rate.rate}")
+
+    def below(self, path: str, controllers: list[str]) -> Self:
+        there = {
+            name: f"{directory}/{path}"
+            for name, directory in self._by_controller.items()
+            if (name in controllers or not controllers) and os.path.isdir(f"{directory}/{path}")
+        }
+        if not there or any(name not in there for name in controllers):
+            raise OSError(errno.ENOENT, f"cgroup {path!r}: no such group below the container's")
+        return type(self)(self.path, self._hierarchies, there)
+
+    def hands_down(self) -> bool:
+        return False
 
     def add(self, pid: int) -> None:
         for directory in self._directories:

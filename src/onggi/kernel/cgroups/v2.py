@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import time
+from typing import Self
 
 from onggi.kernel.cgroups import devices, files
 from onggi.kernel.cgroups.face import BlockEntry, CgroupStats
@@ -114,6 +115,16 @@ class CgroupV2:
                                ("riops", block.throttle_read_iops_device), ("wiops", block.throttle_write_iops_device)):  # fmt: skip
             for rate in throttled:
                 self._write("io.max", f"{rate.major}:{rate.minor} {key}={rate.rate or 'max'}")
+
+    def below(self, path: str, controllers: list[str]) -> Self:
+        if controllers:
+            raise OSError(errno.EINVAL, f"cgroup {path!r}: there are no controllers to choose from on cgroup v2")
+        if not os.path.isdir(f"{self.path}/{path}"):
+            raise OSError(errno.ENOENT, f"cgroup {path!r}: no such group below the container's")
+        return type(self)(f"{self.path}/{path}")
+
+    def hands_down(self) -> bool:
+        return bool(files.read(f"{self.path}/cgroup.subtree_control").strip())
 
     def add(self, pid: int) -> None:
         self._write("cgroup.procs", pid)

@@ -1,0 +1,223 @@
+"""`onggi-runtime create` and `run`: from a bundle to a container, running or held right before its program."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from onggi.errors import InvalidArgument, NotFound, OnggiError, RuntimeStepError
+from onggi.kernel import cgroups
+from onggi.oci.runtime import Hooks, Spec, State
+from onggi.runtime import cgroupspaths, consoles, hooks, init
+from onggi.runtime.bundles import CONFIG, FIFO, Bundles, ContainerState, boot_id
+from onggi.runtime.devicerules import with_default_rules
+from onggi.runtime.ending import forget
+from onggi.runtime.flags import Given
+from onggi.runtime.plan import InitPlan, RootfsPlan
+from onggi.runtime.processes import start_time
+
+PROGRAM: Final = "onggi-runtime"
+
+
+def create(options: Given, given: Given) -> int:
+    """The container waits for `start`."""
+    _Making(options, given, "create", detached=True).make()
+    return 0
+
+
+def run(options: Given, given: Given) -> int:
+    """Create and start at once; unless detached, the process is waited for and its exit code returned."""
+    detached = "detach" in given.switches
+    making = _Making(options, given, "run", detached=detached)
+    state, console = making.make()
+    if detached:
+        return 0
+    code = consoles.follow(state.pid, console)
+    if "keep" not in given.switches:
+        forget(making.bundles, state)
+    return code
+
+
+class _Making:
+    """One container on its way: what the command line says of it, and the steps."""
+
+    def __init__(self, options: Given, given: Given, command: str, *, detached: bool) -> None:
+        self.given, self.command, self.detached = given, command, detached
+        self.what = f"{PROGRAM} {command}"
+        self.held = command == "create"
+        self.container_id = given.rest[0]
+        self.bundles = Bundles(Path(options.text("root")))
+        self.manager = "systemd" if "systemd-cgroup" in options.switches else options.text("cgroup-manager")
+        # As runc has it: before the bundle becomes the working directory.
+        self.pid_file = os.path.abspath(given.text("pid-file")) if given.text("pid-file") else ""
+
+    def make(self) -> tuple[ContainerState, consoles.Console | None]:
+        """Raises OnggiError, OSError; nothing is left then."""
+        bundle = self._enter_bundle()
+        config = self._read_config()
+        spec = with_default_rules(self._parse(config))
+        plan = self._plan(spec)
+        tty = plan.spec.process is not None and plan.spec.process.terminal
+        consoles.check(tty=tty, detached=self.detached, socket_path=self.given.text("console-socket"))
+        wanted = spec.linux.cgroups_path if spec.linux else ""
+        cgroup_path = cgroupspaths.path_of(wanted, self.container_id, manager=self.manager)
+        directory = self._claim()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.bundles.remove, self.container_id)
+            (directory / CONFIG).write_bytes(config)
+            fifo = self._fifo(directory) if self.held else None
+            cgroup = cgroupspaths.make(cgroup_path, spec.linux_resources)
+            undo.callback(cgroup.remove)
+            undo.callback(cgroup.kill_all)
+            spawned = self._spawn(plan, cgroup, fifo, tty=tty)
+            state = ContainerState(
+                id=self.container_id,
+                pid=spawned.pid,
+                pid_start=start_time(spawned.pid),
+                bundle=bundle,
+                rootfs=plan.rootfs.path,
+                created=_now(),
+                cgroup_path=cgroup_path,
+                boot=boot_id(),
+                oci_version=spec.oci_version,
+                annotations=spec.annotations,
+                hooks=msgspec.Raw(msgspec.json.encode(spec.hooks or Hooks())),
+                shares_pids=not _has_own_pids(spec),
+            )
+            self.bundles.save(state)
+            console = consoles.hand_over(spawned, self.given.text("console-socket"))
+            consoles.send_pidfd(spawned, self.given.text("pidfd-socket"))
+            write_pid(self.pid_file, spawned.pid)
+            if not self.held and spec.hooks is not None:
+                hooks.run(spec.hooks.poststart, state.told("running"))
+            undo.pop_all()
+        return state, console
+
+    def _enter_bundle(self) -> str:
+        given = self.given.text("bundle")
+        try:
+            os.chdir(given or ".")
+        except OSError as error:
+            raise NotFound(f"{self.what} failed: chdir {given}: {(error.strerror or '').lower()}") from None
+        return os.getcwd()
+
+    def _read_config(self) -> bytes:
+        name = self.given.text("config")
+        try:
+            return Path(name).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"{self.what} failed: JSON specification file {name} not found") from None
+
+    def _parse(self, config: bytes) -> Spec:
+        try:
+            spec = msgspec.json.decode(config, type=Spec)
+        except msgspec.DecodeError as error:
+            raise InvalidArgument(f"{self.what} failed: {self.given.text('config')}: {error}") from None
+        problem = _problem(spec)
+        if problem:
+            raise InvalidArgument(f"{self.what} failed: {problem}")
+        return spec
+
+    def _plan(self, spec: Spec) -> InitPlan:
+        return InitPlan(
+            spec=spec,
+            rootfs=RootfsPlan(path=os.path.realpath(spec.root.path if spec.root is not None else "")),
+            seccomp=compiled_filter(spec),
+            preserve_fds=preserved(self.given),
+            container_id=self.container_id,
+            bundle=os.getcwd(),
+            keyring="" if "no-new-keyring" in self.given.switches else "_ses." + self.container_id,
+        )
+
+    def _claim(self) -> Path:
+        try:
+            return self.bundles.claim(self.container_id)
+        except OnggiError as error:
+            raise type(error)(f"{self.what} failed: {error}") from None
+
+    @staticmethod
+    def _fifo(directory: Path) -> int:
+        os.mkfifo(directory / FIFO, 0o600)
+        # Open both ways: neither side ever waits for the other to open it.
+        return os.open(directory / FIFO, os.O_RDWR | os.O_CLOEXEC)
+
+    def _spawn(self, plan: InitPlan, cgroup: cgroups.Cgroup, fifo: int | None, *, tty: bool) -> init.Spawned:
+        def beside(pid: int) -> None:
+            if cgroup.clone_fd() is None:
+                cgroup.add(pid)
+            spec = plan.spec
+            if spec.hooks is not None:
+                told = State(spec.oci_version, self.container_id, "creating", pid, plan.bundle, spec.annotations)
+                hooks.run([*spec.hooks.prestart, *spec.hooks.create_runtime], told)
+
+        try:
+            return init.spawn(
+                plan, stdio=(0, 1, 2), tty=tty, cgroup=cgroup, exec_fifo=fifo, supervised=False, beside=beside
+            )
+        except RuntimeStepError as error:
+            raise InvalidArgument(
+                f"{self.what} failed: unable to start container process: error during container init: {error}"
+            ) from None
+
+
+def _problem(spec: Spec) -> str:
+    """What is wrong with the spec, in runc's words, or nothing."""
+    if spec.root is None or not spec.root.path:
+        return "root must be specified"
+    if spec.process is None or not spec.process.args:
+        return "args must not be empty"
+    if spec.process.cwd == "":
+        return "Cwd property must not be empty"
+    if not spec.process.cwd.startswith("/"):
+        return "Cwd must be an absolute path"
+    return ""
+
+
+def _has_own_pids(spec: Spec) -> bool:
+    return spec.linux is not None and any(entry.type == "pid" and not entry.path for entry in spec.linux.namespaces)
+
+
+def compiled_filter(spec: Spec) -> bytes:
+    """The seccomp filter of a spec, empty when it has none."""
+    if spec.linux is None or spec.linux.seccomp is None:
+        return b""
+    # libseccomp takes as long as the rest of a start: only for those who have a profile.
+    from onggi.kernel.seccomp import compile_profile
+    from onggi.runtime.seccomp_default import SpecProfile, profile_from_spec
+
+    profile = msgspec.convert(msgspec.to_builtins(spec.linux.seccomp), SpecProfile)
+    return compile_profile(profile_from_spec(profile))
+
+
+def preserved(given: Given) -> int:
+    """How many descriptors from 3 on the process keeps. Raises InvalidArgument when one of them isn't open."""
+    count = given.number("preserve-fds")
+    # Socket activation (sd_listen_fds(3)): those come first, from 3 on.
+    count += int(os.environ.get("LISTEN_FDS") or 0)
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise InvalidArgument(f"please check that preserved-fd {fd} is open") from None
+            raise
+    return count
+
+
+def write_pid(path: str, pid: int) -> None:
+    """The pid file, if one is asked for: it appears whole."""
+    if path:
+        temporary = Path(path).with_name(f".{Path(path).name}")
+        temporary.write_text(str(pid), encoding="ascii")
+        temporary.rename(path)
+
+
+def _now() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
