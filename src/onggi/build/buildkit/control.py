@@ -1,14 +1,17 @@
-"""The service Control: builds, what is told of them, the cache, and what the engine is.
+"""The service Control: builds, what is told of them, past ones, the cache, and what the engine is.
 
 Source: moby buildkit api/services/control/control.proto.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
+from onggi.build.buildkit import recording, usage
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Outcome
+from onggi.build.buildkit.outputs import export
 from onggi.build.buildkit.pb import control_pb2
 from onggi.build.buildkit.rpc import Methods, ServerCall, unary
 from onggi.build.buildkit.workers import version_message, worker_record
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from onggi.build.buildkit.door import BuildKit
 
 _SERVICE: Final = "/moby.buildkit.v1.Control/"
+pb = control_pb2
 
 
 class Control:
@@ -26,32 +30,34 @@ class Control:
         self._door = door
 
     def methods(self) -> Methods:
-        pb = control_pb2
         return {
             _SERVICE + "Info": unary(pb.InfoRequest, self._info),
             _SERVICE + "ListWorkers": unary(pb.ListWorkersRequest, self._workers),
             _SERVICE + "Solve": unary(pb.SolveRequest, self._solve),
             _SERVICE + "Status": self._status,
-            _SERVICE + "ListenBuildHistory": self._history,
+            _SERVICE + "DiskUsage": unary(pb.DiskUsageRequest, self._usage),
+            _SERVICE + "Prune": self._prune,
+            _SERVICE + "ListenBuildHistory": self._listen,
+            _SERVICE + "UpdateBuildHistory": unary(pb.UpdateBuildHistoryRequest, self._update),
         }
 
-    async def _info(self, request: control_pb2.InfoRequest, call: ServerCall) -> control_pb2.InfoResponse:  # noqa: ARG002
-        return control_pb2.InfoResponse(buildkitVersion=version_message())
+    async def _info(self, request: pb.InfoRequest, call: ServerCall) -> pb.InfoResponse:  # noqa: ARG002
+        return pb.InfoResponse(buildkitVersion=version_message())
 
-    async def _workers(
-        self,
-        request: control_pb2.ListWorkersRequest,  # noqa: ARG002
-        call: ServerCall,  # noqa: ARG002
-    ) -> control_pb2.ListWorkersResponse:
-        return control_pb2.ListWorkersResponse(record=[worker_record(self._door.worker_id)])
+    async def _workers(self, request: pb.ListWorkersRequest, call: ServerCall) -> pb.ListWorkersResponse:  # noqa: ARG002
+        return pb.ListWorkersResponse(record=[worker_record(self._door.worker_id)])
 
-    async def _solve(self, request: control_pb2.SolveRequest, call: ServerCall) -> control_pb2.SolveResponse:  # noqa: ARG002
+    # Builds
+
+    async def _solve(self, request: pb.SolveRequest, call: ServerCall) -> pb.SolveResponse:  # noqa: ARG002
         """Without a frontend the client is the frontend, through Bridge, and this waits for what it returns."""
         async with self._door.jobs.open(request) as job:
-            with told():
+            with recording.recorded(self._door.history, job) as record, told():
                 outcome = await self._outcome(job)
-                response = await self._door.export(job, outcome)
-            return control_pb2.SolveResponse(ExporterResponse=response)
+                response = await export(self._door, job, outcome)
+                record.ExporterResponse.update(response)
+                job.outcome_images = list(outcome.results.values())
+            return pb.SolveResponse(ExporterResponse=response)
 
     async def _outcome(self, job: Job) -> Outcome:
         request = job.request
@@ -62,10 +68,43 @@ class Control:
         return Outcome({str(image.platform) if len(named) > 1 else "": image for _, image in named})
 
     async def _status(self, call: ServerCall) -> None:
-        request = await call.request(control_pb2.StatusRequest)
+        """Of a build that runs, from its beginning; of one that has ended, its log."""
+        request = await call.request(pb.StatusRequest)
+        record = self._door.history.find(request.Ref)
+        if record is not None and record.HasField("CompletedAt"):
+            for message in await asyncio.to_thread(self._door.history.log, request.Ref):
+                await call.send(message)
+            return
         job = await self._door.jobs.get(request.Ref)
         async for message in job.trace.follow():
             await call.send(message)
 
-    async def _history(self, call: ServerCall) -> None:
-        await call.request(control_pb2.BuildHistoryRequest)
+    # The past
+
+    async def _listen(self, call: ServerCall) -> None:
+        async for event in self._door.history.listen(await call.request(pb.BuildHistoryRequest)):
+            await call.send(event)
+
+    async def _update(
+        self,
+        request: pb.UpdateBuildHistoryRequest,
+        call: ServerCall,  # noqa: ARG002
+    ) -> pb.UpdateBuildHistoryResponse:
+        """A record is whole when its build ends: there is nothing to finalise."""
+        history = self._door.history
+        if request.Delete:
+            history.delete(request.Ref)
+        elif not request.Finalize:
+            history.pin(request.Ref, pinned=request.Pinned)
+        return pb.UpdateBuildHistoryResponse()
+
+    # The cache
+
+    async def _usage(self, request: pb.DiskUsageRequest, call: ServerCall) -> pb.DiskUsageResponse:  # noqa: ARG002
+        found = usage.records(self._door.builder, self._door.mirrors)
+        return pb.DiskUsageResponse(record=usage.chosen(found, list(request.filter)))
+
+    async def _prune(self, call: ServerCall) -> None:
+        request = await call.request(pb.PruneRequest)
+        for record in await usage.prune(self._door.builder, self._door.mirrors, request):
+            await call.send(record)

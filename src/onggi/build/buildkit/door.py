@@ -10,12 +10,13 @@ from typing import Final
 from onggi.build.builder import Builder
 from onggi.build.buildkit.asking import SessionAgents, SessionContexts, SessionCredentials, SessionSecrets
 from onggi.build.buildkit.attributes import options_of
+from onggi.build.buildkit.blobs import Blobs
 from onggi.build.buildkit.bridge import Bridge
 from onggi.build.buildkit.control import Control
+from onggi.build.buildkit.history import History
 from onggi.build.buildkit.http2 import Connection
-from onggi.build.buildkit.jobs import Job, Jobs, Outcome
+from onggi.build.buildkit.jobs import Job, Jobs
 from onggi.build.buildkit.mirrors import Mirrors
-from onggi.build.buildkit.outputs import export
 from onggi.build.buildkit.rpc import Code, RpcError, Server
 from onggi.build.buildkit.session import Sessions
 from onggi.build.request import Request
@@ -30,7 +31,20 @@ class BuildKit:
         self.builder, self.worker_id = builder, worker_id
         self.sessions, self.jobs = Sessions(), Jobs(builder)
         self.mirrors = Mirrors(os.path.join(root, "sync"))
-        self._methods = {**Control(self).methods(), **Bridge(self).methods()}
+        self._root = root
+        self._history: History | None = None
+        self._methods = {
+            **Control(self).methods(),
+            **Bridge(self).methods(),
+            **Blobs(lambda: self.history.content).methods(),
+        }
+
+    @property
+    def history(self) -> History:
+        """Read from the disk when it is first asked for."""
+        if self._history is None:
+            self._history = History(self._root)
+        return self._history
 
     def close(self) -> None:
         self.mirrors.close()
@@ -71,7 +85,3 @@ class BuildKit:
             SessionAgents(session),
             SessionCredentials(session),
         )
-
-    async def export(self, job: Job, outcome: Outcome) -> dict[str, str]:
-        """Gives the results where the client wants them: what the exporters tell of it."""
-        return await export(self, job, outcome)

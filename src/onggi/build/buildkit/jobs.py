@@ -37,6 +37,8 @@ class Job:
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attrs: dict[str, str] = {}
         """Of the frontend, as the solve that counts had them."""
+        self.outcome_images: list[Built] = []
+        """What has been exported."""
         self._builder, self._group = builder, group
         self._results: dict[str, Built] = {}
         self._over = asyncio.Event()

@@ -35,7 +35,8 @@ class Known:
 class Mirror:
     """One directory of one client."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, name: str) -> None:
+        self.name = name
         self.spool = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         self.files: dict[str, Known] = {}
         self.used_ns = self.made_ns = time.time_ns()
@@ -113,21 +114,21 @@ class Mirrors:
     """Of one engine, below `directory`."""
 
     def __init__(self, directory: str) -> None:
-        self._directory = directory
+        self.directory = directory
         self._mirrors: OrderedDict[tuple[str, str], Mirror] = OrderedDict()
 
     def take(self, shared_key: str, name: str) -> Mirror:
         """The mirror of a directory, which counts as used now. Without a shared key it is nobody else's: the caller closes it."""
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
         if not shared_key:
-            return Mirror(self._directory)
+            return Mirror(self.directory, name)
         key = (shared_key, name)
         found = self._mirrors.get(key)
         if found is not None and found.is_wasteful:
             self._drop(key)
             found = None
         if found is None:
-            found = self._mirrors[key] = Mirror(self._directory)
+            found = self._mirrors[key] = Mirror(self.directory, name)
         found.used_ns, found.uses = time.time_ns(), found.uses + 1
         self._mirrors.move_to_end(key)
         self._forget_old()
@@ -135,17 +136,17 @@ class Mirrors:
 
     def records(self) -> list[tuple[str, Mirror]]:
         """Each with an id."""
-        return [(hashlib.sha256(repr(key).encode()).hexdigest()[:25], mirror) for key, mirror in self._mirrors.items()]
+        return [(_identifier(key), mirror) for key, mirror in self._mirrors.items()]
 
-    def prune(self) -> list[tuple[str, Mirror]]:
-        """Forgets all; builds that run keep their own descriptors."""
-        records = self.records()
+    def forget(self, identifier: str) -> None:
+        """One of them; builds that run keep their own descriptors."""
         for key in list(self._mirrors):
-            self._drop(key)
-        return records
+            if _identifier(key) == identifier:
+                self._drop(key)
 
     def close(self) -> None:
-        self.prune()
+        for key in list(self._mirrors):
+            self._drop(key)
 
     def _forget_old(self) -> None:
         oldest = time.time_ns() - _UNUSED_S * 1_000_000_000
@@ -155,3 +156,7 @@ class Mirrors:
 
     def _drop(self, key: tuple[str, str]) -> None:
         self._mirrors.pop(key).close()
+
+
+def _identifier(key: tuple[str, str]) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:25]

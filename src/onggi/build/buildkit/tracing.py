@@ -66,7 +66,9 @@ class _Step:
     def cached(self) -> None:
         now = timestamp()
         self._message.cached = True
-        self._message.started.CopyFrom(now)
+        # A step has one beginning: clients count a second one as a second run, which never ends.
+        if not self._message.HasField("started"):
+            self._message.started.CopyFrom(now)
         self._message.completed.CopyFrom(now)
         self._tell()
 

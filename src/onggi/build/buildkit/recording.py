@@ -1,0 +1,52 @@
+"""A build's record in the history, from its beginning to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from onggi.build.buildkit import provenance
+from onggi.build.buildkit.history import History, Record
+from onggi.build.buildkit.jobs import Job
+from onggi.build.buildkit.rpc import status_of
+from onggi.build.buildkit.tracing import timestamp
+
+
+@contextmanager
+def recorded(history: History, job: Job) -> Iterator[Record]:
+    """The record of `job`, kept at the block's end with the error that ends it. Internal builds leave none."""
+    request = job.request
+    started_ns = time.time_ns()
+    record = Record(
+        Ref=request.Ref,
+        Frontend=request.Frontend,
+        FrontendAttrs=dict(request.FrontendAttrs),
+        Exporters=request.Exporters,
+        CreatedAt=timestamp(started_ns),
+    )
+    if not request.Internal:
+        history.begin(record)
+    try:
+        yield record
+    except BaseException as error:
+        record.error.CopyFrom(status_of(error))
+        raise
+    finally:
+        job.trace.end()
+        ended_ns = time.time_ns()
+        record.CompletedAt.CopyFrom(timestamp(ended_ns))
+        record.numTotalSteps, record.numCompletedSteps, record.numCachedSteps = job.trace.counts()
+        record.numWarnings = job.trace.warnings
+        if not request.Internal:
+            history.end(record, job.trace.told, _statement(job, started_ns, ended_ns))
+
+
+def _statement(job: Job, started_ns: int, ended_ns: int) -> bytes:
+    """The provenance of what was built; nothing for a build that came to nothing."""
+    if not job.outcome_images:
+        return b""
+    predicate = provenance.predicate(
+        job.ref, job.attrs, job.outcome_images, started_ns=started_ns, ended_ns=ended_ns, is_max=False
+    )
+    return provenance.encoded(predicate)
