@@ -151,7 +151,7 @@ def test_pause_update_and_ps_act_on_the_cgroup(bundle: Bundle) -> None:
         (["state", "nope"], 1, "container does not exist"),
         (["delete", "nope"], 1, "container does not exist"),
         (["start", "nope"], 1, "container does not exist"),
-        (["create", "a/b"], 1, "onggi-runtime create failed: invalid container ID format"),
+        (["create", "a/b"], 1, "onggi-runtime create failed: invalid container ID format: invalid character '/'"),
         (
             ["create", "x", "--bundle", "/nope"],
             1,
@@ -208,7 +208,8 @@ def test_the_terminal_is_sent_to_the_console_socket(bundle: Bundle) -> None:
 
 def test_a_terminal_without_a_socket_cannot_be_left_alone(bundle: Bundle) -> None:
     ended = bundle.call("run", "-d", bundle.make("sh", terminal=True))
-    assert said(ended) == "cannot allocate tty if runtime will detach without setting console socket"
+    text = "cannot allocate tty if runtime will detach without setting console socket (use --console-socket)"
+    assert said(ended) == text
 
 
 def test_preserved_descriptors_reach_the_process_and_no_others(bundle: Bundle) -> None:

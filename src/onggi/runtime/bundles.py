@@ -50,6 +50,14 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
         return State(self.oci_version, self.id, status, self.pid, self.bundle, self.annotations)
 
 
+def _check(container_id: str) -> None:
+    """Raises InvalidArgument for what can't be an id. One that begins with a dot could hide, or lead elsewhere."""
+    if _ID.fullmatch(container_id) and container_id[0] != ".":
+        return
+    wrong = next((letter for letter in container_id if not _ID.fullmatch(letter)), container_id[:1])
+    raise InvalidArgument(f"invalid container ID format: invalid character {wrong!r}")
+
+
 class Bundles:
     """The containers below one root directory."""
 
@@ -58,8 +66,7 @@ class Bundles:
 
     def claim(self, container_id: str) -> Path:
         """Make the container's directory. Raises Conflict when the id is taken."""
-        if not _ID.fullmatch(container_id) or container_id in {".", ".."}:
-            raise InvalidArgument("invalid container ID format")
+        _check(container_id)
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = self._root / container_id
         try:
@@ -82,8 +89,7 @@ class Bundles:
         """Raises NotFound, InvalidArgument for what can't be an id."""
         if not container_id:
             raise InvalidArgument("container id cannot be empty")
-        if not _ID.fullmatch(container_id) or container_id in {".", ".."}:
-            raise InvalidArgument("invalid container ID format")
+        _check(container_id)
         try:
             content = (self._root / container_id / _STATE).read_bytes()
         except FileNotFoundError:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import Final, NoReturn
 
 from onggi.runtime.commandtable import COMMANDS, GLOBAL
 from onggi.runtime.flags import Command, Given, UsageError, command_help, flags_help, parse
+from onggi.runtime.runtimelog import Log
 
 PROGRAM: Final = "onggi-runtime"
-LOG_FORMATS: Final = ("text", "json")
+OWN_FAILURE_OF_EXEC: Final = 255
+"""An exit code that no process of the container gave."""
 HANDLERS: Final = {
     "checkpoint": ("checkpoints", "refuse"),
     "create": ("making", "create"),
@@ -58,12 +59,20 @@ def run(words: list[str]) -> int:
     if "help" in options.switches or not options.rest or options.rest[0] in {"help", "h"}:
         sys.stdout.write(_help())
         return 0
-    if options.text("log-format") not in LOG_FORMATS:
-        return _fail(options, f"invalid log-format: {options.text('log-format')}")
+    try:
+        log = Log.of(options)
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return _run_command(options, log)
+
+
+def _run_command(options: Given, log: Log) -> int:
     name = options.rest[0]
     command = next((command for command in COMMANDS if name in (command.name, *command.aliases)), None)
     if command is None:
-        return _fail(options, f"No help topic for '{name}'", code=3)
+        log.error(f"No help topic for '{name}'")
+        return 3
     try:
         given = parse(command.flags, options.rest[1:], anywhere=command.flags_anywhere)
         if "help" in given.switches:
@@ -72,13 +81,14 @@ def run(words: list[str]) -> int:
         _check_count(command, given)
     except UsageError as error:
         sys.stdout.write(f"Incorrect Usage.\n\n{command_help(PROGRAM, command)}")
-        return _fail(options, str(error))
+        log.error(str(error))
+        return 1
     if command.name in _SEALED:
         _run_sealed()
-    return _carry_out(command, options, given)
+    return _carry_out(command, options, given, log)
 
 
-def _carry_out(command: Command, options: Given, given: Given) -> int:
+def _carry_out(command: Command, options: Given, given: Given, log: Log) -> int:
     # msgspec asks for it and does without; it takes as long to import as a container to start.
     sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
     from importlib import import_module
@@ -86,14 +96,17 @@ def _carry_out(command: Command, options: Given, given: Given) -> int:
     from onggi.errors import OnggiError
 
     module, function = HANDLERS[command.name]
+    log.debug(f"{command.name} {' '.join(given.rest)}")
     try:
         handler = getattr(import_module(f"onggi.runtime.{module}"), function)
         code: int = handler(options, given)
     except (OnggiError, UsageError) as error:
-        return _fail(options, str(error), code=255 if command.name == "exec" else 1)
+        log.error(str(error))
     except OSError as error:
-        return _fail(options, f"{error.strerror or error}", code=255 if command.name == "exec" else 1)
-    return code
+        log.error(f"{error.strerror or error}")
+    else:
+        return code
+    return OWN_FAILURE_OF_EXEC if command.name == "exec" else 1
 
 
 def _check_count(command: Command, given: Given) -> None:
@@ -116,30 +129,6 @@ def _run_sealed() -> None:
     # -I: nothing of the environment or the working directory is believed (S-23).
     words = [sys.executable, "-I", "-m", "onggi.runtime.command", *sys.argv[1:]]
     os.execve(f"/proc/self/fd/{interpreter.fileno()}", words, os.environ)  # noqa: S606 - this program itself
-
-
-def _fail(options: Given, message: str, code: int = 1) -> int:
-    """Say why, as runc does: one line on stderr (or in --log, and then on stderr for a person too)."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if options.text("log-format") == "json":
-        import json
-
-        line = json.dumps({"level": "error", "msg": message, "time": now}, separators=(",", ":"))
-    else:
-        escaped = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        line = f'time="{now}" level=error msg="{escaped}"'
-    path = options.text("log")
-    if path in {"", "/dev/stderr"}:
-        sys.stderr.write(line + "\n")
-        return code
-    try:
-        with open(path, "a", encoding="utf-8") as log:
-            log.write(line + "\n")
-    except OSError:
-        sys.stderr.write(line + "\n")
-    else:
-        sys.stderr.write(message + "\n")
-    return code
 
 
 def _version() -> str:

@@ -29,7 +29,9 @@ _BLOCK: Final = 64 * 1024
 def check(*, tty: bool, detached: bool, socket_path: str) -> None:
     """Who gets the terminal must be clear before there is one."""
     if detached and tty and not socket_path:
-        raise InvalidArgument("cannot allocate tty if runtime will detach without setting console socket")
+        raise InvalidArgument(
+            "cannot allocate tty if runtime will detach without setting console socket (use --console-socket)"
+        )
     if socket_path and not (detached and tty):
         raise InvalidArgument("cannot use console socket if runtime will not detach or allocate tty")
 

@@ -17,6 +17,7 @@ from onggi.runtime.bundles import Bundles, ContainerState, is_alive
 from onggi.runtime.flags import Given
 from onggi.runtime.processes import wait_readable
 from onggi.runtime.reports import status_of
+from onggi.runtime.runtimelog import Log
 
 _KILL_TIMEOUT_S: Final = 10.0
 _FROZEN_ELSEWHERE_S: Final = 0.1
@@ -82,11 +83,11 @@ def signal_number(text: str) -> int:
 
 def delete(options: Given, given: Given) -> int:
     """Forget a stopped or created container; with --force end it first, and a missing one is fine."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles, log = Bundles(Path(options.text("root"))), Log.of(options)
     force = "force" in given.switches
     if "regex" in given.switches:
         for state in _matching(bundles, given.rest[0]):
-            _delete_one(bundles, state, force=force)
+            _delete_one(bundles, state, log, force=force)
         return 0
     try:
         state = bundles.load(given.rest[0])
@@ -95,24 +96,28 @@ def delete(options: Given, given: Given) -> int:
             bundles.remove(given.rest[0])
             return 0
         raise
-    _delete_one(bundles, state, force=force)
+    _delete_one(bundles, state, log, force=force)
     return 0
 
 
-def _delete_one(bundles: Bundles, state: ContainerState, *, force: bool) -> None:
+def _delete_one(bundles: Bundles, state: ContainerState, log: Log, *, force: bool) -> None:
     status = status_of(bundles, state)
     if status in {"running", "paused"} and not force:
         raise Conflict(f"cannot delete container {state.id} that is not stopped: {status}")
-    forget(bundles, state)
+    forget(bundles, state, log)
 
 
-def forget(bundles: Bundles, state: ContainerState) -> None:
-    """End what is left of a container, and forget it. Hooks after its end are told; one that fails is only reported."""
+def forget(bundles: Bundles, state: ContainerState, log: Log) -> None:
+    """End what is left of a container, and forget it. A hook after its end that fails is a warning (runtime.md, "Lifecycle")."""
     cgroup = cgroupspaths.find(state.cgroup_path)
     cgroup.kill_all()
     _wait_dead(state)
     cgroup.remove()
-    hooks.run_all(state.decoded_hooks().poststop, state.told("stopped"))
+    for hook in state.decoded_hooks().poststop:
+        try:
+            hooks.run([hook], state.told("stopped"))
+        except InvalidArgument as error:
+            log.warning(f"poststop hook failed with {error}")
     bundles.remove(state.id)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from onggi.errors import InvalidArgument, OnggiError, RuntimeStepError
+from onggi.errors import Conflict, InvalidArgument, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.kernel.cgroups import membership
 from onggi.oci.runtime import Capabilities, Process, Spec, User
@@ -17,19 +17,15 @@ from onggi.runtime.making import compiled_filter, preserved, write_pid
 from onggi.runtime.reports import status_of
 
 
-class ExecFailed(OnggiError):
-    """`exec` could not start its process: exit code 255, which no process of the container gave."""
-
-
 def exec_process(options: Given, given: Given) -> int:
     """Start it; unless detached, wait for it and return its exit code."""
     bundles = Bundles(Path(options.text("root")))
     state = bundles.load(given.rest[0])
     status = status_of(bundles, state)
     if status == "stopped":
-        raise ExecFailed("exec failed: cannot exec in a stopped container")
+        raise Conflict("exec failed: cannot exec in a stopped container")
     if status == "paused" and "ignore-paused" not in given.switches:
-        raise ExecFailed("exec failed: cannot exec in a paused container (use --ignore-paused to override)")
+        raise Conflict("exec failed: cannot exec in a paused container (use --ignore-paused to override)")
     spec = bundles.spec(state)
     process_spec = _process(spec, given)
     detached = "detach" in given.switches
@@ -46,7 +42,7 @@ def exec_process(options: Given, given: Given) -> int:
     try:
         spawned = init.exec_in(plan, stdio=None if plan.tty else (0, 1, 2), supervised=False)
     except RuntimeStepError as error:
-        raise ExecFailed(f"exec failed: unable to start container process: {error}") from None
+        raise InvalidArgument(f"exec failed: unable to start container process: {error}") from None
     console = consoles.hand_over(spawned, given.text("console-socket"))
     consoles.send_pidfd(spawned, given.text("pidfd-socket"))
     write_pid(given.text("pid-file"), spawned.pid)
@@ -79,12 +75,17 @@ def _from_words(base: Process, given: Given) -> Process:
         base,
         args=arguments,
         cwd=given.text("cwd") or base.cwd,
-        env=[*base.env, *given.lists.get("env", [])],
+        env=_environment([*base.env, *given.lists.get("env", [])]),
         terminal="tty" in given.switches,
         user=_user(base.user, given),
         capabilities=_capabilities(base.capabilities, given.lists.get("cap", [])),
         no_new_privileges=base.no_new_privileges or "no-new-privs" in given.switches,
     )
+
+
+def _environment(pairs: list[str]) -> list[str]:
+    """Each name once, with its last value, at its first place: getenv(3) would find the first one."""
+    return list({pair.partition("=")[0]: pair for pair in pairs}.values())
 
 
 def _user(user: User, given: Given) -> User:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import msgspec
@@ -49,6 +50,25 @@ def example_json() -> dict[str, object]:
             "readonlyPaths": _READ_ONLY.split(),
         },
     }
+
+
+def rootless_json() -> dict[str, object]:
+    """The same for somebody who isn't root, as runc's --rootless has it: one mapped id, the host's network and /sys, no limits."""
+    example = example_json()
+    own = {"containerID": 0, "size": 1}
+    example["mounts"] = [
+        _mount("/sys", "none", "/sys", "rbind,nosuid,noexec,nodev,ro") if target == "/sys"
+        else _mount(target, kind, source, options.replace(",gid=5", ""))
+        for target, kind, source, options in _MOUNTS
+    ]  # fmt: skip
+    example["linux"] = {
+        "uidMappings": [own | {"hostID": os.geteuid()}],
+        "gidMappings": [own | {"hostID": os.getegid()}],
+        "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "user")],
+        "maskedPaths": _MASKED.split(),
+        "readonlyPaths": _READ_ONLY.split(),
+    }
+    return example
 
 
 def example_spec() -> Spec:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from onggi.errors import InvalidArgument
 from onggi.oci.runtime import Hook, State
+
+_STDOUT: Final = "run.oci.hooks.stdout"
+_STDERR: Final = "run.oci.hooks.stderr"
+"""crun's annotations: files that hooks write to."""
 
 
 def run(hooks: Sequence[Hook], state: State) -> None:
@@ -19,11 +24,13 @@ def run(hooks: Sequence[Hook], state: State) -> None:
 
     told = msgspec.json.encode(state)
     for hook in hooks:
+        # A spec without env leaves it ours, as with runc and crun.
+        environment = dict(pair.partition("=")[::2] for pair in hook.env) if hook.env else None
         try:
             ended = subprocess.run(
                 hook.args or [hook.path],
                 executable=hook.path,
-                env=dict(pair.partition("=")[::2] for pair in hook.env),
+                env=environment,
                 input=told,
                 capture_output=True,
                 timeout=hook.timeout,
@@ -31,15 +38,20 @@ def run(hooks: Sequence[Hook], state: State) -> None:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise InvalidArgument(f"error running hook {hook.path}: {error}") from None
+        _keep(state.annotations.get(_STDOUT), ended.stdout)
+        _keep(state.annotations.get(_STDERR), ended.stderr)
         if ended.returncode:
             said = ended.stderr.decode(errors="replace").strip()
-            raise InvalidArgument(f"error running hook {hook.path}: exit status {ended.returncode}, stderr: {said}")
+            raise InvalidArgument(
+                f"exit code {ended.returncode}: error running hook {hook.path}: exit status {ended.returncode}, stderr: {said}"
+            )
 
 
-def run_all(hooks: Sequence[Hook], state: State) -> None:
-    """Run each, whatever becomes of the others: one that fails is said on stderr (runtime.md, "Lifecycle", poststop)."""
-    for hook in hooks:
+def _keep(path: str | None, said: bytes) -> None:
+    """Raises OSError when the file can't be written."""
+    if path is not None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o700)
         try:
-            run([hook], state)
-        except InvalidArgument as error:
-            sys.stderr.write(f"{error}\n")
+            os.write(fd, said)
+        finally:
+            os.close(fd)

@@ -60,6 +60,7 @@ class Start:
             own_ipc=self._has_own(NamespaceKind.IPC),
             own_net=self._has_own(NamespaceKind.NETWORK),
             own_uts=self._has_own(NamespaceKind.UTS),
+            domainname=plan.spec.domainname,
         )
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
             self.settings["kernel.domainname"] = plan.spec.domainname

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from onggi.runtime.ending import forget
 from onggi.runtime.flags import Given
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
+from onggi.runtime.runtimelog import Log
 
 PROGRAM: Final = "onggi-runtime"
 
@@ -40,7 +40,7 @@ def run(options: Given, given: Given) -> int:
         return 0
     code = consoles.follow(state.pid, console)
     if "keep" not in given.switches:
-        forget(making.bundles, state)
+        forget(making.bundles, state, Log.of(options))
     return code
 
 
@@ -61,7 +61,7 @@ class _Making:
         """Raises OnggiError, OSError; nothing is left then."""
         bundle = self._enter_bundle()
         config = self._read_config()
-        spec = with_default_rules(self._parse(config))
+        spec = _activated(with_default_rules(self._parse(config)))
         plan = self._plan(spec)
         tty = plan.spec.process is not None and plan.spec.process.terminal
         consoles.check(tty=tty, detached=self.detached, socket_path=self.given.text("console-socket"))
@@ -196,18 +196,20 @@ def compiled_filter(spec: Spec) -> bytes:
 
 
 def preserved(given: Given) -> int:
-    """How many descriptors from 3 on the process keeps. Raises InvalidArgument when one of them isn't open."""
-    count = given.number("preserve-fds")
+    """How many descriptors from 3 on the process keeps, as far as they are open."""
     # Socket activation (sd_listen_fds(3)): those come first, from 3 on.
-    count += int(os.environ.get("LISTEN_FDS") or 0)
-    for fd in range(3, 3 + count):
-        try:
-            os.fstat(fd)
-        except OSError as error:
-            if error.errno == errno.EBADF:
-                raise InvalidArgument(f"please check that preserved-fd {fd} is open") from None
-            raise
-    return count
+    return given.number("preserve-fds") + int(os.environ.get("LISTEN_FDS") or 0)
+
+
+def _activated(spec: Spec) -> Spec:
+    """Sockets that were passed to us are the container's: its first process is told, as sd_listen_fds(3) asks for."""
+    if spec.process is None or "LISTEN_FDS" not in os.environ:
+        return spec
+    told = [f"{name}={os.environ[name]}" for name in ("LISTEN_FDS", "LISTEN_FDNAMES") if name in os.environ]
+    if _has_own_pids(spec):
+        told.append("LISTEN_PID=1")
+    process = msgspec.structs.replace(spec.process, env=[*spec.process.env, *told])
+    return msgspec.structs.replace(spec, process=process)
 
 
 def write_pid(path: str, pid: int) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onggi.errors import Conflict
+from onggi.errors import Conflict, InvalidArgument
 from onggi.runtime import cgroupspaths, hooks
 from onggi.runtime.bundles import FIFO, Bundles, is_alive
+from onggi.runtime.ending import forget
 from onggi.runtime.flags import Given
 from onggi.runtime.reports import status_of
+from onggi.runtime.runtimelog import Log
 from onggi.runtime.updates import resources
 
 
@@ -35,7 +37,12 @@ def start(options: Given, given: Given) -> int:
         raise Conflict("cannot start an already running container") from None
     finally:
         os.close(fifo)
-    hooks.run(state.decoded_hooks().poststart, state.told("running"))
+    try:
+        hooks.run(state.decoded_hooks().poststart, state.told("running"))
+    except InvalidArgument:
+        # A container that its hooks couldn't be told of is stopped and deleted (runtime.md, "Lifecycle", 1.3).
+        forget(bundles, state, Log.of(options))
+        raise
     return 0
 
 

@@ -112,14 +112,17 @@ def ps(options: Given, given: Given) -> int:
 
 
 def spec(_: Given, given: Given) -> int:
-    from onggi.runtime.example import example_json
+    """An example to be edited; what is there is kept."""
+    from onggi.runtime.example import example_json, rootless_json
 
     os.chdir(given.text("bundle") or ".")
+    name = given.text("file")
+    example = rootless_json() if "rootless" in given.switches else example_json()
     try:
-        with open("config.json", "x", encoding="utf-8") as file:
-            file.write(json.dumps(example_json(), indent="\t"))
+        with open(name, "x", encoding="utf-8") as file:
+            file.write(json.dumps(example, indent="\t"))
     except FileExistsError:
-        raise Conflict("File config.json exists. Remove it first") from None
+        raise Conflict(f"File {name} exists. Remove it first") from None
     return 0
 
 

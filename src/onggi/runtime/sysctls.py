@@ -25,7 +25,7 @@ _IPC = (
 )
 
 
-def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool) -> None:
+def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool, domainname: str = "") -> None:
     """Only what a namespace of the container's own holds (S-40). Raises InvalidArgument naming the first that isn't."""
     for name in values:
         key = name.replace("/", ".")
@@ -35,7 +35,11 @@ def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool
             allowed, kind = own_ipc, "ipc"
         elif key.startswith("net."):
             allowed, kind = own_net, "network"
-        elif key in ("kernel.domainname", "kernel.hostname"):
+        elif key == "kernel.hostname":
+            raise InvalidArgument(f"sysctl {name!r} is not allowed: use the spec's hostname")
+        elif key == "kernel.domainname":
+            if domainname:
+                raise InvalidArgument(f"sysctl {name!r} and the spec's domainname exclude each other")
             allowed, kind = own_uts, "uts"
         else:
             raise InvalidArgument(f"sysctl {name!r} is not in a separate kernel namespace")
