@@ -56,10 +56,13 @@ bench: .venv/installed ## onggi beside dockerd and podman: a table of ratios (ne
 	scripts/packages test clients
 	$(PY) -m bench $(PARTS)
 
+conformance: .venv/installed ## public suites against onggi-runtime; RUNTIME_TOOLS=checkout of opencontainers/runtime-tools
+	$(if $(RUNTIME_TOOLS),$(PY) scripts/conformance $(RUNTIME_TOOLS),$(error RUNTIME_TOOLS: a checkout of opencontainers/runtime-tools))
+
 rows: .venv/installed ## which rows of the goal tables a test shows; writes docs/compatibility.md
 	$(PY) scripts/rows
 
 clean: ## what the targets made here
 	rm -rf .venv $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install demo format check proto test bench rows clean
+.PHONY: help install demo format check proto test bench conformance rows clean

@@ -48,7 +48,7 @@ class Result:
 
 @dataclass
 class Box:
-    """One container to be: change `spec` and the rest, then `run` or `start` it."""
+    """One container to be: change `spec` and the rest, then `run` or `start` it. `bare`: its root is `rootfs` itself."""
 
     rootfs: Path
     scratch: Path
@@ -61,6 +61,7 @@ class Box:
     dns: bool = False
     init: bool = False
     preserve_fds: int = 0
+    bare: bool = False
     running: list[Spawned] = field(default_factory=list)
 
     @property
@@ -92,7 +93,9 @@ class Box:
         self.process.args = list(args)
         return InitPlan(
             spec=self.spec,
-            rootfs=RootfsPlan(
+            rootfs=RootfsPlan(path=str(self.rootfs))
+            if self.bare
+            else RootfsPlan(
                 lower=[str(self.rootfs)], upper=str(self.scratch / "upper"), work=str(self.scratch / "work")
             ),
             links=self.links,

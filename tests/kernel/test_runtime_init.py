@@ -197,13 +197,6 @@ def test_a_time_namespace_is_new_when_asked_for(container: Box) -> None:
     assert container.sh("readlink /proc/self/ns/time").out.strip() != os.readlink("/proc/self/ns/time")
 
 
-def test_a_user_namespace_is_refused_by_name(container: Box) -> None:
-    assert container.spec.linux is not None
-    container.spec.linux.namespaces = [*defaults.namespaces(cgroup=False), Namespace("user")]
-    with pytest.raises(RuntimeStepError, match="user namespaces are not supported"):
-        container.start("true")
-
-
 def test_a_host_network_container_keeps_the_hosts(container: Box) -> None:
     assert container.spec.linux is not None
     container.spec.linux.namespaces = [n for n in defaults.namespaces(cgroup=False) if n.type != "network"]

@@ -40,6 +40,8 @@ class NR:
     personality = 135 if _X86_64 else 92
     prlimit64 = 302 if _X86_64 else 261
     ioprio_set = 251 if _X86_64 else 30
+    sched_setattr = 314 if _X86_64 else 274
+    set_mempolicy = 238 if _X86_64 else 237
     execveat = 322 if _X86_64 else 281
     bpf = 321 if _X86_64 else 280
     pidfd_send_signal = 424

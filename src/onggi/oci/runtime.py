@@ -1,4 +1,4 @@
-"""The OCI runtime specification 1.2, config.json and state, as structs.
+"""The OCI runtime specification 1.3, config.json and state, as structs.
 
 Source: github.com/opencontainers/runtime-spec, config.md, config-linux.md, runtime.md. Unknown fields are ignored when
 decoded. Field names in JSON are the spec's camelCase.
@@ -10,7 +10,7 @@ import msgspec
 
 from onggi.kernel.cgroups.resources import Resources
 
-VERSION = "1.2.1"
+VERSION = "1.3.0"
 
 
 class _Part(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -64,6 +64,13 @@ class IOPriority(_Part, rename="camel", omit_defaults=True):
     priority: int = 0
 
 
+class CpuAffinity(_Part, rename="camel", omit_defaults=True):
+    """CPUs of an exec, as a list such as 0-3,7: before it is in the container's cgroup, and after."""
+
+    initial: str = ""
+    final: str = ""
+
+
 class Process(_Part, rename="camel", omit_defaults=True):
     """What runs: config.md, "Process"."""
 
@@ -81,6 +88,7 @@ class Process(_Part, rename="camel", omit_defaults=True):
     oom_score_adj: int | None = None
     scheduler: Scheduler | None = None
     io_priority: IOPriority | None = None
+    exec_cpu_affinity: CpuAffinity | None = msgspec.field(name="execCPUAffinity", default=None)
 
 
 class Root(_Part, rename="camel", omit_defaults=True):
@@ -164,6 +172,37 @@ class Seccomp(_Part, rename="camel", omit_defaults=True):
     syscalls: list[Syscall] = []
 
 
+class NetDevice(_Part, rename="camel", omit_defaults=True):
+    """What an interface of the host is called in the container; empty for the same."""
+
+    name: str = ""
+
+
+class Personality(_Part, rename="camel", omit_defaults=True):
+    """`domain` is LINUX or LINUX32."""
+
+    domain: str
+    flags: list[str] = []
+
+
+class MemoryPolicy(_Part, rename="camel", omit_defaults=True):
+    """set_mempolicy(2): `mode` and `flags` are MPOL_*, `nodes` a list such as 0-3,7."""
+
+    mode: str
+    nodes: str = ""
+    flags: list[str] = []
+
+
+class IntelRdt(_Part, rename="camel", omit_defaults=True):
+    """A group of the resctrl file system (Documentation/filesystems/resctrl.rst)."""
+
+    clos_id: str = msgspec.field(name="closID", default="")
+    schemata: list[str] = []
+    l3_cache_schema: str = ""
+    mem_bw_schema: str = ""
+    enable_monitoring: bool = False
+
+
 class Linux(_Part, rename="camel", omit_defaults=True):
     """config-linux.md."""
 
@@ -180,6 +219,10 @@ class Linux(_Part, rename="camel", omit_defaults=True):
     readonly_paths: list[str] = []
     mount_label: str = ""
     time_offsets: dict[str, dict[str, int]] = {}
+    net_devices: dict[str, NetDevice] = {}
+    personality: Personality | None = None
+    memory_policy: MemoryPolicy | None = None
+    intel_rdt: IntelRdt | None = None
 
 
 class Spec(_Part, rename="camel", omit_defaults=True):

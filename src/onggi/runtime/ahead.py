@@ -53,6 +53,8 @@ def _fits(plan: InitPlan) -> bool:
     if plan.spec.linux is None or plan.preserve_fds:
         return False
     wanted = plan.spec.linux.namespaces
+    if any(mount.uid_mappings or mount.gid_mappings for mount in plan.spec.mounts):
+        return False  # whose map is made by a process with the host's /proc
     return {entry.type for entry in wanted} - {"cgroup"} == _KINDS and not any(entry.path for entry in wanted)
 
 

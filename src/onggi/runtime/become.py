@@ -3,11 +3,11 @@
 Runs between clone3 (or setns) and exec: prebuilt structures, system calls, nothing else (S-11, S-20). The order is
 the point:
 1. bounding set dropped, while CAP_SETPCAP is there;
-2. without no_new_privs the filter is loaded now, while CAP_SYS_ADMIN is there: every later step must be allowed by it;
-3. groups, gid, uid with keepcaps, then the exact sets, then ambient;
-4. the working directory, checked to be inside the root (CVE-2024-21626);
-5. with no_new_privs the filter is loaded last, so that a tight profile can't stop our own steps;
-6. every descriptor but stdio is closed at exec.
+2. groups, gid, uid with keepcaps, then the sets, then ambient;
+3. the working directory, checked to be inside the root (CVE-2024-21626);
+4. every descriptor but stdio will be closed at exec;
+5. the filter, last, so that a tight profile can't stop our own steps. Without no_new_privs that takes CAP_SYS_ADMIN, which
+   stays permitted until then: exec takes it, since the bounding set hasn't got it (capabilities(7), "Transformation").
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ from onggi.runtime.users import Identity
 
 # Looked up here: a child that is inside looks for no symbol.
 _execve = libc.execve
+_ADMIN = 1 << capabilities.CAPS["CAP_SYS_ADMIN"]
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Program:
     """What to become, prepared before the clone: masks, limits, words as C has them."""
 
-    def __init__(self, spec: Process, filter: bytes, *, preserve_fds: int = 0) -> None:
-        """Raises InvalidArgument for what the spec may not say."""
+    def __init__(self, spec: Process, filter: bytes, *, own: int, preserve_fds: int = 0) -> None:
+        """`own` are the capabilities that can be given. Raises InvalidArgument for what the spec may not say."""
         if not spec.args or not spec.args[0]:
             raise InvalidArgument("no command specified")
         caps = spec.capabilities or Capabilities()
         self.spec = spec
         # What we haven't got ourselves (in a container, in a guest) nobody can be given: left out, as runc does.
-        own = capabilities.get_caps().permitted
         self.bounding = capabilities.parse_caps(caps.bounding) & own
         self.effective = capabilities.parse_caps(caps.effective) & own
         self.permitted = capabilities.parse_caps(caps.permitted) & own
         self.inheritable = capabilities.parse_caps(caps.inheritable) & own
         self.ambient = capabilities.parse_caps(caps.ambient) & own
         self.filter = filter
+        self.lent = _ADMIN & own if filter and not spec.no_new_privileges else 0
         self.rlimits = []
         for limit in spec.rlimits:
             if limit.type not in process.RLIMITS:
@@ -62,6 +63,7 @@ class Program:
         self.environment = [_bytes(word) for word in spec.env]
         self.has_home = any(word.startswith(b"HOME=") for word in self.environment)
         self.first_fd = 3 + preserve_fds
+        self.keeps_groups = False
         capabilities.last_cap()  # read while the host's /proc is there
 
     def add_home(self, home: str) -> None:
@@ -141,23 +143,32 @@ def apply_limits(program: Program) -> None:
 
 
 def drop_rights(program: Program, identity: Identity) -> None:
-    """Steps 1 to 3."""
+    """Steps 1 and 2."""
     capabilities.drop_bounding(program.bounding)
-    if program.filter and not program.spec.no_new_privileges:
-        seccomp.load(program.filter)
     process.set_keepcaps(True)
-    os.setgroups(list(identity.groups))
+    if not program.keeps_groups:
+        os.setgroups(list(identity.groups))
+    elif set(identity.groups) - {identity.gid}:
+        raise StepFailed(errno.EPERM, "additional groups: setgroups is denied in a user namespace of one's own ids")
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     # A process that isn't root keeps none of the sets over exec unless they are ambient: as the kernel's rules have it.
-    capabilities.set_caps(program.effective, program.permitted, program.inheritable)
+    capabilities.set_caps(program.effective | program.lent, program.permitted | program.lent, program.inheritable)
     if program.ambient:
         capabilities.set_ambient(program.ambient)
     process.set_keepcaps(False)
 
 
+def confine(program: Program) -> None:
+    """Step 5 at once, for a process of ours that stays in the container instead of becoming the program."""
+    if program.filter:
+        seccomp.load(program.filter)
+        program.filter = b""
+    capabilities.set_caps(program.effective, program.permitted, program.inheritable)
+
+
 def enter_directory(path: str) -> None:
-    """Step 4. Raises StepFailed in runc's words."""
+    """Step 3. Raises StepFailed in runc's words."""
     try:
         os.chdir(path or "/")
         where = paths.current_directory()
@@ -173,12 +184,12 @@ def enter_directory(path: str) -> None:
 
 
 def exec_program(program: Program) -> Never:
-    """Steps 5 and 6, and the program. Returns only by raising StepFailed."""
+    """Steps 4 and 5, and the program. Returns only by raising StepFailed."""
     found = find_program(program.arguments[0], program.environment)
     argv = (ctypes.c_char_p * (len(program.arguments) + 1))(*program.arguments, None)
     envp = (ctypes.c_char_p * (len(program.environment) + 1))(*program.environment, None)
     process.close_range(program.first_fd, on_exec=True)
-    if program.filter and program.spec.no_new_privileges:
+    if program.filter:
         seccomp.load(program.filter)
     _execve(found, argv, envp)
     number = ctypes.get_errno()

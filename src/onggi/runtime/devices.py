@@ -25,16 +25,19 @@ _LINKS = (
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-def make_default_nodes(root: AnyFd) -> None:
-    """The default nodes and links in /dev. What a volume has there already stays."""
+def make_default_nodes(root: AnyFd, *, bound: bool = False) -> None:
+    """The default nodes and links in /dev; `bound` ones are the host's. What a volume has there already stays."""
     with paths.make_dirs_in_root(root, "/dev") as dev:
-        fill(dev)
+        fill(dev, bound=bound)
 
 
-def fill(dev: Fd) -> None:
+def fill(dev: Fd, *, bound: bool = False) -> None:
     """The same in a directory that will be /dev, with the places of its usual mounts."""
     for name, major, minor in _DEFAULT_NODES:
-        _node(dev, name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        if bound:
+            _bind(dev, name, f"/dev/{name}", stat.S_IFCHR, os.makedev(major, minor))
+        else:
+            _node(dev, name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
     for name, target in _LINKS:
         with contextlib.suppress(FileExistsError):
             os.symlink(target, name, dir_fd=dev.fileno())
@@ -43,14 +46,17 @@ def fill(dev: Fd) -> None:
             os.mkdir(name, 0o755, dir_fd=dev.fileno())
 
 
-def make_nodes(root: AnyFd, devices: list[Device]) -> None:
-    """The spec's devices, with their parents where those are missing."""
+def make_nodes(root: AnyFd, devices: list[Device], *, bound: bool = False) -> None:
+    """The spec's devices, with their parents where those are missing; `bound` as above, from the same path."""
     for device in devices:
         if device.type not in _TYPES:
             raise StepFailed(errno.EINVAL, f"device {device.path}: unknown type {device.type!r}")
         directory, _, name = device.path.rpartition("/")
         mode = _TYPES[device.type] | (0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode))
         with paths.make_dirs_in_root(root, directory) as parent:
+            if bound and device.type != "p":
+                _bind(parent, name, device.path, _TYPES[device.type], os.makedev(device.major, device.minor))
+                continue
             _node(parent, name, mode, os.makedev(device.major, device.minor))
             os.chown(name, device.uid or 0, device.gid or 0, dir_fd=parent.fileno(), follow_symlinks=False)
 
@@ -61,6 +67,22 @@ def _node(directory: Fd, name: str, mode: int, device: int) -> None:
         os.mknod(name, mode, device, dir_fd=directory.fileno())
     except FileExistsError:
         return
+
+
+def _bind(directory: Fd, name: str, source: str, kind: int, device: int) -> None:
+    """The host's node at `source`, which must be that device: a mount of it on an empty file."""
+    with Fd(os.open(source, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)) as node:
+        status = os.fstat(node.fileno())
+        if stat.S_IFMT(status.st_mode) != kind or status.st_rdev != device:
+            major, minor = os.major(device), os.minor(device)
+            raise StepFailed(errno.ENODEV, f"device {source}: the host's node of this name is not {major}:{minor}")
+        with contextlib.suppress(FileExistsError):
+            paths.openat2(directory, name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, _PLAIN, 0o666).close()
+        with (
+            paths.openat2(directory, name, os.O_PATH, _PLAIN) as target,
+            mounts.open_tree(node, "", clone=True) as copy,
+        ):
+            mounts.move_mount(copy, target)
 
 
 def open_terminal(root: AnyFd) -> tuple[Fd, Fd]:

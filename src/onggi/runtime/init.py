@@ -82,13 +82,14 @@ def spawn(
     except (StepFailed, OSError, OnggiError) as error:
         raise as_step_error(error) from error
     try:
-        # Whether cgroup namespaces are new is settled in the child: it must be in its cgroup first (cgroup_namespaces(7)).
-        flags = start.new & ~CloneFlag.NEWCGROUP
-        pid_namespace = next((fd for fd, flag in start.joined if flag == CloneFlag.NEWPID), None)
-        return parent.run(start.become, prepare, flags, clone_cgroup, pid_namespace)
+        spaces = start.spaces
+        pid_namespace = next((fd for fd, flag in spaces.joined if flag == CloneFlag.NEWPID), None)
+        return parent.run(
+            start.become, prepare, spaces.clone_flags, clone_cgroup, pid_namespace,
+            through=spaces.through, maps=spaces.maps,
+        )  # fmt: skip
     finally:
-        for fd, _ in start.joined:
-            fd.close()
+        start.close()
 
 
 def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: bool = True) -> Spawned:

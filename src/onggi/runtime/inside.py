@@ -11,7 +11,6 @@ import errno
 import os
 import signal
 import socket
-import stat
 
 from onggi.kernel import mounts, paths, process, pty
 from onggi.kernel.clone import CloneFlag
@@ -23,6 +22,8 @@ from onggi.runtime import become, childhooks, devices, links, masks, reaper, roo
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, Ready
+from onggi.runtime.sources import Sources
+from onggi.runtime.spaces import Spaces
 from onggi.runtime.steps import CANNOT_RUN, ChildLink, StepFailed
 
 
@@ -46,20 +47,24 @@ class Start:
         self.supervised = supervised
         self.linux = plan.spec.linux or Linux()
         self.process: Process = plan.spec.process
-        self.program = Program(self.process, plan.seccomp, preserve_fds=plan.preserve_fds)
+        self.spaces = Spaces(self.linux)
+        self.new = self.spaces.new
+        self.has_root = self.spaces.has_own(NamespaceKind.MOUNT)
+        self.program = Program(
+            self.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=self.spaces.capabilities()
+        )
+        self.program.keeps_groups = self.spaces.denies_setgroups
         self.mounts = rootfs.prepare_mounts(plan.spec)
-        self.new, self.joined = _namespaces(self.linux)
-        if self.linux.time_offsets:
-            raise StepFailed(errno.ENOTSUP, "offsets of a time namespace are not supported")
+        self.sources = Sources(self.mounts, plan.rootfs, self.linux, self.spaces)
         if self.process.apparmor_profile not in ("", "unconfined") or self.process.selinux_label:
             # Running without the confinement that was asked for would be worse than not running.
             raise StepFailed(errno.ENOTSUP, "AppArmor profiles and SELinux labels are not supported")
         self.settings = dict(self.linux.sysctl)
         sysctls.check(
             self.settings,
-            own_ipc=self._has_own(NamespaceKind.IPC),
-            own_net=self._has_own(NamespaceKind.NETWORK),
-            own_uts=self._has_own(NamespaceKind.UTS),
+            own_ipc=self.spaces.has_own(NamespaceKind.IPC),
+            own_net=self.spaces.has_own(NamespaceKind.NETWORK),
+            own_uts=self.spaces.has_own(NamespaceKind.UTS),
             domainname=plan.spec.domainname,
         )
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
@@ -68,28 +73,31 @@ class Start:
         self.pid = 0
         self.words = process.Words() if plan.init else None
 
-    def _has_own(self, kind: NamespaceKind) -> bool:
-        """A new one, or another container's: not the host's."""
-        return bool(self.new & kind.flag) or any(flag == kind.flag for _, flag in self.joined)
-
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
-        keep = [link.fileno(), *self.stdio, *range(3, self.program.first_fd), *(fd.fileno() for fd, _ in self.joined)]
+        keep = [link.fileno(), *self.stdio, *range(3, self.program.first_fd), *self.sources.numbers()]
+        keep += [fd.fileno() for fd, _ in self.spaces.joined]
         if self.exec_fifo is not None:
             keep.append(self.exec_fifo)
+        # Before we are untraceable: our parent may be no root, and couldn't write our maps then (proc_pid_uid_map(5)).
+        self.spaces.enter(link)
         become.leave_parent(keep, supervised=self.supervised)
-        for fd, flag in self.joined:
-            if flag != CloneFlag.NEWPID:
-                process.setns(fd, flag)
-            fd.close()
+        self.spaces.join()
         self.proceed(link, Ready())
+
+    def close(self) -> None:
+        """The parent's copies of what the child has."""
+        self.spaces.close()
+        self.sources.close()
 
     def proceed(self, link: ChildLink, ready: Ready) -> None:
         """The way from where all namespaces are there."""
-        if CloneFlag.NEWNS in self.new:
+        if self.has_root:
             root = self._file_system(link, ready)
         else:
-            root = MountedRoot(Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), ready)
+            # The host's mount namespace: nothing is mounted in it, and the root is only a root directory.
+            path = self.plan.rootfs.path or "/"
+            root = MountedRoot(Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), ready)
             self.pid = link.wait()
         slave = self._terminal(root, link)
         self._network(root, link)
@@ -98,8 +106,11 @@ class Start:
         if self.settings:
             sysctls.apply(self.settings, root.proc)
         identity = self._identity(root.fd)
-        if CloneFlag.NEWNS in self.new:
+        if self.has_root:
             self._finish_root(root)
+        else:
+            os.fchdir(root.fd.fileno())
+            os.chroot(".")
         root.close()
         if self.plan.keyring:
             process.join_session_keyring(self.plan.keyring)
@@ -107,8 +118,8 @@ class Start:
 
     def _file_system(self, link: ChildLink, ready: Ready) -> MountedRoot:
         """Root, mounts and devices. Returns when the parent has done its part too."""
-        rootfs.make_private(self.linux.rootfs_propagation)
-        root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs), ready)
+        rootfs.make_private()
+        root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs, self.sources.root), ready)
         if self.supervised and self.plan.rootfs.lower:
             link.hand_out([root.fd.fileno()])
         # A cgroup namespace is new only when the process is in its cgroup, and the mount shows what the namespace does.
@@ -118,9 +129,10 @@ class Start:
                 waits = False
                 self._enter_cgroup(link)
             rootfs.mount_one(root, mount, self.cgroup_view)
+        # Nobody but the host's root makes nodes that open a device: there the host's own are bound.
         if not root.has_devices:
-            devices.make_default_nodes(root.fd)
-        devices.make_nodes(root.fd, self.linux.devices)
+            devices.make_default_nodes(root.fd, bound=self.spaces.has_user)
+        devices.make_nodes(root.fd, self.linux.devices, bound=self.spaces.has_user)
         if CloneFlag.NEWCGROUP not in self.new:
             self.pid = link.wait()
         elif waits:
@@ -135,7 +147,7 @@ class Start:
         if not self.tty:
             return None
         master, slave = devices.open_terminal(root.fd)
-        if CloneFlag.NEWNS in self.new:
+        if self.has_root:
             devices.bind_console(root.fd, slave)
         devices.set_size(slave, self.process.console_size)
         link.hand_out([master.fileno()])
@@ -208,27 +220,6 @@ class Start:
         if self.plan.spec.hooks is not None:
             childhooks.run("startContainer", self.plan.spec.hooks.start_container, self._state("created"))
         if self.words is not None:
+            become.confine(program)
             reaper.split(self.words, keep_open=program.first_fd)
         become.exec_program(program)
-
-
-def _namespaces(linux: Linux) -> tuple[CloneFlag, list[tuple[Fd, CloneFlag]]]:
-    """Flags of the new ones, and (descriptor, flag) of those to join."""
-    new: CloneFlag = CloneFlag.NONE
-    joined: list[tuple[Fd, CloneFlag]] = []
-    for namespace in linux.namespaces:
-        try:
-            kind = NamespaceKind(namespace.type)
-        except ValueError:
-            raise StepFailed(errno.EINVAL, f"unknown namespace type {namespace.type!r}") from None
-        if kind == NamespaceKind.USER:
-            # Devices, sysfs and overlays take another way there; without it the container would not be what was asked for.
-            raise StepFailed(errno.ENOTSUP, "user namespaces are not supported")
-        if namespace.path:
-            fd = Fd(os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC))
-            if not stat.S_ISREG(os.fstat(fd.fileno()).st_mode):
-                raise StepFailed(errno.EINVAL, f"{namespace.path} is no namespace")
-            joined.append((fd, kind.flag))
-        else:
-            new |= kind.flag
-    return new, joined

@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 
-from onggi.kernel import cgroups, namespaces, process, pty
+from onggi.kernel import capabilities, cgroups, namespaces, process, pty
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.namespaces import NamespaceKind
@@ -66,7 +66,6 @@ class Entry:
         if not plan.tty and stdio is None:
             raise StepFailed(errno.EINVAL, "exec: neither descriptors nor a terminal")
         self.plan, self.stdio, self.supervised = plan, stdio, supervised
-        self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds)
         try:
             self.target = process.pidfd_open(plan.pid)
         except ProcessLookupError:
@@ -79,6 +78,9 @@ class Entry:
         for kind in _JOINED:
             if namespaces.inode("self", kind) != namespaces.inode(plan.pid, kind):
                 self.differing |= kind.flag
+        self.has_user = CloneFlag.NEWUSER in self.differing
+        own = -1 if self.has_user else capabilities.get_caps().permitted
+        self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=own)
 
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
@@ -88,6 +90,10 @@ class Entry:
         link.wait()
         if self.differing:
             process.setns(self.target, self.differing)
+            if self.has_user:
+                # Nobody in here until now, with the host's groups: their rights end where the container's begin.
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
         self.target.close()
         slave = None
         with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:

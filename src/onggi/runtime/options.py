@@ -50,6 +50,8 @@ class MountOptions(msgspec.Struct):
     bind: bool = False
     recursive: bool = False
     copy_up: bool = False
+    id_map: bool = False
+    id_map_below: bool = False
     data: dict[str, str | None] = {}
 
 
@@ -74,6 +76,8 @@ def parse_options(words: list[str]) -> MountOptions:
             options.propagation.append((_PROPAGATION[word], False))
         elif word[:1] == "r" and word[1:] in _PROPAGATION:
             options.propagation.append((_PROPAGATION[word[1:]], True))
+        elif word in ("idmap", "ridmap"):
+            options.id_map, options.id_map_below = True, word == "ridmap"
         elif word == "tmpcopyup":
             options.copy_up = True
         elif word not in _IGNORED and word:

@@ -8,16 +8,21 @@ import gc
 import os
 import select
 import signal
-from collections.abc import Callable
+import socket
+import struct
+from collections.abc import Callable, Sequence
 from typing import Never
 
 from onggi.errors import OnggiError, RuntimeStepError
-from onggi.kernel import process
+from onggi.kernel import process, userns
 from onggi.kernel.clone import CloneFlag, clone3
 from onggi.kernel.fds import Fd
+from onggi.kernel.userns import IdMaps
 from onggi.runtime.steps import FAILED, ChildLink, ParentLink, StepFailed
 
 _KILLED_WITHIN_MS = 10_000
+_ERRNO = struct.Struct("=i")
+Through = Sequence[tuple[Fd, CloneFlag]]
 
 
 class Spawned:
@@ -50,16 +55,29 @@ class Parent:
         flags: CloneFlag,
         cgroup: int | None,
         pid_namespace: Fd | None,
+        *,
+        through: Through = (),
+        maps: IdMaps | None = None,
     ) -> Spawned:
-        """Raises RuntimeStepError; the child is gone then."""
+        """Raises RuntimeStepError; the child is gone then. `through` is joined before the clone, `maps` are the child's."""
         link = ParentLink()
         try:
-            spawned = self.clone(link, child, flags, cgroup, pid_namespace)
-        except OSError as error:
+            if through:
+                spawned = self._clone_through(link, child, flags, cgroup, through)
+            else:
+                spawned = self.clone(link, child, flags, cgroup, pid_namespace)
+        except (OSError, StepFailed) as error:
             link.close()
             raise as_step_error(error) from error
         link.forked()
-        return self.finish(link, spawned, prepare)
+
+        def prepare_all(pid: int) -> None:
+            if maps is not None:
+                userns.write_maps(pid, maps)
+                link.mapped()
+            prepare(pid)
+
+        return self.finish(link, spawned, prepare_all)
 
     def finish(self, link: ParentLink, spawned: Spawned, prepare: Callable[[int], None]) -> Spawned:
         """The parent's part beside a child that is on its way. Raises RuntimeStepError; the child is gone then."""
@@ -111,6 +129,33 @@ class Parent:
                 process.set_dumpable(True)
         return Spawned(*cloned)
 
+    def _clone_through(
+        self,
+        link: ParentLink,
+        child: Callable[[ChildLink], None],
+        flags: CloneFlag,
+        cgroup: int | None,
+        through: Through,
+    ) -> Spawned:
+        """The child, born into namespaces that this process can't come back from: one in between enters them.
+
+        Raises OSError, StepFailed.
+        """
+        if self._supervised:
+            # It would be a second child of the shim's.
+            raise StepFailed(errno.ENOTSUP, "user namespaces are not joined beside others in a supervised container")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            between = os.fork()
+            if between == 0:
+                _be_between(theirs, link, child, flags, cgroup, through)
+            os.waitpid(between, 0)
+            payload, fds, _, _ = socket.recv_fds(ours, 4096, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+        if not fds:
+            raise StepFailed(_ERRNO.unpack_from(payload)[0], payload[_ERRNO.size :].decode())
+        pidfd = Fd(fds[0])
+        return Spawned(pid_of(pidfd), pidfd)
+
     def _listen(self, link: ParentLink, spawned: Spawned) -> None:
         """Until the child is its program (end of the stream) or waits before that (ready)."""
         became = False
@@ -154,6 +199,37 @@ def kill(spawned: Spawned) -> None:
     for fd in (spawned.pidfd, spawned.console, spawned.root, *spawned.dns_fds):
         if fd:
             fd.close()
+
+
+def _be_between(
+    answer: socket.socket,
+    link: ParentLink,
+    child: Callable[[ChildLink], None],
+    flags: CloneFlag,
+    cgroup: int | None,
+    through: Through,
+) -> Never:
+    """Enter, clone a sibling, say its pidfd or what failed, end."""
+    try:
+        process.set_dumpable(False)
+        for fd, flag in through:
+            process.setns(fd, flag)
+        gc.disable()
+        cloned = clone3(flags | CloneFlag.PARENT, cgroup=cgroup)
+        if cloned is None:
+            answer.close()
+            _child(link.child_side(), child)
+        socket.send_fds(answer, [b"P"], [cloned[1].fileno()])
+    except OSError as error:
+        answer.send(_ERRNO.pack(error.errno or errno.EIO) + (error.strerror or "").encode()[:2000])
+    finally:
+        os._exit(0)
+
+
+def pid_of(pidfd: Fd) -> int:
+    """Its number here, which who sent it can't know (proc_pid_fdinfo(5))."""
+    with open(f"/proc/self/fdinfo/{pidfd.fileno()}", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
 
 
 def _child(link: ChildLink, become: Callable[[ChildLink], None]) -> Never:

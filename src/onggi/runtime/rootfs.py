@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import Never
 
 from onggi.kernel import filesystem, mounts, paths
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
@@ -31,7 +32,7 @@ PROC_ALLOWED = frozenset(
 class PreparedMount:
     """A mount of the spec with its option words read: that is done before the clone."""
 
-    __slots__ = ("data", "destination", "is_kernels", "key", "options", "source", "type")
+    __slots__ = ("data", "destination", "id_mappings", "is_kernels", "key", "opened", "options", "source", "type")
 
     def __init__(self, mount: Mount) -> None:
         if not mount.destination.startswith("/"):
@@ -42,9 +43,9 @@ class PreparedMount:
         self.type = "bind" if self.options.bind else mount.type
         self.data = {"source": mount.source or mount.type, **self.options.data}
         self.is_kernels = mount.type in _KERNELS or destination == "/dev"
+        self.opened: Fd | None = None
+        self.id_mappings = (mount.uid_mappings, mount.gid_mappings)
         self.key = (self.type, destination == "/dev", tuple(sorted(self.data.items())), int(self.options.set))
-        if mount.uid_mappings or mount.gid_mappings:
-            raise StepFailed(errno.ENOTSUP, f"{destination}: mounts with mapped ids are not supported")
         if destination == "/":
             raise StepFailed(errno.EINVAL, 'mount destination "/" is the root itself')
         if destination == "/proc" and self.type != "proc" and not self._is_procfs():
@@ -77,19 +78,20 @@ def prepare_mounts(spec: Spec) -> list[PreparedMount]:
     return [PreparedMount(mount) for mount in spec.mounts]
 
 
-def make_private(propagation: str) -> None:
-    """Nothing that is mounted from now on reaches the host (S-10). `slave` lets the host's mounts come in."""
-    flag = MountFlag.SLAVE if propagation in ("slave", "rslave", "shared", "rshared") else MountFlag.PRIVATE
-    mounts.mount(None, "/", None, MountFlag.REC | flag)
+def make_private() -> None:
+    """Nothing that is mounted from now on reaches the host (S-10); what shall propagate was opened before (sources.py)."""
+    mounts.mount(None, "/", None, MountFlag.REC | MountFlag.PRIVATE)
 
 
 _OVERLAY_OPTIONS = {"source": "overlay", "redirect_dir": "off", "metacopy": "off", "index": "off"}
 """Whatever this kernel's own defaults: an upper directory must be complete in itself to become a layer."""
 
 
-def open_rootfs(plan: RootfsPlan) -> Fd:
+def open_rootfs(plan: RootfsPlan, opened: Fd | None) -> Fd:
     """The root, mounted in this namespace alone; its descriptor is where every path begins."""
-    if plan.lower:
+    if opened is not None:
+        root = opened
+    elif plan.lower:
         root = mounts.overlay(plan.lower, plan.upper or None, plan.work or None, options=_OVERLAY_OPTIONS)
     else:
         root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
@@ -154,10 +156,11 @@ def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> N
                 elif mount.destination == "/dev":
                     root.has_devices = ready is not None
     except OSError as error:
-        _explain(mount, error)
+        explain(mount, error)
 
 
-def _explain(mount: PreparedMount, error: OSError) -> None:
+def explain(mount: PreparedMount, error: OSError) -> Never:
+    """Raises StepFailed in runc's words."""
     number = error.errno or errno.EIO
     reason = (error.strerror or "").replace(os.strerror(number), os.strerror(number).lower())
     text = f'error mounting "{mount.source}" to rootfs at "{mount.destination}": {reason}'
@@ -169,7 +172,7 @@ def _explain(mount: PreparedMount, error: OSError) -> None:
 
 def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
     options = mount.options
-    made = ready or mounts.new_mount(mount.type, mount.data, options.set)
+    made = ready or _make(mount)
     # A link there would lead the mount elsewhere, and who writes to /proc after it with it (CVE-2023-27561, CVE-2026-41579).
     make = _make_plain_directory if mount.is_kernels else paths.make_dirs_in_root
     with make(root, mount.destination) as target:
@@ -180,6 +183,18 @@ def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
         mounts.move_mount(made, target)
         _propagate(made, options)
     return made
+
+
+def _make(mount: PreparedMount) -> Fd:
+    """A new mount of its type. sysfs belongs to who owns the network namespace (sysfs_init_fs_context): without it the host's."""
+    try:
+        return mounts.new_mount(mount.type, mount.data, mount.options.set)
+    except PermissionError:
+        if mount.type != "sysfs":
+            raise
+        bound = mounts.open_tree(AT_FDCWD, "/sys", clone=True, recursive=True)
+        mounts.mount_setattr(bound, set=mount.options.set, propagation=MountFlag.PRIVATE, recursive=True)
+        return bound
 
 
 def _make_plain_directory(root: AnyFd, path: str) -> Fd:
@@ -198,7 +213,7 @@ def _make_plain_directory(root: AnyFd, path: str) -> Fd:
 
 def _bind(root: AnyFd, mount: PreparedMount) -> None:
     options = mount.options
-    source = mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=options.recursive)
+    source = mount.opened or mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=options.recursive)
     with source:
         is_directory = stat.S_ISDIR(os.fstat(source.fileno()).st_mode)
         make = paths.make_dirs_in_root if is_directory else paths.make_file_in_root
@@ -208,14 +223,16 @@ def _bind(root: AnyFd, mount: PreparedMount) -> None:
             raise OSError(errno.ENOTDIR, f"mount a file on a directory: {error.strerror}") from None
         with target:
             _check_covered(target, mount)
-            # A mount that propagates could carry what the container mounts below it back to the host.
-            mounts.mount_setattr(source, propagation=MountFlag.PRIVATE, recursive=True)
+            if mount.opened is None:
+                # A mount that propagates could carry what the container mounts below it back to the host.
+                mounts.mount_setattr(source, propagation=MountFlag.PRIVATE, recursive=True)
             if options.set or options.clear:
                 mounts.mount_setattr(source, set=options.set, clear=options.clear)
             if options.recursive_set or options.recursive_clear:
                 mounts.mount_setattr(source, set=options.recursive_set, clear=options.recursive_clear, recursive=True)
             mounts.move_mount(source, target)
-            _propagate(source, options)
+            if mount.opened is None:
+                _propagate(source, options)
 
 
 def _propagate(mount: AnyFd, options: MountOptions) -> None:

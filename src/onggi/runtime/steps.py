@@ -11,6 +11,7 @@ and a death before it.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import socket
@@ -48,6 +49,11 @@ class ChildLink:
         if message[:1] != b"G":
             os._exit(1)
         return int(message[1:])
+
+    def wait_mapped(self) -> None:
+        """Until the parent has written the id maps of our user namespace. Without a parent the child ends."""
+        if self.socket.recv(16) != b"M":
+            os._exit(1)
 
     def ready(self) -> None:
         self.socket.send(b"R")
@@ -98,6 +104,11 @@ class ParentLink:
         if self.child:
             self.child.close()
             self.child = None
+
+    def mapped(self) -> None:
+        """The child's ids mean something now."""
+        with contextlib.suppress(OSError):  # the child has failed: its words come with the next receive
+            self.socket.send(b"M")
 
     def go(self, pid: int) -> None:
         try:
