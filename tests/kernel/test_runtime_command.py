@@ -258,6 +258,6 @@ def test_modules_lying_in_the_working_directory_are_not_imported(bundle: Bundle)
 
 def test_features_name_what_there_is(bundle: Bundle) -> None:
     features = json.loads(bundle.call("features").stdout)
-    assert features["ociVersionMax"] == "1.2.1"
+    assert features["ociVersionMax"] == "1.3.0"
     assert features["linux"]["cgroup"] == {"v1": True, "v2": True, "systemd": False, "rdma": False}
     assert "CAP_BPF" in features["linux"]["capabilities"]

@@ -134,7 +134,7 @@ def _run_sealed() -> None:
 def _version() -> str:
     from importlib.metadata import version
 
-    return f"{PROGRAM} version {version('onggi')}\nspec: 1.2.1\n"
+    return f"{PROGRAM} version {version('onggi')}\nspec: 1.3.0\n"
 
 
 def _help() -> str:

@@ -9,7 +9,7 @@ import msgspec
 from onggi.kernel import capabilities
 from onggi.oci.runtime import VERSION
 
-_NAMESPACES: Final = ["cgroup", "ipc", "mount", "network", "pid", "time", "uts"]
+_NAMESPACES: Final = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
 _MOUNT_OPTIONS: Final = (
     "async atime bind copy defaults dev diratime dirsync exec lazytime loud mand noatime nodev nodiratime noexec nomand "
     "norelatime nostrictatime nosuid nosymfollow private rbind relatime ro rprivate rro rrw rshared rslave runbindable "
