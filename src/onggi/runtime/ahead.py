@@ -13,6 +13,8 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Never
 
 import msgspec
@@ -63,14 +65,16 @@ class Ahead:
 
     __slots__ = ("link", "spawned")
 
-    def __init__(self) -> None:
+    def __init__(self, enter: Callable[[], None] | None = None) -> None:
         """Make one, supervised, for the next start of this process. Raises OSError.
 
+        Its first act is to `enter` the cgroup that the container may have; it ends when it can't.
+
         Holds:
-            as for init.spawn; the caller is in the cgroup that the container's process shall be born in.
+            as for init.spawn.
         """
         self.link = ParentLink()
-        self.spawned = Parent([], supervised=True).clone(self.link, _wait, MADE, None, None)
+        self.spawned = Parent([], supervised=True).clone(self.link, partial(_wait, enter), MADE, None, None)
         self.link.forked()
 
     def take(
@@ -97,8 +101,10 @@ class Ahead:
         kill(self.spawned)
 
 
-def _wait(link: ChildLink) -> Never:
+def _wait(enter: Callable[[], None] | None, link: ChildLink) -> Never:
     """The child's whole life. Returns only by raising."""
+    if enter is not None:
+        enter()
     become.leave_parent([link.fileno()], supervised=True)
     ready = Ready()
     # Without what fails here a start is slower, and not wrong: it is made again, and fails there if it must.

@@ -12,6 +12,7 @@ the point:
 
 from __future__ import annotations
 
+import _signal  # what `signal` wraps in enums, which take ten times as long and are made of pages (protocol.py)
 import ctypes
 import errno
 import os
@@ -32,6 +33,8 @@ from onggi.runtime.users import Identity
 # Looked up here: a child that is inside looks for no symbol.
 _execve = libc.execve
 _ADMIN = 1 << capabilities.CAPS["CAP_SYS_ADMIN"]
+_SIGNALS = tuple(map(int, signal.valid_signals()))
+_IGNORED, _DEFAULT, _SET_MASK = int(signal.SIG_IGN), int(signal.SIG_DFL), int(signal.SIG_SETMASK)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -114,12 +117,12 @@ def leave_parent(keep: Iterable[int], *, supervised: bool) -> None:
     process.close_others((*keep, 0, 1, 2))
     if supervised:
         process.set_pdeathsig(signal.SIGKILL)
-    for number in signal.valid_signals():
+    for number in _SIGNALS:
         # An ignored signal stays ignored over exec; CPython ignores two itself, its parent may ignore more.
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+        if _signal.getsignal(number) == _IGNORED:
+            _signal.signal(number, _DEFAULT)
     process.reset_internal_signals()
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _signal.pthread_sigmask(_SET_MASK, ())
     os.umask(0)
     os.setsid()
 

@@ -104,6 +104,11 @@ def namespaces(*, cgroup: bool) -> list[Namespace]:
     return [Namespace(kind) for kind in kinds]
 
 
+def device_rules() -> list[DeviceRule]:
+    """Everything is denied but what each container has."""
+    return [DeviceRule(allow=False), *DEFAULT_RULES]
+
+
 def default_spec(*, unified_cgroups: bool = False) -> Spec:
     """A spec of its own for the caller to change: namespaces, mounts, masks, capabilities, device rules.
 
@@ -118,7 +123,7 @@ def default_spec(*, unified_cgroups: bool = False) -> Spec:
             namespaces=namespaces(cgroup=unified_cgroups),
             masked_paths=list(masked_paths()),
             readonly_paths=list(READ_ONLY_PATHS),
-            resources=Resources(devices=[DeviceRule(allow=False), *DEFAULT_RULES]),
+            resources=Resources(devices=device_rules()),
         ),
     )
 

@@ -43,13 +43,13 @@ def spawn(
     supervised: bool = True,
     beside: Callable[[int], None] | None = None,
     made: Ahead | None = None,
+    placed: bool = False,
 ) -> Spawned:
     """The container's first process, running its program, or waiting for a byte in `exec_fifo` right before that.
 
     `stdio` isn't used with a tty. `supervised`: the process becomes a child of the caller's parent, and dies with that;
-    otherwise it is the caller's own and outlives it. `beside` is done by the parent while the child mounts, and must
-    leave the child in its cgroup; without it `cgroup` takes it. `made` is used if the plan lets it, and gone afterwards
-    in any case. Raises RuntimeStepError in runc's words; nothing is left then.
+    otherwise it is the caller's own and outlives it. `beside` is done by the parent while the child mounts. `made` is used
+    if the plan lets it, and gone afterwards in any case; `placed` says that it is in `cgroup` already. Raises RuntimeStepError in runc's words; nothing is left then.
 
     Holds:
         one thread, no event loop; root, or a user namespace in the plan.
@@ -59,10 +59,10 @@ def spawn(
     parent = Parent(expected, supervised=supervised)
 
     def prepare(pid: int) -> None:
+        if not placed and clone_cgroup is None:
+            cgroup.add(pid)
         if beside is not None:
             beside(pid)
-        elif clone_cgroup is None:
-            cgroup.add(pid)
         point("init.cgroup.added")
         _set_oom_score(pid, plan.spec.process.oom_score_adj if plan.spec.process else None, supervised=supervised)
         if plan.links:
@@ -75,6 +75,7 @@ def spawn(
             made.end()
         elif made.take(plan, stdio, cgroup.view(), unified=cgroup.unified, tty=tty):
             return parent.finish(made.link, made.spawned, prepare)
+        placed = False
     try:
         view = CgroupView(cgroup.view(), unified=cgroup.unified)
         start = inside.Start(plan, stdio, view, tty=tty, exec_fifo=exec_fifo, supervised=supervised)

@@ -149,8 +149,6 @@ class _Making:
 
     def _spawn(self, plan: InitPlan, cgroup: cgroups.Cgroup, fifo: int | None, *, tty: bool) -> init.Spawned:
         def beside(pid: int) -> None:
-            if cgroup.clone_fd() is None:
-                cgroup.add(pid)
             spec = plan.spec
             if spec.hooks is not None:
                 told = State(spec.oci_version, self.container_id, "creating", pid, plan.bundle, spec.annotations)

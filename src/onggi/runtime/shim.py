@@ -272,7 +272,7 @@ class Shim:
                 self.helpers.remove(pid)
 
     def _await_helpers(self) -> None:
-        """The starter is in the cgroup that is about to be killed, and may not have told the engine of the start yet."""
+        """The starter may not have told the engine of the start yet: the end is told after that."""
         deadline = time.monotonic() + _HELPERS_END_S
         for pid in list(self.helpers):
             pidfd = os.pidfd_open(pid)

@@ -24,7 +24,7 @@ from onggi.kernel import cgroups, process
 from onggi.kernel.cgroups.cradle import Cradle
 from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.faults import point
-from onggi.runtime import exitfile, init, inside, protocol, waiting
+from onggi.runtime import defaults, exitfile, init, inside, protocol, waiting
 from onggi.runtime.ahead import Ahead
 from onggi.runtime.example import example_spec
 from onggi.runtime.handover import Handover, decode_order, started_report
@@ -38,7 +38,8 @@ PIPE_BYTES: Final = 256 * 1024
 """A burst is taken by the pipe while the log is written. Pages of a pipe are used only when there is something in it."""
 
 
-_NO_LIMITS: Final = Resources()
+_RULES: Final = Resources(devices=defaults.device_rules())
+"""What a cradle is made with: nearly every container has them."""
 
 _SAMPLE: Final = protocol.encode(
     StartContainer("rehearsal", InitPlan(spec=example_spec(), rootfs=RootfsPlan(lower=["/"], upper="/", work="/")), "/")
@@ -59,10 +60,10 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
         os._exit(0)
     orders.close()
     [slot] = order[1]
-    # Before the cradle: what is touched there is charged to the container.
-    _rehearse()
     cradle = _cradle(decode_order(order[0]).cgroup_parent)
-    made = _made_ahead()
+    made = _made_ahead(cradle)
+    # After the fork: what is written before it is written again after it, at the price of another page.
+    _rehearse()
     received = waiting.next_request(engine, slot)
     if received is None:
         _give_up(cradle, made)
@@ -122,15 +123,15 @@ def _cradle(cgroup_parent: str) -> Cradle | None:
     if not cgroup_parent or cgroups.is_unified():
         return None
     try:
-        return Cradle(cgroup_parent)
+        return Cradle(cgroup_parent, _RULES)
     except OSError:
         # Its parent is gone, or a limit of it is reached: the start will say so, if it is still true then.
         return None
 
 
-def _made_ahead() -> Ahead | None:
+def _made_ahead(cradle: Cradle | None) -> Ahead | None:
     try:
-        return Ahead()
+        return Ahead(cradle.enter if cradle is not None else None)
     except OSError:
         # A limit is reached (namespaces, processes): the start will say so, if it is still true then.
         return None
@@ -160,18 +161,25 @@ def _start(
             beside = None
         else:
             cgroup = named
-            # The child makes device nodes while the rest is written: it must not meet half of these rules.
-            named.apply(msgspec.structs.replace(_NO_LIMITS, devices=resources.devices))
+            if resources.devices != _RULES.devices:
+                # The child makes device nodes while the rest is written: it must not meet half of these rules.
+                named.apply(Resources(devices=resources.devices))
 
             def beside(_: int) -> None:
-                # The child was born in it; what it may use is settled before its program runs.
+                # What the child may use is settled before its program runs.
                 named.apply(msgspec.structs.replace(resources, devices=[]))
 
         undo.callback(cgroup.remove)
         undo.callback(cgroup.kill_all)
-        if cradle is not None:
-            undo.callback(cradle.leave)
-        spawned = init.spawn(request.plan, stdio=stdio, tty=request.tty, cgroup=cgroup, beside=beside, made=made)
+        spawned = init.spawn(
+            request.plan,
+            stdio=stdio,
+            tty=request.tty,
+            cgroup=cgroup,
+            beside=beside,
+            made=made,
+            placed=named is not None,
+        )
         point("shim.clone.after")
         protocol.close_all([fd for fd in stdio if fd >= 0])
         if spawned.console is not None:
@@ -190,6 +198,9 @@ def _start(
         # Without a limit of its own it is the machine that is short: its exit record will say so.
         oom = cgroup.oom_events() if resources.memory is not None and resources.memory.limit else None
         undo.pop_all()
+        if cradle is not None and named is None:
+            with contextlib.suppress(OSError):
+                cradle.remove()
     handover = Handover(
         directory=request.directory,
         state=state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # what `signal` wraps in enums: their members are made of pages (protocol.py)
 import contextlib
 import errno
 import os
@@ -16,13 +17,11 @@ from onggi.runtime.protocol import Failed
 
 _CHILD: Final = int(signal.SIGCHLD)
 _DEFAULT: Final = int(signal.SIG_DFL)
-# The function that signal.signal wraps: members of enums are made of pages (protocol.py).
-_set_signal: Final = getattr(signal.signal, "__wrapped__", signal.signal)
 
 
 def leave_zygote() -> None:
     """A forked spare's first steps: its children are its own to wait for, and the engine's terminal isn't its own."""
-    _set_signal(_CHILD, _DEFAULT)
+    _signal.signal(_CHILD, _DEFAULT)
     os.setsid()
 
 

@@ -106,6 +106,6 @@ def _supervise(task: handover.Handover, fds: list[int], worker: int) -> None:
     os.close(silence)
     point("shim.running")
     subject = shim.Shim(task, fds)
-    # Not waited for here: it is in the container's cgroup, and whoever pauses that stops it too.
+    # Not waited for here: the container's output begins now.
     subject.helpers = {worker, task.unused} - {0}
     subject.supervise()

@@ -1,9 +1,8 @@
-"""A v1 group that is made ahead, with the process in it that will make a container's first one.
+"""A v1 group that is made ahead, with a container's first process in it.
 
 Writing a process into a v1 group waits for a grace period of RCU now and then, 10 ms on a quiet machine (percpu_down_write
-of cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c). A child is born into its parent's groups without that: so the
-parent goes in while nobody waits, and the group gets the container's name when there is one (v1 groups can be renamed;
-cgroup1_rename). v2 needs none of this: clone3 takes the group.
+of cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c). So it goes in while nobody waits, and the group gets the container's
+name when there is one (v1 groups can be renamed; cgroup1_rename). v2 needs none of this: clone3 takes the group.
 """
 
 from __future__ import annotations
@@ -12,23 +11,29 @@ import contextlib
 import os
 from typing import Final
 
+from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
 
 PREFIX: Final = "spare-"
 
 
 class Cradle:
-    """The group of the calling process, below `parent`, until it is named or left."""
+    """A group below `parent`, called after the process that makes it until it gets a name."""
 
-    def __init__(self, parent: str) -> None:
+    def __init__(self, parent: str, resources: Resources) -> None:
+        """Raises OSError; nothing is left then."""
         self._parent = parent.strip("/")
-        self._group = CgroupV1(_spare_path(self._parent, os.getpid()), mounted_hierarchies())
+        self._group = CgroupV1(f"{self._parent}/{PREFIX}{os.getpid()}", mounted_hierarchies())
         try:
             self._group.make()
-            self._group.add(os.getpid())
+            self._group.apply(resources)
         except OSError:
-            self.leave()
+            self._group.remove()
             raise
+
+    def enter(self) -> None:
+        """The calling process goes in. What it has touched in memory before isn't counted there."""
+        self._group.add(0)
 
     def become(self, path: str) -> CgroupV1 | None:
         """The group under its new name, or None when it can't have it (other parent, or the name is taken)."""
@@ -41,14 +46,9 @@ class Cradle:
         self._group = named
         return named
 
-    def leave(self) -> None:
-        """Out into the parent, so that the group can be ended and removed."""
-        CgroupV1(self._parent, mounted_hierarchies()).add(os.getpid())
-
     def remove(self) -> None:
-        """Leave, and remove the group unless it has become a container's."""
-        self.leave()
-        CgroupV1(_spare_path(self._parent, os.getpid()), mounted_hierarchies()).remove()
+        """Nobody is in it, and it hasn't become a container's."""
+        self._group.remove()
 
 
 def sweep(parent: str) -> None:
@@ -58,7 +58,3 @@ def sweep(parent: str) -> None:
             for name in os.listdir(directory):
                 if name.startswith(PREFIX) and not os.path.exists(f"/proc/{name.removeprefix(PREFIX)}"):
                     os.rmdir(f"{directory}/{name}")
-
-
-def _spare_path(parent: str, pid: int) -> str:
-    return f"{parent}/{PREFIX}{pid}"

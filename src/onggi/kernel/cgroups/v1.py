@@ -190,6 +190,7 @@ class CgroupV1:
         return False
 
     def add(self, pid: int) -> None:
+        """0 is the calling process, in any pid namespace."""
         for directory in self._directories:
             files.write(f"{directory}/cgroup.procs", pid)
 
