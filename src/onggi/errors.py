@@ -77,10 +77,10 @@ class RuntimeStepError(OnggiError):
     `exit_code` is what State.ExitCode becomes: 126 can't be run, 127 not found, 128 anything else.
     """
 
-    status = HTTPStatus.BAD_REQUEST
-
     def __init__(self, step: str, errno: int, message: str, exit_code: int = 128) -> None:
         super().__init__(message)
+        # As dockerd: a program that can't be run is the client's mistake, anything else is the machine's.
+        self.status = HTTPStatus.BAD_REQUEST if exit_code in (126, 127) else HTTPStatus.INTERNAL_SERVER_ERROR
         self.step = step
         self.errno = errno
         self.exit_code = exit_code

@@ -486,3 +486,21 @@ def test_taken_over_and_waiting_connections_end_with_the_engine_at_once(tmp_path
         return loop.time() - begin
 
     assert asyncio.run(run()) < 0.9  # not the second that serving() grants
+
+
+def test_a_client_that_closes_an_idle_connection_leaves_no_socket_behind(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as path:
+            here = len(list(Path("/proc/self/fd").iterdir()))
+            for _ in range(8):
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(get("/_ping"))
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+                writer.close()
+                await writer.wait_closed()
+            async with asyncio.timeout(5):
+                while len(list(Path("/proc/self/fd").iterdir())) > here:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())

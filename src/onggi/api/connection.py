@@ -124,8 +124,10 @@ class Connection(RequestHandler):
         self.at_end = True
         if self._task is not None and self._hang_up is HangUp.CANCEL:
             self._task.cancel()
-        if not self._request_count:
-            self.force_close()  # no request ever came whole, and aiohttp may not wait for one yet: close() would be missed
+        if not self._request_count or self._waiter is not None:
+            # aiohttp's close() ends the task of a connection that waits for its next request, and leaves the socket open;
+            # of one that has had no request it may miss the task too.
+            self.force_close()
         elif self._task is None and not self._messages:
             self.close()
         return True

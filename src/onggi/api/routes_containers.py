@@ -43,9 +43,9 @@ async def list_containers(call: Call) -> StreamResponse:
 @routes.on("POST", "/containers/create", "E-002")
 async def create(call: Call) -> StreamResponse:
     body = await call.json(CreateBody)
-    adapt_create(body, call.version)
+    warnings = adapt_create(body, call.version)
     created = await call.engine.containers.create(call.query.text("name"), body, call.query.text("platform"))
-    return json_answer({"Id": created.id, "Warnings": created.warnings}, 201)
+    return json_answer({"Id": created.id, "Warnings": created.warnings + warnings}, 201)
 
 
 @routes.on("GET", "/containers/{id}/json", "E-003")

@@ -114,8 +114,9 @@ def _tmpfs_options(host: Document) -> None:
         (mount.get("TmpfsOptions") or {}).pop("Options", None)
 
 
-def adapt_create(body: CreateBody, version: int) -> None:
-    """A create body of an older version in today's meaning. Raises InvalidArgument for what the version didn't have."""
+def adapt_create(body: CreateBody, version: int) -> list[str]:
+    """A create body of an older version in today's meaning; warnings. Raises InvalidArgument for what the version didn't have."""
+    warnings = []
     host = body.host_config = body.host_config or HostConfig()
     endpoints = body.networking_config.endpoints_config if body.networking_config else {}
     if version < 44:
@@ -128,6 +129,10 @@ def adapt_create(body: CreateBody, version: int) -> None:
     if body.mac_address:
         if version < 52:
             _move_mac(body, host, endpoints)
+        if 44 <= version < 52:
+            warnings.append(
+                "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
+            )
         body.mac_address = ""
     if version < 43:
         host.annotations = None
@@ -145,6 +150,7 @@ def adapt_create(body: CreateBody, version: int) -> None:
         for mount in host.mounts or ():
             if mount.type == "bind" and mount.read_only and mount.bind_options is not None:
                 mount.bind_options.read_only_non_recursive = True
+    return warnings
 
 
 def _move_mac(body: CreateBody, host: HostConfig, endpoints: dict[str, EndpointSettings | None]) -> None:

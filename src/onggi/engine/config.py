@@ -310,7 +310,7 @@ class ExecStartBody(_Body, rename=go_name):
 
 
 class MountPoint(_Body, rename=go_name):
-    """What is mounted, as inspect tells it. `type` bind, volume, tmpfs."""
+    """What is mounted, as inspect tells it. `type` bind, volume, tmpfs, image. The last two are told by HostConfig alone."""
 
     type: str
     source: str
@@ -320,6 +320,9 @@ class MountPoint(_Body, rename=go_name):
     rw: bool = True
     propagation: str = ""
     name: str = ""
+    subpath: str = ""
+    recursion: list[str] = []
+    """nonrecursive: what is mounted below the source stays out; ro-nonrecursive: it stays writable; ro-recursive: it must not."""
 
 
 def config_part(body: CreateBody) -> ContainerConfig:

@@ -159,6 +159,11 @@ class Container:
         return self.state in ALIVE
 
     @property
+    def images(self) -> frozenset[str]:
+        """Ids of the images that it needs: its own, and those that are mounted into it."""
+        return frozenset({self.row.image_id, *(point.source for point in self.row.mounts if point.type == "image")})
+
+    @property
     def attributes(self) -> dict[str, str]:
         """What each event of the container carries."""
         return dict(self.row.config.labels or {}) | {"image": self.row.image_name, "name": self.row.name}

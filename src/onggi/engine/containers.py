@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from onggi.engine import filtering, inspecting, limits, names, restart
+from onggi.engine import filtering, inspecting, limits, links, names, restart
 from onggi.engine.config import ContainerConfig, CreateBody, HostConfig, UpdateBody
 from onggi.engine.container import TABLE, Container, State
 from onggi.engine.creating import Created, Creation
@@ -116,16 +116,16 @@ class Containers:
 
     def of_image(self, image_id: str) -> list[tuple[str, bool]]:
         """(id, runs) of the containers that were made from an image."""
-        return [(one.id, one.is_alive) for one in self if one.row.image_id == image_id]
+        return [(one.id, one.is_alive) for one in self if image_id in one.images]
 
     def link_names(self, container: Container) -> list[str]:
         """`/other/alias` of containers that link to this one."""
         found = []
         for other in self:
-            for word in other.row.host_config.links or ():
-                name, _, alias = word.partition(":")
-                if name.removeprefix("/") in (container.name, container.id):
-                    found.append(f"/{other.name}/{alias or name}")
+            for word in (other.row.host_config.links or ()) if links.are_kept(other.row.host_config) else ():
+                name, alias = links.parse(word)
+                if name in (container.name, container.id):
+                    found.append(f"/{other.name}/{alias}")
         return found
 
     def users_of_image(self, image_id: str) -> list[tuple[str, bool]]:
@@ -262,7 +262,7 @@ class Containers:
         parent, _, alias = text.strip("/").partition("/")
         container = self.get(parent)
         host = container.row.host_config
-        left = [word for word in host.links or () if word.rpartition(":")[2] != alias]
+        left = [word for word in host.links or () if links.parse(word)[1] != alias]
         container.change(host_config=msgspec.structs.replace(host, links=left or None))
 
     # Changing
@@ -314,7 +314,7 @@ class Containers:
                 restart.check(body.restart_policy, auto_remove=False)
                 fields["restart_policy"] = body.restart_policy
             changed = msgspec.structs.replace(host, **fields)
-            warnings = limits.check(changed)
+            warnings = limits.check(changed, update=True)
             if container.is_alive and set(fields) - {"restart_policy"}:
                 group = cgroups.open(self._engine.cgroup_path(container))
                 try:

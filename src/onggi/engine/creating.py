@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onggi.engine import binds, checks, names
+from onggi.engine import binds, checks, endpointspecs, links, modes, names
 from onggi.engine.config import ContainerConfig, CreateBody, HealthConfig, HostConfig, MountPoint, config_part, words
 from onggi.engine.container import TABLE, Container, ContainerRow
-from onggi.engine.endpoints import wanted_networks
+from onggi.engine.endpointspecs import wanted_networks
 from onggi.errors import InvalidArgument, NotFound
 from onggi.images import Image
 from onggi.oci.image import RunConfig
@@ -50,7 +50,9 @@ class Creation:
             raise InvalidArgument("no image specified" if not body.image else f"No such image: {body.image}")
         warnings = _check_platform(image, platform, body.image)
         config, host = config_part(body), body.host_config or HostConfig()
+        modes.by_id(host, lambda text: engine.containers.get(text).id)
         config = merge(config, image.config.run)
+        host.links = links.by_id(host, engine.containers.get)
         warnings += checks.check(config, host, engine.options.default_log_driver, engine.options.default_log_options)
         identifier = secrets.token_hex(32)
         # Taken at once: two requests for one name must not both go on.
@@ -79,12 +81,18 @@ class Creation:
         endpoints = wanted_networks(
             host.network_mode, body.networking_config.endpoints_config if body.networking_config else {}
         )
+        if config.network_disabled:
+            endpoints = {}
         for network_name, settings in endpoints.items():
             # One that isn't there is the start's error: a 404 here makes docker's command line pull the image.
+            network = None
             with contextlib.suppress(NotFound):
                 network = engine.networks.resolve(network_name)
                 endpoints[network_name] = msgspec.structs.replace(settings, network_id=network.id)
-        wanted = await binds.collect(config, host, engine.volumes, self._mounts_of, identifier)
+            endpointspecs.check(network_name, settings, network)
+        wanted = await binds.Collector(
+            config, host, engine.volumes, self._mounts_of, identifier, lambda text: str(engine.images.resolve(text).id)
+        ).collect()
         row = ContainerRow(
             id=identifier, name=name, created_ns=time.time_ns(), image_id=image.id, image_name=body.image, config=config,
             host_config=host, layers=[str(layer) for layer in image.layers], endpoints=endpoints, mounts=wanted.points,
@@ -142,7 +150,6 @@ def merge(config: ContainerConfig, image: RunConfig) -> ContainerConfig:
         stop_timeout=config.stop_timeout if config.stop_timeout is not None else image.stop_timeout,
         shell=config.shell or image.shell,
         healthcheck=_health(config.healthcheck, image),
-        on_build=None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from onggi.engine import links
 from onggi.engine.config import EndpointSettings, PortBinding
 from onggi.engine.container import TABLE, Container, PublishedPort
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from onggi.engine.engine import Engine
-
-
-def wanted_networks(mode: str, endpoints: dict[str, EndpointSettings | None]) -> dict[str, EndpointSettings]:
-    """Name → settings of the networks that a create body asks for: the mode's first, then the others."""
-    given = {name: settings or EndpointSettings() for name, settings in endpoints.items()}
-    if mode in ("host", "none") or mode.startswith("container:"):
-        return {} if mode.startswith("container:") else {mode: EndpointSettings()}
-    first = "bridge" if mode in ("", "default") else mode
-    settings = given.pop(first, None) or given.pop("default", None) or EndpointSettings()
-    return {first: settings, **given}
 
 
 class Endpoints:
@@ -121,7 +112,7 @@ class Endpoints:
         """--link: (address, names) lines for the hosts file."""
         found = []
         for word in container.row.host_config.links or ():
-            name, _, alias = word.partition(":")
+            name, alias = links.parse(word)
             try:
                 other = self._engine.containers.get(name)
             except NotFound as error:
@@ -131,9 +122,7 @@ class Endpoints:
                 found.append(
                     (
                         address,
-                        " ".join(
-                            dict.fromkeys([alias or name, other.row.config.hostname or other.id[:12], other.name])
-                        ),
+                        " ".join(dict.fromkeys([alias, other.row.config.hostname or other.id[:12], other.name])),
                     )
                 )
         return found

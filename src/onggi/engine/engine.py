@@ -16,7 +16,6 @@ from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
 from onggi.engine.archive import Archive
 from onggi.engine.committing import apply_changes
-from onggi.engine.config import HostConfig
 from onggi.engine.container import Container
 from onggi.engine.containers import Containers
 from onggi.engine.deploy import Deploy
@@ -223,20 +222,6 @@ class Engine:
 
     def snapshot(self, container: Container) -> Snapshot:
         return self.snapshots.get(container.id, self.layers_of(container))
-
-    @staticmethod
-    def tmpfs_options(host: HostConfig) -> dict[str, list[str]]:
-        """Options of --mount type=tmpfs, by destination: docker's types have no field for them."""
-        found: dict[str, list[str]] = {}
-        for mount in host.mounts or ():
-            if mount.type == "tmpfs" and mount.tmpfs_options is not None:
-                words = []
-                if mount.tmpfs_options.size_bytes:
-                    words.append(f"size={mount.tmpfs_options.size_bytes}")
-                if mount.tmpfs_options.mode:
-                    words.append(f"mode={mount.tmpfs_options.mode:o}")
-                found[mount.target] = words
-        return found
 
     def image_name(self, container: Container) -> str:
         """The name the user gave, or the id when that name means another image now."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from onggi.engine import spec
 from onggi.engine.config import ExecBody, ExecStartBody, HostConfig, words
 from onggi.engine.container import Container, State
+from onggi.engine.probeoutput import ProbeOutput
 from onggi.engine.pump import Pump
 from onggi.engine.streams import Attachment
 from onggi.errors import Conflict, InvalidArgument, NotFound, RuntimeStepError
@@ -281,45 +282,30 @@ class Execs:
         one = Exec(secrets.token_hex(32), container, ExecBody(), args, started=True)
         request = self._request(one, tty=False, size=None)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        output = ProbeOutput(read_end, output_limit)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        said = ""
         try:
             try:
                 handle = await self._engine.runtime.exec(request, (null, write_end, write_end))
             finally:
                 os.close(write_end)
                 os.close(null)
-            ours, theirs = socket.socketpair()
-            pump = Pump(theirs, {1: read_end}, None, tty=True)
-            read_end = -1
+            try:
+                async with asyncio.timeout(timeout_s):
+                    code = await handle.wait()
+            except TimeoutError:
+                handle.kill(9)
+                await handle.wait()
+                code = -1
+            finally:
+                handle.close()
         finally:
-            if read_end >= 0:
-                os.close(read_end)
-        ours.setblocking(False)
-        collected = asyncio.get_running_loop().create_task(
-            _collect(ours, output_limit), name=f"output of a probe of {container.name}"
-        )
-        try:
-            async with asyncio.timeout(timeout_s):
-                code = await handle.wait()
-        except TimeoutError:
-            handle.kill(9)
-            await handle.wait()
-            code = -1
-        finally:
-            pump.end()
-            handle.close()
-        return code, await collected
+            said = output.finish()
+        return code, said
 
 
 def _with_env(config: Any, env: list[str]) -> Any:
     import msgspec
 
     return msgspec.structs.replace(config, env=env)
-
-
-async def _collect(sock: socket.socket, limit: int) -> str:
-    loop, found = asyncio.get_running_loop(), bytearray()
-    with sock:
-        while data := await loop.sock_recv(sock, 65536):
-            found += data[: max(0, limit - len(found))]
-    return found.decode("utf-8", "replace")

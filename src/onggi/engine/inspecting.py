@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from onggi.engine import links, security
 from onggi.engine.config import ContainerConfig
 from onggi.engine.container import Container, State, time_text
 
@@ -156,6 +157,8 @@ def mount_document(point: Any) -> dict[str, Any]:
     }
     if point.type == "volume":
         found = {"Type": "volume", "Name": point.name, **found, "Driver": point.driver}
+    elif point.type == "image":
+        found = {"Type": "image", "Name": point.name, **found}
     return found
 
 
@@ -171,6 +174,7 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
     row = container.row
     directory = engine.snapshots.directory(row.id)
     host = msgspec.to_builtins(row.host_config)
+    host["Links"] = links.shown(engine.containers, container)
     for name in ("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs"):
         if host[name] is None or host[name] in ({}, []):
             del host[name]
@@ -194,7 +198,7 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": security.read(row.host_config.security_opt).apparmor,
         "ExecIDs": sorted(container.execs) or None,
         "HostConfig": host,
         "GraphDriver": {
@@ -209,9 +213,7 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
 
 def config_document(config: ContainerConfig, container: Container) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(config)
-    found["Hostname"] = config.hostname or (
-        "" if container.row.host_config.network_mode.startswith("container:") else container.id[:12]
-    )
+    found["Hostname"] = config.hostname or container.id[:12]
     if container.row.host_config.network_mode == "host" and not config.hostname:
         found["Hostname"] = os.uname().nodename
     found["Labels"] = config.labels or {}
@@ -225,7 +227,7 @@ def config_document(config: ContainerConfig, container: Container) -> dict[str, 
         "Shell",
         "ExposedPorts",
     ):
-        if not found.get(name):
+        if not found.get(name) and not (name == "Healthcheck" and config.healthcheck is not None):
             found.pop(name, None)
     return found
 

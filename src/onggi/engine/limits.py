@@ -6,36 +6,37 @@ import os
 import stat
 
 from onggi.engine.config import Resources as DockerResources
-from onggi.engine.config import ThrottleDevice, Ulimit
+from onggi.engine.config import ThrottleDevice, Ulimit, go_name
 from onggi.errors import InvalidArgument
+from onggi.kernel import cgroups
 from onggi.kernel.cgroups.resources import BlockIO, Cpu, DeviceRule, Memory, Pids, Resources, WeightDevice
 from onggi.kernel.cgroups.resources import ThrottleDevice as SpecThrottle
 from onggi.oci.runtime import Rlimit
 
 MINIMUM_MEMORY = 6 << 20
+_MOST_CPUS = 8192
+"""As the kernel's CONFIG_NR_CPUS may be at most."""
+_THROTTLES = (
+    ("blkio_device_read_bps", "BPS Block I/O read limit", "BPS read"),
+    ("blkio_device_write_bps", "BPS Block I/O write limit", "BPS write"),
+    ("blkio_device_read_iops", "IOPS Block read limit", "IOPS read"),
+    ("blkio_device_write_iops", "IOPS Block write limit", "IOPS write"),
+)
 
 
-def check(host: DockerResources) -> list[str]:
-    """Warnings. Raises InvalidArgument in dockerd's words (daemon/daemon_unix.go)."""
-    _check_memory(host)
-    _check_cpu(host)
-    if host.pids_limit is not None and host.pids_limit < -1:
-        raise InvalidArgument("pids limit can not be less than -1")
-    if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
-        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-    if host.memory_swappiness is not None and host.memory_swappiness != -1 and not 0 <= host.memory_swappiness <= 100:
-        raise InvalidArgument(f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100")
+def check(host: DockerResources, *, update: bool = False) -> list[str]:
+    """Warnings; what this kernel can't limit is dropped with one. Raises InvalidArgument in dockerd's words.
+
+    Source of rules and texts: moby daemon/daemon_unix.go, verifyPlatformContainerResources.
+    """
+    warnings = _check_memory(host, update=update)
+    warnings += _check_cpu(host)
     for field, text, available in (
         ("CPUs", host.cpuset_cpus, _list_of("/sys/devices/system/cpu/online")),
         ("memory nodes", host.cpuset_mems, _list_of("/sys/devices/system/node/online")),
     ):
         _check_set(field, text, available)
-    warnings = []
-    if host.oom_kill_disable and not host.memory:
-        warnings.append(
-            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
-        )
-    return warnings
+    return warnings + _check_block_io(host)
 
 
 def _list_of(path: str) -> str:
@@ -46,54 +47,115 @@ def _list_of(path: str) -> str:
         return "0"
 
 
-def _numbers(text: str) -> set[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
-
-
 def _check_set(field: str, text: str, available: str) -> None:
     if not text:
         return
     try:
-        wanted = _numbers(text[:4096])
-    except ValueError:
-        raise InvalidArgument(f"Invalid value {text} for cpuset {'cpus' if field == 'CPUs' else 'mems'}") from None
-    if not wanted <= _numbers(available):
+        wanted = parse_set(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"Invalid value {text} for cpuset {'cpus' if field == 'CPUs' else 'mems'}: {error}"
+        ) from None
+    if not wanted <= parse_set(available):
         raise InvalidArgument(f"Requested {field} are not available - requested {text}, available: {available}")
 
 
-def _check_memory(host: DockerResources) -> None:
-    if host.memory and 0 < host.memory < MINIMUM_MEMORY:
+def parse_set(text: str) -> set[int]:
+    """`0-2,7` → numbers. Raises ValueError in the words of moby's pkg/parsers."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()) or int(last) < int(first):
+            raise ValueError(f"invalid format: {text}")
+        if int(last) > _MOST_CPUS:
+            raise ValueError(f"value of out range, maximum is {_MOST_CPUS}")
+        found |= set(range(int(first), int(last) + 1))
+    return found
+
+
+def _check_memory(host: DockerResources, *, update: bool) -> list[str]:
+    can, warnings = cgroups.abilities(), []
+    host.memory_swappiness = None if host.memory_swappiness == -1 else host.memory_swappiness
+    if host.memory and host.memory < MINIMUM_MEMORY:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if host.memory < 0:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
+    if host.memory > 0 and host.memory_swap != -1 and "swap" not in can:
+        warnings.append(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
+        )
+        host.memory_swap = -1
     if host.memory and 0 < host.memory_swap < host.memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if not host.memory and host.memory_swap > 0:
+    if not host.memory and host.memory_swap > 0 and not update:
         raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if host.memory_reservation and 0 < host.memory_reservation < MINIMUM_MEMORY:
+    if host.memory_swappiness is not None and "swappiness" not in can:
+        warnings.append(_lacks("memory swappiness capabilities", "Memory swappiness"))
+        host.memory_swappiness = None
+    if host.memory_swappiness is not None and not 0 <= host.memory_swappiness <= 100:
+        raise InvalidArgument(f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100")
+    if 0 < host.memory_reservation < MINIMUM_MEMORY:
         raise InvalidArgument("Minimum memory reservation allowed is 6MB")
-    if host.memory and host.memory_reservation and host.memory < host.memory_reservation:
+    if host.memory and host.memory < host.memory_reservation:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
+    if host.oom_kill_disable is not None and "oom_kill_disable" not in can:
+        if host.oom_kill_disable:
+            warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
+        host.oom_kill_disable = None
+    if host.oom_kill_disable and not host.memory:
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
+        )
+    return warnings
 
 
-def _check_cpu(host: DockerResources) -> None:
-    if host.nano_cpus and (host.cpu_period or host.cpu_quota):
-        name = "CPU Period" if host.cpu_period else "CPU Quota"
-        raise InvalidArgument(f"Conflicting options: Nano CPUs and {name} cannot both be set")
-    if host.nano_cpus < 0 or host.nano_cpus > (os.cpu_count() or 1) * 10**9:
+def _lacks(what: str, dropped: str) -> str:
+    return f"Your kernel does not support {what} or the cgroup is not mounted. {dropped} discarded."
+
+
+def _check_cpu(host: DockerResources) -> list[str]:
+    if host.nano_cpus > 0 and host.cpu_period > 0:
+        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set")
+    if host.nano_cpus > 0 and host.cpu_quota > 0:
+        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
+    if not 0 <= host.nano_cpus <= (os.cpu_count() or 1) * 10**9:
         cpus = os.cpu_count() or 1
-        raise InvalidArgument(f"Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
+        raise InvalidArgument(f"range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
+    if host.cpu_shares < 0:
+        raise InvalidArgument(f"invalid CPU shares ({host.cpu_shares}): value must be a positive integer")
     if host.cpu_period and not 1000 <= host.cpu_period <= 1_000_000:
         raise InvalidArgument("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < host.cpu_quota < 1000:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    for text, kind in ((host.cpuset_cpus, "cpu"), (host.cpuset_mems, "memory node")):
-        if text and not all(part.replace("-", "", 1).isdigit() for part in text.split(",")):
-            raise InvalidArgument(f"Invalid value {text} for cpuset {'cpus' if kind == 'cpu' else 'mems'}")
+    if host.cpu_realtime_period and host.cpu_realtime_runtime > host.cpu_realtime_period:
+        raise InvalidArgument("cpu real-time runtime cannot be higher than cpu real-time period")
+    if host.cpu_percent > 0:
+        host.cpu_percent = 0
+        return ["linux does not support CPU percent. Percent discarded."]
+    return []
+
+
+def _check_block_io(host: DockerResources) -> list[str]:
+    can, warnings = cgroups.abilities(), []
+    if host.blkio_weight and "blkio_weight" not in can:
+        warnings.append(_lacks("Block I/O weight", "Weight"))
+        host.blkio_weight = 0
+    if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
+        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    if host.io_maximum_iops:
+        raise InvalidArgument("invalid option: QoS maximum IOPs configuration is not supported on linux")
+    if host.io_maximum_bandwidth:
+        raise InvalidArgument("invalid option: QoS maximum bandwidth configuration is not supported on linux")
+    if host.blkio_weight_device and "blkio_weight_device" not in can:
+        warnings.append(_lacks("Block I/O weight_device", "Weight-device"))
+        host.blkio_weight_device = []
+    for name, what, dropped in _THROTTLES:
+        entries = getattr(host, name) or ()
+        if any(entry.rate < 0 for entry in entries):
+            raise InvalidArgument(f"invalid JSON: {go_name(name)}: a rate can't be negative")
+        if entries and "blkio_throttle" not in can:
+            warnings.append(_lacks(what, f"Block I/O {dropped} limit"))
+            setattr(host, name, [])
+    return warnings
 
 
 def to_spec(host: DockerResources, *, devices: list[DeviceRule]) -> Resources:

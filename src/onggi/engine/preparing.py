@@ -6,8 +6,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from onggi.engine import files, spec
-from onggi.engine.config import EndpointSettings
+from onggi.engine import files, mountspecs, spec
+from onggi.engine.config import EndpointSettings, MountPoint
 from onggi.engine.container import Container
 from onggi.engine.logconfig import attributes, parse_size
 from onggi.errors import Conflict, InvalidArgument, NotFound, OnggiError
@@ -64,7 +64,12 @@ class Preparation:
                 dns=user_defined,
                 cgroup_path=engine.cgroup_path(container),
                 unified=cgroups.is_unified(),
-                tmpfs_options=engine.tmpfs_options(host),
+                tmpfs_options={
+                    mountspecs.target(one.target): mountspecs.tmpfs_words(one)
+                    for one in host.mounts or ()
+                    if one.type == "tmpfs"
+                },
+                images=self._images(row.mounts),
             ),
         )
         process = plan.spec.process
@@ -82,6 +87,15 @@ class Preparation:
             stdin_once=config.stdin_once,
         )
         return request, list(held)
+
+    def _images(self, points: list[MountPoint]) -> dict[str, list[str]]:
+        """Layers of images that are mounted, by destination. Raises NotFound for one that has been removed."""
+        engine, found = self._engine, {}
+        for point in points:
+            if point.type == "image":
+                layers = engine.images.resolve(point.source).layers
+                found[point.destination] = [engine.layers.path(layer) for layer in reversed(layers)]
+        return found
 
     def _log(self, container: Container, directory: str) -> LogPlan:
         log = container.row.host_config.log_config

@@ -19,10 +19,12 @@ def check(policy: RestartPolicy, *, auto_remove: bool) -> None:
         raise InvalidArgument(
             f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )
-    if policy.maximum_retry_count < 0:
-        raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
-    if policy.maximum_retry_count and policy.name != "on-failure":
-        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    text, count = "invalid restart policy: maximum retry count", policy.maximum_retry_count
+    if count and policy.name != "on-failure":
+        also = " and cannot be negative" if count < 0 else ""
+        raise InvalidArgument(f"{text} can only be used with 'on-failure'{also}")
+    if count < 0:
+        raise InvalidArgument(f"{text} cannot be negative")
     if auto_remove and policy.name not in ("", "no"):
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
 

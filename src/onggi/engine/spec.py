@@ -10,7 +10,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from onggi.engine import limits
+from onggi.engine import limits, security
 from onggi.engine.config import ContainerConfig, HostConfig, MountPoint
 from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities
@@ -38,6 +38,9 @@ class Surroundings:
     cgroup_path: str = ""
     unified: bool = False
     tmpfs_options: dict[str, list[str]] = field(default_factory=dict)
+    """By destination: what docker's mount points have no field for."""
+    images: dict[str, list[str]] = field(default_factory=dict)
+    """By destination of an image's mount: its layers' directories, topmost first."""
 
 
 def make_plan(config: ContainerConfig, host: HostConfig, path: str, args: list[str], around: Surroundings) -> InitPlan:
@@ -61,7 +64,7 @@ def make_plan(config: ContainerConfig, host: HostConfig, path: str, args: list[s
         linux.masked_paths = list(host.masked_paths)
     if host.readonly_paths is not None:
         linux.readonly_paths = list(host.readonly_paths)
-    if any(option in ("systempaths=unconfined", "systempaths:unconfined") for option in host.security_opt or ()):
+    if security.read(host.security_opt).open_system_paths:
         linux.masked_paths, linux.readonly_paths = [], []
     return InitPlan(
         spec=spec,
@@ -95,14 +98,9 @@ def _process(process: Process, config: ContainerConfig, host: HostConfig, words:
         process.console_size = Box(height=host.console_size[0], width=host.console_size[1])
     if not host.privileged:
         process.capabilities = defaults.default_capabilities(wanted_capabilities(host.cap_add, host.cap_drop))
-    for option in host.security_opt or ():
-        key, _, value = option.replace(":", "=", 1).partition("=") if "=" not in option else option.partition("=")
-        if key == "no-new-privileges":
-            process.no_new_privileges = value.lower() in ("", "true")
-        elif key == "apparmor":
-            process.apparmor_profile = "" if value == "unconfined" else value
-        elif key not in ("seccomp", "label", "systempaths", "writable-cgroups"):
-            raise InvalidArgument(f"invalid --security-opt 2: {option!r}")
+    said = security.read(host.security_opt)
+    process.no_new_privileges = said.no_new_privileges
+    process.apparmor_profile = "" if said.apparmor == "unconfined" else said.apparmor
 
 
 def wanted_capabilities(add: list[str] | None, drop: list[str] | None) -> tuple[str, ...]:
@@ -124,13 +122,11 @@ def _full_names(names: list[str] | None) -> list[str]:
 def seccomp_filter(host: HostConfig, process: Process) -> bytes:
     """The compiled filter: none for privileged and unconfined, a user's own, or the default for these capabilities."""
     caps = frozenset(process.capabilities.bounding if process.capabilities else ())
-    for option in host.security_opt or ():
-        if option.startswith(("seccomp=", "seccomp:")):
-            value = option[8:]
-            if value == "unconfined":
-                return b""
-            if value != "builtin":
-                return compile_profile(profile_from_docker_json(value.encode(), caps))
+    value = security.read(host.security_opt).seccomp
+    if value == "unconfined":
+        return b""
+    if value not in ("", "builtin"):
+        return compile_profile(profile_from_docker_json(value.encode(), caps))
     return b"" if host.privileged else default_filter(caps)
 
 
@@ -196,12 +192,25 @@ def _mount_of(point: MountPoint, around: Surroundings) -> Mount:
             point.destination, "tmpfs", "tmpfs",
             ["noexec", "nosuid", "nodev", *around.tmpfs_options.get(point.destination, []), *([] if point.rw else ["ro"])],
         )  # fmt: skip
-    propagation = point.propagation or "rprivate"
-    words = ["bind" if "nonrecursive" in point.mode else "rbind", propagation]
+    if point.type == "image":
+        layers = around.images[point.destination]
+        if len(layers) == 1:  # an overlay has two at least
+            return Mount(point.destination, "bind", layers[0], ["bind", "ro", *_subpath(point)])
+        below = [f"lowerdir+={path}" for path in layers]
+        return Mount(point.destination, "overlay", "overlay", ["ro", *below, *_subpath(point)])
+    words = [
+        "bind" if "nonrecursive" in point.recursion else "rbind",
+        point.propagation or "rprivate",
+        *_subpath(point),
+    ]
     if not point.rw:
         # Read-only all the way down, as docker does since 25 where the kernel can.
-        words += ["ro", "rro"]
+        words += ["ro"] if "ro-nonrecursive" in point.recursion else ["ro", "rro"]
     return Mount(point.destination, "bind", point.source, words)
+
+
+def _subpath(point: MountPoint) -> list[str]:
+    return [f"onggi.subpath={point.subpath}"] if point.subpath else []
 
 
 def _devices(linux: Linux, host: HostConfig) -> None:

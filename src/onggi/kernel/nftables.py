@@ -1,7 +1,7 @@
 """nftables through libnftables: commands as text, each call one transaction.
 
 Source: libnftables(3), nft(8). The library is opened at first use, in the engine alone: it takes 3 MB.
-Not thread-safe: one context, used from one thread at a time.
+One context, used from one thread at a time.
 """
 
 from __future__ import annotations
@@ -39,27 +39,33 @@ def _library() -> ctypes.CDLL:
     lib.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
     lib.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     lib.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    lib.nft_ctx_free.argtypes = [ctypes.c_void_p]
-    lib.nft_ctx_free.restype = None
     return lib
 
 
+@functools.cache
+def _context() -> int:
+    """One for the process, kept: its socket must have a small number, and at the engine's start it has.
+
+    libmnl waits with select(2), and glibc ends a program that gives it a descriptor of 1024 or more. The ruleset that is
+    cached in a context is thrown away when the kernel's generation is another (nft_cache_update in src/cache.c).
+    """
+    lib = _library()
+    context: int | None = lib.nft_ctx_new(0)
+    if not context:
+        raise OSError(errno.ENOMEM, "nftables: no context")
+    lib.nft_ctx_buffer_output(context)
+    lib.nft_ctx_buffer_error(context)
+    return context
+
+
 def _run(commands: str, flags: int) -> str:
-    """A context for each call: the library keeps a cache of the ruleset in it, which others may have changed since."""
     lib = _library()
     with _lock:
-        context = lib.nft_ctx_new(0)
-        if not context:
-            raise OSError(errno.ENOMEM, "nftables: no context")
-        try:
-            lib.nft_ctx_buffer_output(context)
-            lib.nft_ctx_buffer_error(context)
-            lib.nft_ctx_output_set_flags(context, flags)
-            failed = lib.nft_run_cmd_from_buffer(context, commands.encode())
-            output: bytes = lib.nft_ctx_get_output_buffer(context) or b""
-            problem: bytes = lib.nft_ctx_get_error_buffer(context) or b""
-        finally:
-            lib.nft_ctx_free(context)
+        context = _context()
+        lib.nft_ctx_output_set_flags(context, flags)
+        failed = lib.nft_run_cmd_from_buffer(context, commands.encode())
+        output: bytes = lib.nft_ctx_get_output_buffer(context) or b""
+        problem: bytes = lib.nft_ctx_get_error_buffer(context) or b""
     if failed:
         text = problem.decode(errors="replace").strip()
         number = errno.ENOENT if "No such file" in text else errno.EEXIST if "File exists" in text else errno.EINVAL

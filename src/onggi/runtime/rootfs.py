@@ -30,16 +30,24 @@ PROC_ALLOWED = frozenset(
 
 
 class PreparedMount:
-    """A mount of the spec with its option words read: that is done before the clone."""
+    """A mount of the spec with its option words read: that is done before the clone.
 
-    __slots__ = ("data", "destination", "id_mappings", "is_kernels", "key", "opened", "options", "source", "type")
+    Two words are ours. `lowerdir+=DIR`, repeated: directories of an overlay, topmost first (one string of lowerdir= ends at 256
+    bytes in fsconfig(2)). `onggi.subpath=PATH`: what is below the source, or in the overlay, at PATH is mounted in its place.
+    """
+
+    __slots__ = ("data", "destination", "id_mappings", "is_kernels", "key", "lower", "opened", "options", "source", "subpath", "type")  # fmt: skip
 
     def __init__(self, mount: Mount) -> None:
         if not mount.destination.startswith("/"):
             raise StepFailed(errno.EINVAL, f"mount destination {mount.destination} not absolute")
         destination = os.path.normpath("/" + mount.destination.lstrip("/"))
         self.destination, self.source = destination, mount.source
-        self.options: MountOptions = parse_options(mount.options)
+        self.lower = [word[10:] for word in mount.options if word.startswith("lowerdir+=")]
+        self.subpath = next((word[14:] for word in mount.options if word.startswith("onggi.subpath=")), "")
+        self.options: MountOptions = parse_options(
+            [word for word in mount.options if not word.startswith(("lowerdir+=", "onggi.subpath="))]
+        )
         self.type = "bind" if self.options.bind else mount.type
         self.data = {"source": mount.source or mount.type, **self.options.data}
         self.is_kernels = mount.type in _KERNELS or destination == "/dev"
@@ -148,6 +156,9 @@ def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> N
                 _bind(root.fd, mount)
             case "cgroup" | "cgroup2":
                 cgroups.mount(root.fd, mount)
+            case "overlay" if mount.lower:
+                with mounts.overlay(mount.lower, None, None, options=_OVERLAY_OPTIONS) as tree:
+                    _bind_tree(root.fd, mount, tree)
             case _:
                 ready = root.ready.mounts.pop(mount.key, None)
                 fresh = _file_system(root.fd, mount, ready)
@@ -212,27 +223,50 @@ def _make_plain_directory(root: AnyFd, path: str) -> Fd:
 
 
 def _bind(root: AnyFd, mount: PreparedMount) -> None:
+    if mount.subpath:
+        with Fd(os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as whole:
+            _bind_tree(root, mount, whole)
+    else:
+        recursive = mount.options.recursive
+        with mount.opened or mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=recursive) as source:
+            _attach(root, mount, source)
+
+
+def _bind_tree(root: AnyFd, mount: PreparedMount, whole: Fd) -> None:
+    """A detached tree, or a part of a directory: found without leaving it, whatever links lie there at this moment (S-05)."""
+    if not mount.subpath:
+        _attach(root, mount, whole)
+        return
+    try:
+        part = paths.openat2(whole, mount.subpath, os.O_PATH, paths.Resolve.BENEATH | paths.Resolve.NO_MAGICLINKS)
+    except OSError as error:
+        text = f"failed to mount subpath {mount.subpath} of {mount.source}: {(error.strerror or '').lower()}"
+        raise StepFailed(error.errno or errno.EIO, text) from None
+    with part, mounts.open_tree(part, "", clone=True, recursive=mount.options.recursive) as source:
+        _attach(root, mount, source)
+
+
+def _attach(root: AnyFd, mount: PreparedMount, source: Fd) -> None:
+    """`source`, a detached tree, at the mount's place with its attributes."""
     options = mount.options
-    source = mount.opened or mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=options.recursive)
-    with source:
-        is_directory = stat.S_ISDIR(os.fstat(source.fileno()).st_mode)
-        make = paths.make_dirs_in_root if is_directory else paths.make_file_in_root
-        try:
-            target = make(root, mount.destination)
-        except IsADirectoryError as error:
-            raise OSError(errno.ENOTDIR, f"mount a file on a directory: {error.strerror}") from None
-        with target:
-            _check_covered(target, mount)
-            if mount.opened is None:
-                # A mount that propagates could carry what the container mounts below it back to the host.
-                mounts.mount_setattr(source, propagation=MountFlag.PRIVATE, recursive=True)
-            if options.set or options.clear:
-                mounts.mount_setattr(source, set=options.set, clear=options.clear)
-            if options.recursive_set or options.recursive_clear:
-                mounts.mount_setattr(source, set=options.recursive_set, clear=options.recursive_clear, recursive=True)
-            mounts.move_mount(source, target)
-            if mount.opened is None:
-                _propagate(source, options)
+    is_directory = stat.S_ISDIR(os.fstat(source.fileno()).st_mode)
+    make = paths.make_dirs_in_root if is_directory else paths.make_file_in_root
+    try:
+        target = make(root, mount.destination)
+    except IsADirectoryError as error:
+        raise OSError(errno.ENOTDIR, f"mount a file on a directory: {error.strerror}") from None
+    with target:
+        _check_covered(target, mount)
+        if mount.opened is None:
+            # A mount that propagates could carry what the container mounts below it back to the host.
+            mounts.mount_setattr(source, propagation=MountFlag.PRIVATE, recursive=True)
+        if options.set or options.clear:
+            mounts.mount_setattr(source, set=options.set, clear=options.clear)
+        if options.recursive_set or options.recursive_clear:
+            mounts.mount_setattr(source, set=options.recursive_set, clear=options.recursive_clear, recursive=True)
+        mounts.move_mount(source, target)
+        if mount.opened is None:
+            _propagate(source, options)
 
 
 def _propagate(mount: AnyFd, options: MountOptions) -> None:
