@@ -52,6 +52,15 @@ test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## everything: check, the
 	$(MAKE) check
 	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/fuzz
 
+GUEST := $(CACHE)/guest
+TESTS ?= tests/kernel tests/security tests/engine/test_engine_limits.py tests/engine/test_engine_lifecycle.py tests/engine/test_engine_exec.py
+$(GUEST)/root.ext4: scripts/guest-image scripts/packages $(BASE)
+	scripts/guest-image $(BASE) $(GUEST)
+
+test-v2: .venv/installed $(GUEST)/root.ext4 ## tests on cgroup v2 and Debian's kernel, in a virtual machine: TESTS="tests/kernel …"
+	scripts/packages guest
+	scripts/guest pytest -q --timeout $(or $(TIMEOUT),900) -p no:cacheprovider --junit-xml=/run/job/junit.xml $(TESTS)
+
 bench: .venv/installed ## onggi beside dockerd and podman: a table of ratios (needs the reference engines, PEERS_ROOT)
 	scripts/packages test clients
 	$(PY) -m bench $(PARTS)
@@ -65,4 +74,4 @@ rows: .venv/installed ## which rows of the goal tables a test shows; writes docs
 clean: ## what the targets made here
 	rm -rf .venv $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install demo format check proto test bench conformance rows clean
+.PHONY: help install demo format check proto test test-v2 bench conformance rows clean

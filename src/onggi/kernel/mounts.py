@@ -1,15 +1,16 @@
 """The mount API by descriptor (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)) and the old one beside it.
 
 A mount is made detached, prepared, and moved to a descriptor: no path is resolved twice, so nobody can swap it between.
-Source: the man pages; fsopen family Linux 5.2, mount_setattr 5.12, overlayfs "lowerdir+" 6.5 (fs/overlayfs/params.c).
+Source: the man pages; fsopen family Linux 5.2, mount_setattr 5.12, overlayfs "lowerdir+" 6.7 (fs/overlayfs/params.c).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import errno
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ MOVE_MOUNT_F_EMPTY_PATH = 0x04
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
+_CLONE_NEWNS = 0x20000
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
 _SET_FLAG, _SET_STRING, _SET_FD, _CMD_CREATE = 0, 1, 5, 6
@@ -178,21 +180,24 @@ def new_mount(
 
 
 def overlay(
-    lower: Sequence[str], upper: str | None, work: str | None, *, options: Mapping[str, str | None] | None = None
+    lower: Sequence[str],
+    upper: str | None,
+    work: str | None,
+    *,
+    options: Mapping[str, str | None] | None = None,
+    own_namespace: bool = False,
 ) -> Fd:
     """Overlay of `lower` (topmost first) with `upper` over them, as a detached mount; read-only without `upper`.
 
-    Layers go in one at a time where the kernel can (6.5): mount(2) stops at one page of options, about 30 layers.
-    Raises OSError with the file system's own words.
+    Layers go in one at a time where the kernel can (6.7): mount(2) stops at one page of options, about 30 layers.
+    Older kernels get that page, with descriptors for paths: about 240 layers. `own_namespace`: the caller is alone in its
+    mount namespace, which goes soon. Raises OSError with the file system's own words.
     """
+    if not _takes_layers_singly():
+        return _overlay_by_page(lower, upper, work, options or {}, own_namespace=own_namespace)
     with fsopen("overlay") as context:
-        try:
-            for directory in lower:
-                fsconfig_string(context, "lowerdir+", directory)
-        except OSError as error:
-            if error.errno != errno.EINVAL or any(not os.path.isdir(directory) for directory in lower):
-                raise
-            fsconfig_string(context, "lowerdir", ":".join(directory.replace(":", "\\:") for directory in lower))
+        for directory in lower:
+            fsconfig_string(context, "lowerdir+", directory)
         if upper and work:
             fsconfig_string(context, "upperdir", upper)
             fsconfig_string(context, "workdir", work)
@@ -200,6 +205,67 @@ def overlay(
             fsconfig_flag(context, key) if value is None else fsconfig_string(context, key, value)
         fsconfig_create(context)
         return fsmount(context)
+
+
+@functools.cache
+def _takes_layers_singly() -> bool:
+    """Whether overlayfs knows "lowerdir+". One from before its move to this API takes any word, and refuses in the end."""
+    with fsopen("overlay") as context:
+        try:
+            fsconfig_string(context, "no-such-option", "")
+        except OSError:
+            with contextlib.suppress(OSError):
+                fsconfig_string(context, "lowerdir+", "/")
+                return True
+        return False
+
+
+def _overlay_by_page(
+    lower: Sequence[str], upper: str | None, work: str | None, options: Mapping[str, str | None], *, own_namespace: bool
+) -> Fd:
+    """mount(2) has to put it somewhere: on the topmost layer, in a mount namespace that nobody else sees.
+
+    fsconfig(2) is no help on these kernels: it takes 256 bytes of a value (SYSCALL fsconfig in fs/fsopen.c).
+    """
+    words = [key if value is None else f"{key}={value}" for key, value in options.items() if key != "source"]
+
+    def make() -> Fd:
+        # Opened here: overlayfs takes directories of the calling namespace only (clone_private_mount in fs/namespace.c).
+        with contextlib.ExitStack() as opened:
+
+            def short(path: str) -> str:
+                fd = opened.enter_context(Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
+                return f"/proc/self/fd/{fd.fileno()}"
+
+            above = [f"upperdir={short(upper)}", f"workdir={short(work)}"] if upper and work else []
+            data = ",".join([f"lowerdir={':'.join(map(short, lower))}", *above, *words])
+            mount("overlay", lower[0], "overlay", MountFlag.NONE, data)
+            with Fd(os.open(lower[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as top:
+                return open_tree(top, "", clone=True)
+
+    return make() if own_namespace else _in_a_namespace_of_its_own(make)
+
+
+def _in_a_namespace_of_its_own(make: Callable[[], Fd]) -> Fd:
+    """A thread for it: unshare(2) with CLONE_NEWNS is for the calling thread alone, and descriptors are for all."""
+    import threading
+
+    results: list[Fd | OSError] = []
+
+    def run() -> None:
+        try:
+            syscalls.call("unshare", syscalls.NR.unshare, _CLONE_NEWNS)
+            mount(None, "/", None, MountFlag.REC | MountFlag.PRIVATE)
+            results.append(make())
+        except OSError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run, name="mount")
+    thread.start()
+    thread.join()
+    if isinstance(results[0], OSError):
+        raise results[0]
+    return results[0]
 
 
 def mount_setattr(

@@ -53,6 +53,10 @@ def mask(find: Find, wanted: Iterable[str]) -> None:
                 kind = _DIRECTORY if stat.S_ISDIR(os.fstat(found.fileno()).st_mode) else _FILE
                 if kind not in made:
                     made[kind] = covers.enter_context(_empty_directory() if kind == _DIRECTORY else _null_device())
+                    if kind == _DIRECTORY:
+                        # Itself the first cover: before Linux 6.15 there is no copy of a mount that is mounted nowhere.
+                        mounts.move_mount(made[kind], found)
+                        continue
                 with mounts.open_tree(made[kind], "", clone=True) as cover:
                     mounts.move_mount(cover, found)
 

@@ -100,7 +100,9 @@ def open_rootfs(plan: RootfsPlan, opened: Fd | None) -> Fd:
     if opened is not None:
         root = opened
     elif plan.lower:
-        root = mounts.overlay(plan.lower, plan.upper or None, plan.work or None, options=_OVERLAY_OPTIONS)
+        root = mounts.overlay(
+            plan.lower, plan.upper or None, plan.work or None, options=_OVERLAY_OPTIONS, own_namespace=True
+        )
     else:
         root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
         mounts.mount_setattr(root, propagation=MountFlag.PRIVATE, recursive=True)
