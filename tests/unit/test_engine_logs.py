@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onggi.engine.logfiles import LogWatch, _tail_offset, read_log
+from onggi.engine.logfiles import LogWatch, read_log
+from onggi.engine.logreader import tail_offset
 from onggi.engine.logs import LogOptions, Renderer, full_time, time_text
 from onggi.runtime.logfile import STDERR, STDOUT, LogFile
 from onggi.runtime.protocol import LogPlan
@@ -107,7 +108,7 @@ def test_tail_reads_no_more_than_it_must(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 50_000_000 + b"\n" + line("last\n"))
     fd = os.open(path, os.O_RDONLY)
     before = Path("/proc/self/io").read_text().split()[1]
-    assert _tail_offset(fd, 1) == (1, 50_000_001)
+    assert tail_offset(fd, 1) == (1, 50_000_001)
     assert int(Path("/proc/self/io").read_text().split()[1]) - int(before) < 1_000_000
     os.close(fd)
 

@@ -142,3 +142,31 @@ def test_a_log_goes_on_after_it_was_cut_from_outside(tmp_path: Path) -> None:
     log.write(STDOUT, b"after\n")
     log.close()
     assert [json.loads(line)["log"] for line in path.read_bytes().splitlines()] == ["after\n"]
+
+
+@pytest.mark.row("R-14")
+def test_a_full_disk_loses_lines_that_are_counted_and_announced_when_there_is_room(tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = LogFile(LogPlan(path=str(tmp_path / "log")))
+    log.write(STDOUT, b"before\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(tmp_path / "log"), limits[1]))
+    try:
+        log.write(STDOUT, b"one\ntwo\n")
+        log.write(STDOUT, b"three\n")
+        log.write(STDOUT, b"four\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert log.lost_bytes > 0
+    log.write(STDOUT, b"after\n")
+    log.close()
+    entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [entry["log"] for entry in entries] == [
+        "before\n",
+        "onggi: 4 lines of output could not be written here: File too large\n",
+        "after\n",
+    ]
+    assert entries[1]["stream"] == "stderr"

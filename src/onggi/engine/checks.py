@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from onggi.engine import health, limits, logconfig, modes, mountspecs, portwords, restart, security
+from onggi.engine import health, limits, logdrivers, modes, mountspecs, portwords, restart, security
 from onggi.engine.config import ContainerConfig, HostConfig
 from onggi.engine.files import EMBEDDED_DNS
 from onggi.engine.signals import signal_number
@@ -62,9 +62,10 @@ def _config(config: ContainerConfig) -> None:
 
 
 def _log(host: HostConfig, driver: str, options: dict[str, str]) -> None:
-    if not host.log_config.type:
-        host.log_config = msgspec.structs.replace(host.log_config, type=driver, config=options | host.log_config.config)
-    logconfig.check(host.log_config)
+    logged = host.log_config
+    if logged.type in ("", driver):
+        host.log_config = msgspec.structs.replace(logged, type=driver, config=options | logged.config)
+    logdrivers.check(host.log_config)
 
 
 def _platform_words(host: HostConfig) -> None:

@@ -86,11 +86,11 @@ class Lifecycle:
         former = container.row
         container.move(State.STARTING, error="", oom_killed=False, started_ns=time.time_ns(), was_running=True)
         try:
-            request, held = await self.preparation.prepare(container)
+            request, held, connection = await self.preparation.prepare(container)
             try:
-                shim = await self._run(container, request, attached, held)
+                shim = await self._run(container, request, attached, held, connection)
             finally:
-                for sock in held:
+                for sock in (*held, *(() if connection is None else (connection,))):
                     sock.close()
         except BaseException as error:
             await self._start_failed(container, error, former)
@@ -112,13 +112,23 @@ class Lifecycle:
         engine.health.begin(container)
 
     async def _run(
-        self, container: Container, request: StartContainer, attached: list[AttachSocket], held: list[socket.socket]
+        self,
+        container: Container,
+        request: StartContainer,
+        attached: list[AttachSocket],
+        held: list[socket.socket],
+        connection: socket.socket | None,
     ) -> Shim:
         """The intent is committed while the shim acts; either both are there or nothing is (R-06)."""
         engine = self._engine
         intent = engine.database.submit(Put(TABLE, container.id, container.row))
         intent.add_done_callback(_note_failure)
-        shim = await engine.runtime.start(request, attach=attached, hold=[sock.fileno() for sock in held])
+        shim = await engine.runtime.start(
+            request,
+            attach=attached,
+            hold=[sock.fileno() for sock in held],
+            log=None if connection is None else connection.fileno(),
+        )
         try:
             await intent
         except OnggiError:

@@ -6,14 +6,13 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from onggi.engine import files, mountspecs, spec
+from onggi.engine import files, logconfig, mountspecs, spec
 from onggi.engine.config import EndpointSettings, MountPoint
 from onggi.engine.container import Container
-from onggi.engine.logconfig import attributes, parse_size
 from onggi.errors import Conflict, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import cgroups
 from onggi.runtime.plan import LinkPlan, RootfsPlan
-from onggi.runtime.protocol import LogPlan, StartContainer
+from onggi.runtime.protocol import StartContainer
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -25,8 +24,8 @@ class Preparation:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def prepare(self, container: Container) -> tuple[StartContainer, list[socket.socket]]:
-        """The request, and the sockets that hold published ports (the caller's to close).
+    async def prepare(self, container: Container) -> tuple[StartContainer, list[socket.socket], socket.socket | None]:
+        """The request, the sockets that hold published ports, and the log's connection (all the caller's to close).
 
         Addresses and ports are the container's from here on: whoever fails later gives them back. Raises InvalidArgument,
         NotFound, Conflict in docker's words.
@@ -77,16 +76,22 @@ class Preparation:
             process.env = spec.environment(
                 config, hostname=plan.spec.hostname or self._hostname(container, namespaces), tty=config.tty
             )
+        try:
+            log, connection = await logconfig.prepare(container, directory)
+        except BaseException:
+            for sock in held:
+                sock.close()
+            raise
         request = StartContainer(
             container_id=container.id,
             plan=plan,
             cgroup_path=engine.cgroup_path(container),
-            log=self._log(container, directory),
+            log=log,
             tty=config.tty,
             open_stdin=config.open_stdin,
             stdin_once=config.stdin_once,
         )
-        return request, list(held)
+        return request, list(held), connection
 
     def _images(self, points: list[MountPoint]) -> dict[str, list[str]]:
         """Layers of images that are mounted, by destination. Raises NotFound for one that has been removed."""
@@ -96,18 +101,6 @@ class Preparation:
                 layers = engine.images.resolve(point.source).layers
                 found[point.destination] = [engine.layers.path(layer) for layer in reversed(layers)]
         return found
-
-    def _log(self, container: Container, directory: str) -> LogPlan:
-        log = container.row.host_config.log_config
-        if log.type == "none":
-            return LogPlan(driver="none")
-        return LogPlan(
-            driver="json-file",
-            path=os.path.join(directory, f"{container.id}-json.log"),
-            max_size=parse_size(log.config.get("max-size", "-1")),
-            max_file=int(log.config.get("max-file", "1")),
-            attrs=attributes(container),
-        )
 
     def _namespaces(self, container: Container) -> dict[str, str]:
         """Kind → namespace to join or "host". Raises Conflict when the other container doesn't run."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onggi.engine.container import Container, State
+from onggi.engine.logconfig import log_path
 from onggi.engine.logfiles import LogWatch, read_log
 from onggi.engine.logs import LogOptions
 from onggi.engine.stats import Sample, document, take
@@ -62,9 +63,9 @@ class Streams:
 
         `end`: inode and offset of the log where reading ends. Raises NotImplementedHere for a driver that keeps nothing.
         """
-        if container.row.host_config.log_config.type == "none":
+        path = log_path(container, self._engine.snapshots.directory(container.id))
+        if not path:
             raise NotImplementedHere("configured logging driver does not support reading")
-        path = f"{self._engine.snapshots.directory(container.id)}/{container.id}-json.log"
         stopped: asyncio.Future[Any] | None = None
         if options.follow and not container.exited.is_set():
             stopped = asyncio.ensure_future(container.exited.wait())
@@ -116,7 +117,7 @@ class Streams:
                     end = await container.shim.attach(
                         feed.fileno(), stdin=stdin, stdout=options.stdout, stderr=options.stderr
                     )
-            if options.logs and container.row.host_config.log_config.type != "none":
+            if options.logs and log_path(container, self._engine.snapshots.directory(container.id)):
                 wanted = LogOptions(stdout=options.stdout, stderr=options.stderr)
                 async for piece in self.logs(container, wanted, end=end):
                     await loop.sock_sendall(theirs, piece)

@@ -13,6 +13,7 @@ from onggi.doctor import Engine as DoctorEngine
 from onggi.doctor import footprint
 from onggi.engine import files, inspecting
 from onggi.engine.container import State, time_text
+from onggi.engine.logdrivers import DRIVERS
 from onggi.kernel import cgroups
 from onggi.oci.digest import Digest
 from onggi.oci.platform import host_platform
@@ -58,7 +59,7 @@ class System:
             "Driver": "overlay2",
             "DriverStatus": [["Backing Filesystem", _file_system(options.data_root)], ["Supports d_type", "true"], ["Using metacopy", "false"],
                              ["Native Overlay Diff", "true"], ["userxattr", "false"]],
-            "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file", "none"]},
+            "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": sorted(DRIVERS)},
             "MemoryLimit": True, "SwapLimit": _has_swap_limit(), "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True, "CPUSet": True,
             "PidsLimit": True, "IPv4Forwarding": True, "OomKillDisable": not cgroups.is_unified(),
             "Debug": options.debug, "NFd": len(os.listdir("/proc/self/fd")), "NGoroutines": len(asyncio.all_tasks()),

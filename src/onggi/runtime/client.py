@@ -94,16 +94,19 @@ class Runtime:
         *,
         attach: Sequence[AttachSocket] = (),
         hold: Sequence[int] = (),
+        log: int | None = None,
     ) -> Shim:
         """Start a container; returns when its process has been exec'ed.
 
-        `attach` sockets get the first byte; `hold` stay open as long as the shim lives (published ports). All
-        descriptors stay the caller's. Raises RuntimeStepError with the step that failed, Unavailable when launcher or
+        `attach` sockets get the first byte; `hold` stay open as long as the shim lives (published ports); `log` is
+        connected to the log's server. All descriptors stay the caller's. Raises RuntimeStepError with the step that failed, Unavailable when launcher or
         shim were killed: in both cases nothing is left. Cancelled: what has begun is ended and removed.
         """
         directory = str(self._shims / request.container_id)
-        request = msgspec.structs.replace(request, directory=directory, attach=[a.plan for a in attach])
-        link = await self._ask(request, [*(a.fd for a in attach), *hold])
+        request = msgspec.structs.replace(
+            request, directory=directory, attach=[a.plan for a in attach], log_connected=log is not None
+        )
+        link = await self._ask(request, [*(a.fd for a in attach), *(() if log is None else (log,)), *hold])
         try:
             started, fds = await asyncio.shield(link.started)
         except asyncio.CancelledError:

@@ -14,8 +14,8 @@ from onggi.runtime.protocol import AttachPlan, LogPlan, ShimState, Started
 
 class Handover(msgspec.Struct, frozen=True):
     """Descriptors, in this order: the engine's socket, the shim's directory, its listener, pidfd of init, console or
-    stdin (if `has_input`) and stdout and stderr, `attach` sockets, `dns` sockets, the one that tells of kills for memory
-    (if `watches_memory`), and the ones that are only held.
+    stdin (if `has_input`) and stdout and stderr, `attach` sockets, the log server's (if `log_connected`), `dns` sockets,
+    the one that tells of kills for memory (if `watches_memory`), and the ones that are only held.
 
     `unused` is a child that was made ahead and could not be used, to be reaped; 0 for none.
     """
@@ -30,6 +30,7 @@ class Handover(msgspec.Struct, frozen=True):
     dns: int
     watches_memory: bool = False
     unused: int = 0
+    log_connected: bool = False
 
 
 class SpareOrder(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ daemon/logger/jsonfilelog/jsonlog/jsonlogbytes.go), so that a log is the same by
 nanoseconds always have nine digits, so that an entry's time is at a fixed place from its end.
 
 A log that can't be written (disk full) must not stop the container: what doesn't fit is dropped and counted, and an entry
-is never left torn.
+is never left torn. As soon as there is room again the log says itself how much is missing at that place.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from onggi.kernel.faults import point
+from onggi.runtime import rotation
 from onggi.runtime.protocol import LogPlan
 
 STDOUT: Final = 1
@@ -123,12 +124,16 @@ class LogFile:
         self._path = plan.path
         self._max_size = plan.max_size
         self._max_file = max(plan.max_file, 1)
+        self._compress = plan.compress
+        self._compressing = 0
         attrs = b'"attrs":%s,' % msgspec.json.encode(plan.attrs) if plan.attrs else b""
         self._tails = {stream: b'","stream":"%s",%s"time":"' % (name, attrs) for stream, name in _NAMES.items()}
         self._waiting = {STDOUT: b"", STDERR: b""}
         self._clock = Clock()
         self._fd = -1
         self._size = 0
+        self._missing_lines = 0
+        self._trouble = ""
         self.lost_bytes = 0
         self._open()
 
@@ -198,35 +203,64 @@ class LogFile:
             begin = end
 
     def _write(self, parts: tuple[bytes | memoryview, ...], size: int) -> None:
+        if self._missing_lines and not self._say_what_is_missing():
+            self._lose(parts, size)
+            return
         written = 0
         try:
             written = os.writev(self._fd, parts)
-        except OSError:
-            pass
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
         if written == size:
             self._size += size
             return
-        self.lost_bytes += size
         if written:
             # Others may have cut the file (logrotate's copytruncate): only its end is known to be ours.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+        self._lose(parts, size)
+
+    def _lose(self, parts: tuple[bytes | memoryview, ...], size: int) -> None:
+        self.lost_bytes += size
+        self._missing_lines += sum(bytes(part).count(b"\n") for part in parts)
+
+    def _say_what_is_missing(self) -> bool:
+        """An entry in the place of those that are lost. False: there is still no room."""
+        lines = self._missing_lines
+        text = f"onggi: {lines} line{'s' * (lines != 1)} of output could not be written here: {self._trouble or 'no space'}"
+        tail = b'\\n%s%s"}\n' % (self._tails[STDERR], self._clock.text(time.time_ns()))
+        entry = _HEAD + escape(text.encode()) + tail
+        try:
+            written = os.write(self._fd, entry)
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
+            return False
+        if written != len(entry):
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            return False
+        self._size += written
+        self._missing_lines = 0
+        return True
 
     def _rotate(self) -> None:
-        # A reader that follows holds the old file and reads it to its end, also when it is no longer kept: the file is
-        # replaced, never cut (R-21).
+        self._await_compression()
         try:
-            for number in range(self._max_file - 1, 0, -1):
-                older = f"{self._path}.{number - 1}" if number > 1 else self._path
-                with contextlib.suppress(FileNotFoundError):
-                    os.rename(older, f"{self._path}.{number}")
-            if self._max_file == 1:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._path)
+            rotation.shift(self._path, self._max_file)
         except OSError:
             return
         with contextlib.suppress(OSError):
             self._open()
+        if self._compress and self._max_file > 1:
+            with contextlib.suppress(OSError):
+                self._compressing = rotation.compress_beside(f"{self._path}.1")
+
+    def _await_compression(self) -> None:
+        """The file before last has its place before the next one comes."""
+        pid, self._compressing = self._compressing, 0
+        if pid:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

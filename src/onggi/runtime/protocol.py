@@ -38,14 +38,37 @@ _IN_MEMFD: Final = b"\x00memfd"
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+class CarrierPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A log that goes elsewhere. All is checked: who made this plan answers for it.
+
+    `address` is a URL, `fields` what each message says of its container (names are the driver's), `options` the driver's
+    own words. With `blocking` a container whose log isn't taken waits; otherwise what doesn't fit into `buffer_bytes` is
+    lost and counted.
+    """
+
+    driver: Literal["syslog", "fluentd", "gelf", "journald"]
+    address: str
+    tag: str = ""
+    fields: dict[str, str] = {}
+    options: dict[str, str] = {}
+    blocking: bool = True
+    buffer_bytes: int = 1_000_000
+
+
 class LogPlan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a container's output is kept. `max_size` -1 is without limit; `max_file` counts the live one too."""
+    """Where a container's output is kept. `max_size` -1 is without limit; `max_file` counts the live one too.
+
+    `driver` json-file keeps JSON lines at `path` (`compress`: older files with gzip), `none` keeps no file. `carrier` is
+    where the output goes besides.
+    """
 
     driver: Literal["json-file", "none"] = "json-file"
     path: str = ""
     max_size: int = -1
     max_file: int = 1
     attrs: dict[str, str] = {}
+    compress: bool = False
+    carrier: CarrierPlan | None = None
 
 
 class AttachPlan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,7 +85,8 @@ class AttachPlan(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StartContainer(msgspec.Struct, frozen=True, omit_defaults=True, tag="start"):
-    """Engine to launcher. Descriptors: control socket, then `attach` sockets in order, then held ones.
+    """Engine to launcher. Descriptors: control socket, then `attach` sockets in order, the log's connection if there is
+    one already (`log_connected`), then held ones.
 
     `directory` (0700, of this boot) is where the shim keeps its socket, its state and the exit record; the client fills
     it in. `cgroup_path` is below the root of each hierarchy, as in linux.cgroupsPath.
@@ -77,6 +101,7 @@ class StartContainer(msgspec.Struct, frozen=True, omit_defaults=True, tag="start
     stdin_once: bool = False
     directory: str = ""
     attach: list[AttachPlan] = []
+    log_connected: bool = False
     version: int = VERSION
 
 

@@ -26,9 +26,9 @@ from onggi.kernel import cgroups
 from onggi.kernel.faults import point
 from onggi.runtime import exitfile, protocol
 from onggi.runtime.handover import Handover, started_report
-from onggi.runtime.logfile import LogFile
+from onggi.runtime.outlog import OutputLog
 from onggi.runtime.processes import wait_status
-from onggi.runtime.protocol import ExitRecord, LogPlan
+from onggi.runtime.protocol import ExitRecord
 from onggi.runtime.streams import STDERR, STDOUT, Client, Input
 
 READ_BYTES: Final = 64 * 1024
@@ -71,15 +71,14 @@ class Shim:
         for fd in self._outputs.values():
             os.set_blocking(fd, False)
         self.clients = [Client(socket.socket(fileno=left.pop(0)), plan, tty=handover.tty) for plan in handover.attach]
+        connection = left.pop(0) if handover.log_connected else -1
         self._dns = left[: handover.dns]
         self._oom_events = left[handover.dns] if handover.watches_memory else -1
         # Bound sockets of published ports, open for as long as the container runs (R-26); and the root's mount, until we go.
         self._held = left[handover.dns + handover.watches_memory :]
         self._oom_kills = 0
         self._oom_look_at: float | None = None
-        self._log_plan = handover.log
-        self._log: LogFile | None = None
-        self._log_trouble = ""
+        self._log = OutputLog(handover.log, connection)
         self._record: ExitRecord | None = None
         self._forgotten = False
         self.helpers: set[int] = set()
@@ -98,7 +97,7 @@ class Shim:
 
     def supervise(self) -> None:
         """The loop. Returns when the container is forgotten and nobody reads any more."""
-        while not (self._forgotten and not self.clients):
+        while not (self._forgotten and not self.clients and not self._log.unsent):
             self.step(self._timeout_ms())
 
     def step(self, timeout_ms: float | None) -> None:
@@ -117,14 +116,15 @@ class Shim:
         if self._oom_look_at is not None and self._oom_look_at <= time.monotonic():
             self._oom_look_at = None
             self._tell_of_kills()
+        if self._log.carried is not None:
+            self._log.carried.give_up(time.monotonic())
         if self.clients:
             self._cut_slow_clients()
             self.clients = [client for client in self.clients if not client.closed]
 
     def abandon(self) -> None:
         """Close all descriptors. The container is nobody's then: for a shim that never had one."""
-        if self._log is not None:
-            self._log.close()
+        self._log.close()
         for sock in (*self._engines, self._listener):
             sock.close()
         for client in self.clients:
@@ -134,7 +134,7 @@ class Shim:
     # -- the container's output and end
 
     def _watch_container(self, handlers: _Handlers) -> None:
-        if not any(client.full for client in self.clients):
+        if not self._log.full and not any(client.full for client in self.clients):
             for stream, fd in self._outputs.items():
                 handlers[fd] = (partial(self._output, stream, fd), select.POLLIN)
         if self._input is not None and self._input.waiting:
@@ -143,6 +143,9 @@ class Shim:
                 handlers[fd] = (self._terminal, select.POLLIN | select.POLLOUT)
             else:
                 handlers[fd] = (self._input.flush, select.POLLOUT)
+        carried = self._log.carried
+        if carried is not None and carried.waiting and carried.fileno() >= 0:
+            handlers[carried.fileno()] = (carried.flush, select.POLLOUT)
         if self._record is None:
             handlers[self._pidfd] = (self._ended, select.POLLIN)
             if self._oom_events >= 0:
@@ -168,25 +171,12 @@ class Shim:
         if not chunk:
             self._output_ended(stream)
             return False
-        log = self._opened_log()
-        if log is not None:
-            log.write(stream, chunk)
+        self._log.write(stream, chunk)
         if self.clients:
             now = time.monotonic()
             for client in self.clients:
                 client.output(stream, chunk, now)
         return True
-
-    def _opened_log(self) -> LogFile | None:
-        """Opened when it is needed: of fifty containers most are silent most of the time."""
-        if self._log is None and self._log_plan.driver == "json-file":
-            try:
-                self._log = LogFile(self._log_plan)
-            except OSError as error:
-                # It could be opened at the start. The container goes on without.
-                self._log_plan = LogPlan(driver="none")
-                self._log_trouble = f"the log could not be opened: {error.strerror}"
-        return self._log
 
     def _output_ended(self, stream: int) -> None:
         fd = self._outputs.pop(stream)
@@ -194,8 +184,7 @@ class Shim:
             # The terminal stays for a process that opens it anew, until the container's end.
             return
         os.close(fd)
-        if self._log is not None:
-            self._log.end(stream)
+        self._log.end(stream)
 
     def _out_of_memory(self) -> None:
         """The kernel tells before it kills: what is not counted yet is looked for once more a moment later."""
@@ -229,15 +218,11 @@ class Shim:
         # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
         cgroup.kill_all()
         self._drain()
-        reason = self._log_trouble
-        if self._log is not None:
-            self._log.close()
-            if self._log.lost_bytes:
-                reason = f"{self._log.lost_bytes} bytes of the log could not be written"
+        self._log.close()
         for fd in self._held:
             if stat.S_ISSOCK(os.fstat(fd).st_mode):
                 os.close(fd)  # whoever hears of the end may ask for the same ports
-        record = ExitRecord(exit_code, finished_at_ns, number, oom_killed, reason)
+        record = ExitRecord(exit_code, finished_at_ns, number, oom_killed, self._log.trouble)
         exitfile.write_exit(self._directory, record)
         self._record = record
         os.close(self._pidfd)
@@ -333,6 +318,9 @@ class Shim:
 
     def _timeout_ms(self) -> float | None:
         deadlines = [deadline for client in self.clients if (deadline := client.deadline()) is not None]
+        carried = self._log.carried
+        if carried is not None and (deadline := carried.deadline()) is not None:
+            deadlines.append(deadline)
         if self._oom_look_at is not None:
             deadlines.append(self._oom_look_at)
         if self.helpers:
@@ -395,8 +383,7 @@ class Shim:
             self._tell(engine, protocol.Refused(request.request, errno.EINVAL, "attach without a socket"))
             return
         client = Client(socket.socket(fileno=fds[0]), request.plan, tty=self._tty)
-        log = None if self._record is not None else self._opened_log()
-        inode, offset = (0, 0) if log is None else log.position()
+        inode, offset = (0, 0) if self._record is not None else self._log.position()
         self._tell(engine, protocol.Done(request.request, inode, offset))
         if self._record is not None:
             client.end(time.monotonic())

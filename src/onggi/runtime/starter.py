@@ -212,8 +212,10 @@ def _start(
         dns=len(dns),
         watches_memory=oom is not None,
         unused=made.spawned.pid if made is not None and made.spawned.pid != spawned.pid else 0,
+        log_connected=request.log_connected,
     )
-    attached, held = fds[: len(request.attach)], fds[len(request.attach) :]
+    # With the log server's connection, if there is one.
+    attached, held = fds[: (count := len(request.attach) + request.log_connected)], fds[count:]
     if spawned.root is not None:
         held.append(spawned.root.fileno())
     fixed = [control.fileno(), directory, listener.fileno(), spawned.pidfd.fileno()]
