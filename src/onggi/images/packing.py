@@ -54,7 +54,7 @@ async def new_manifest(images: Catalog, image: Image, layers: Sequence[PackedLay
     """A manifest of these blobs, in the order of the image's layers. Remembered, and the blobs with it."""
     is_oci = any(layer.compression is Compression.ZSTD for layer in layers)
     config = Descriptor(OCI_CONFIG if is_oci else DOCKER_CONFIG, image.id, images.content.size(image.id))
-    blobs = [Descriptor(_layer_type(one.compression, is_oci=is_oci), one.digest, one.size) for one in layers]
+    blobs = [Descriptor(layer_type(one.compression, is_oci=is_oci), one.digest, one.size) for one in layers]
     manifest = Manifest(2, config, blobs, OCI_MANIFEST if is_oci else DOCKER_MANIFEST)
     data = encode_document(manifest)
     digest = await blocking(images.content.put, data)
@@ -135,7 +135,8 @@ def _recompress(images: Catalog, blob: Digest) -> Digest:
         return writer.commit()
 
 
-def _layer_type(compression: Compression, *, is_oci: bool) -> str:
+def layer_type(compression: Compression, *, is_oci: bool) -> str:
+    """The media type of a packed layer."""
     if compression is Compression.ZSTD:
         return OCI_LAYER_ZSTD
     return OCI_LAYER_GZIP if is_oci else DOCKER_LAYER_GZIP

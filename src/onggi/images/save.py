@@ -35,21 +35,21 @@ async def save(images: Catalog, names: Sequence[str]) -> AsyncIterator[bytes]:
             for blob in (manifest.config.digest, *(layer.digest for layer in manifest.layers)):
                 if blob not in written:
                     written.add(blob)
-                    async for piece in _blob(images, blob):
+                    async for piece in blob_pieces(images, blob):
                         yield piece
             if sha256_of(data) not in written:
                 written.add(sha256_of(data))
-                yield _file(archives.blob_name(sha256_of(data)), data)
+                yield file_piece(archives.blob_name(sha256_of(data)), data)
         named = [(manifest, references) for (_, manifest), references in packed]
         indexed = [
             (Descriptor(manifest.media_type, sha256_of(data), len(data)), references)
             for (data, manifest), references in packed
         ]
-        yield _file("index.json", archives.oci_index(indexed))
-        yield _file("manifest.json", archives.docker_manifest(named))
-        yield _file("oci-layout", archives.LAYOUT)
-        yield _file("repositories", archives.repositories(named))
-        yield bytes(2 * _BLOCK)
+        yield file_piece("index.json", archives.oci_index(indexed))
+        yield file_piece("manifest.json", archives.docker_manifest(named))
+        yield file_piece("oci-layout", archives.LAYOUT)
+        yield file_piece("repositories", archives.repositories(named))
+        yield end_of_archive()
     finally:
         release()
 
@@ -82,7 +82,8 @@ def _find(images: Catalog, name: str) -> list[tuple[Image, Reference | None]]:
     raise NotFound(f"No such image: {reference.familiar()}")
 
 
-async def _blob(images: Catalog, digest: Digest) -> AsyncIterator[bytes]:
+async def blob_pieces(images: Catalog, digest: Digest) -> AsyncIterator[bytes]:
+    """A blob of the store as a file of an archive."""
     size = images.content.size(digest)
     yield _header(archives.blob_name(digest), size)
     with images.content.open(digest) as file:
@@ -91,7 +92,12 @@ async def _blob(images: Catalog, digest: Digest) -> AsyncIterator[bytes]:
     yield bytes(-size % _BLOCK)
 
 
-def _file(name: str, data: bytes) -> bytes:
+def end_of_archive() -> bytes:
+    return bytes(2 * _BLOCK)
+
+
+def file_piece(name: str, data: bytes) -> bytes:
+    """A file of an archive."""
     return _header(name, len(data)) + data + bytes(-len(data) % _BLOCK)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from onggi.build.buildkit.uploading import is_upload
 from onggi.build.options import BuildOptions
 from onggi.build.runner import StepLimits
 from onggi.errors import InvalidArgument
@@ -28,7 +29,7 @@ def options_of(attrs: Mapping[str, str]) -> BuildOptions:
     source = attrs.get("context", "")
     return BuildOptions(
         dockerfile=attrs.get("filename", ""),
-        remote=source if "://" in source or source.startswith("git@") else "",
+        remote="" if is_upload(source) else source if _is_remote(source) else "",
         build_args=_with_prefix(attrs, _BUILD_ARG),
         labels=_with_prefix(attrs, _LABEL),
         target=attrs.get("target", ""),
@@ -40,6 +41,10 @@ def options_of(attrs: Mapping[str, str]) -> BuildOptions:
         cache_from=tuple(_cache_imports(attrs)),
         limits=_limits(attrs),
     )
+
+
+def _is_remote(source: str) -> bool:
+    return "://" in source or source.startswith("git@")
 
 
 def _with_prefix(attrs: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -52,9 +52,10 @@ class Control:
     async def _solve(self, request: pb.SolveRequest, call: ServerCall) -> pb.SolveResponse:  # noqa: ARG002
         """Without a frontend the client is the frontend, through Bridge, and this waits for what it returns."""
         async with self._door.jobs.open(request) as job:
-            with recording.recorded(self._door.history, job) as record, told():
-                outcome = await self._outcome(job)
-                response = await export(self._door, job, outcome)
+            async with recording.recorded(self._door.history, job) as record:
+                with told():
+                    outcome = await self._outcome(job)
+                    response = await export(self._door, job, outcome)
                 record.ExporterResponse.update(response)
                 job.outcome_images = list(outcome.results.values())
             return pb.SolveResponse(ExporterResponse=response)

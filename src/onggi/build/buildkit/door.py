@@ -19,7 +19,8 @@ from onggi.build.buildkit.jobs import Job, Jobs
 from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.rpc import Code, RpcError, Server
 from onggi.build.buildkit.session import Sessions
-from onggi.build.request import Request
+from onggi.build.buildkit.uploading import UploadContexts, is_upload
+from onggi.build.request import Contexts, Request
 
 _FRONTENDS: Final = ("dockerfile.v0", "gateway.v0")
 
@@ -78,9 +79,12 @@ class BuildKit:
         if frontend not in _FRONTENDS:
             raise RpcError(Code.UNIMPLEMENTED, f"unknown frontend {frontend}")
         session = await self.sessions.get(job.request.Session)
+        contexts: Contexts = SessionContexts(session, self.mirrors)
+        if is_upload(source := attrs.get("context", "")):
+            contexts = job.closing(UploadContexts(session, source, self.mirrors, self.builder.layering.workers))
         return Request(
             options_of(attrs),
-            SessionContexts(session, self.mirrors),
+            contexts,
             SessionSecrets(session),
             SessionAgents(session),
             SessionCredentials(session),

@@ -19,6 +19,7 @@ from onggi.build.buildkit import filters
 from onggi.build.buildkit.pb import control_pb2
 from onggi.errors import NotFound
 from onggi.oci.digest import Digest
+from onggi.store.blocking import blocking
 from onggi.store.content import Content
 
 LOG_TYPE: Final = "application/vnd.buildkit.status.v0"
@@ -58,21 +59,29 @@ class History:
         self._active[record.Ref] = record
         self._tell(Event(type=STARTED, record=record))
 
-    def end(self, record: Record, told: Sequence[bytes], statement: bytes = b"") -> None:
-        """It has ended: its record, what was told of it, its provenance. A full disk costs the record."""
-        self._active.pop(record.Ref, None)
+    async def end(self, record: Record, told: Sequence[bytes], statement: bytes = b"") -> None:
+        """It has ended: its record, what was told of it, its provenance. A full disk costs the record.
+
+        Cancelled: the record is kept for as long as the engine lives.
+        """
         try:
-            record.logs.CopyFrom(self._blob(LOG_TYPE, framed(told)))
-            if statement:
-                descriptor = self._blob(PROVENANCE_TYPE, statement)
-                descriptor.annotations["in-toto.io/predicate-type"] = "https://slsa.dev/provenance/v0.2"
-                record.Result.Attestations.append(descriptor)
-            self._write(record)
+            await blocking(self._keep, record, told, statement)
         except OSError as error:
             log.warning("a build's record could not be kept", extra={"reason": str(error)})
-        self._ended[record.Ref] = record
-        self._forget_old()
-        self._tell(Event(type=COMPLETE, record=record))
+        finally:
+            self._active.pop(record.Ref, None)
+            self._ended[record.Ref] = record
+            self._forget_old()
+            self._tell(Event(type=COMPLETE, record=record))
+
+    def _keep(self, record: Record, told: Sequence[bytes], statement: bytes) -> None:
+        """Writes it all; blocks for as long as the disk takes."""
+        record.logs.CopyFrom(self._blob(LOG_TYPE, framed(told)))
+        if statement:
+            descriptor = self._blob(PROVENANCE_TYPE, statement)
+            descriptor.annotations["in-toto.io/predicate-type"] = "https://slsa.dev/provenance/v0.2"
+            record.Result.Attestations.append(descriptor)
+        self._write(record)
 
     def find(self, ref: str) -> Record | None:
         return self._active.get(ref) or self._ended.get(ref)

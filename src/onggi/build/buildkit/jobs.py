@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from onggi.build.builder import Builder
 from onggi.build.buildkit.interim import solve
@@ -18,6 +18,13 @@ from onggi.build.request import Built, Request
 
 _WAIT_S: Final = 10.0
 """How long a call waits for its job: clients make several calls at once, in any order."""
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Closable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Job:
         self._builder, self._group = builder, group
         self._results: dict[str, Built] = {}
         self._over = asyncio.Event()
+        self._resources: list[_Closable] = []
 
     @property
     def ref(self) -> str:
@@ -70,9 +78,16 @@ class Job:
         except KeyError:
             raise RpcError(Code.NOT_FOUND, f"no such ref: {identifier}") from None
 
+    def closing(self, resource: C) -> C:
+        """Closed with the job."""
+        self._resources.append(resource)
+        return resource
+
     def finish(self) -> None:
         """Lets go of what was solved."""
         self._over.set()
+        for resource in self._resources:
+            resource.close()
 
     async def _hold(self, request: Request, solved: asyncio.Future[Sequence[Built]]) -> None:
         """The build's block stays open until the job's end: its layers are held by it."""

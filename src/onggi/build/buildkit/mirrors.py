@@ -115,11 +115,11 @@ class Mirrors:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         self._mirrors: OrderedDict[tuple[str, str], Mirror] = OrderedDict()
 
     def take(self, shared_key: str, name: str) -> Mirror:
         """The mirror of a directory, which counts as used now. Without a shared key it is nobody else's: the caller closes it."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
         if not shared_key:
             return Mirror(self.directory, name)
         key = (shared_key, name)
@@ -133,6 +133,10 @@ class Mirrors:
         self._mirrors.move_to_end(key)
         self._forget_old()
         return found
+
+    def scratch(self) -> int:
+        """A descriptor of a nameless file, for the caller to close."""
+        return os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
     def records(self) -> list[tuple[str, Mirror]]:
         """Each with an id."""

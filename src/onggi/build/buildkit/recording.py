@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 from onggi.build.buildkit import provenance
 from onggi.build.buildkit.history import History, Record
@@ -12,9 +14,12 @@ from onggi.build.buildkit.jobs import Job
 from onggi.build.buildkit.rpc import status_of
 from onggi.build.buildkit.tracing import timestamp
 
+_DISK_S: Final = 30.0
+"""How long the answer waits for a disk that is busy; clients read the record next."""
 
-@contextmanager
-def recorded(history: History, job: Job) -> Iterator[Record]:
+
+@asynccontextmanager
+async def recorded(history: History, job: Job) -> AsyncIterator[Record]:
     """The record of `job`, kept at the block's end with the error that ends it. Internal builds leave none."""
     request = job.request
     started_ns = time.time_ns()
@@ -39,7 +44,8 @@ def recorded(history: History, job: Job) -> Iterator[Record]:
         record.numTotalSteps, record.numCompletedSteps, record.numCachedSteps = job.trace.counts()
         record.numWarnings = job.trace.warnings
         if not request.Internal:
-            history.end(record, job.trace.told, _statement(job, started_ns, ended_ns))
+            async with asyncio.timeout(_DISK_S):
+                await history.end(record, list(job.trace.told), _statement(job, started_ns, ended_ns))
 
 
 def _statement(job: Job, started_ns: int, ended_ns: int) -> bytes:

@@ -208,8 +208,9 @@ class Server:
             raise
         except (OnggiError, TimeoutError) as expected:
             error = expected
-        except StreamEnded:
-            return
+        except StreamEnded as ended:
+            # This call's own peer, which hears no more; or the session that the call needed.
+            error = RpcError(Code.UNAVAILABLE, f"a connection of the client has ended: {ended}")
         except Exception as unexpected:
             log.exception("unexpected error", extra={"method": call.method})
             error = unexpected

@@ -125,10 +125,10 @@ class Stream:
     async def batch(self) -> list[bytes]:
         """All messages that are here, at least one; none at the end. Raises StreamEnded."""
         while not self._messages:
-            if self._lost:
-                raise StreamEnded(self._lost)
             if self._received_end:
                 return []
+            if self._lost:
+                raise StreamEnded(self._lost)
             await self._news()
         found = list(self._messages)
         self._messages.clear()
@@ -138,10 +138,10 @@ class Stream:
     async def message(self) -> bytes | None:
         """The next one; None at the end. Raises StreamEnded."""
         while not self._messages:
-            if self._lost:
-                raise StreamEnded(self._lost)
             if self._received_end:
                 return None
+            if self._lost:
+                raise StreamEnded(self._lost)
             await self._news()
         found = self._messages.popleft()
         if not self._messages:

@@ -38,7 +38,7 @@ def ranges(location: Location) -> list[ops_pb2.Range]:
     ]
 
 
-class _Step:
+class Step:
     """A Vertex that tells a Trace."""
 
     def __init__(self, trace: Trace, message: control_pb2.Vertex) -> None:
@@ -107,14 +107,14 @@ class Trace:
     def __init__(self) -> None:
         self._told: list[bytes] = []
         self._log_bytes = 0
-        self._steps: dict[str, _Step] = {}
+        self._steps: dict[str, Step] = {}
         self._ended = False
         self._news = asyncio.Event()
         self.warnings = 0
 
     # Progress
 
-    def vertex(self, name: str, *, inputs: Sequence[Vertex] = (), key: str = "", group: str = "") -> _Step:
+    def vertex(self, name: str, *, inputs: Sequence[Vertex] = (), key: str = "", group: str = "") -> Step:
         digest = "sha256:" + hashlib.sha256((key or name).encode("utf-8", "surrogatepass")).hexdigest()
         known = self._steps.get(digest)
         if known is not None:
@@ -122,7 +122,7 @@ class Trace:
         message = control_pb2.Vertex(digest=digest, name=name, inputs=[each.digest for each in inputs])
         if group:
             message.progressGroup.id = message.progressGroup.name = group
-        step = self._steps[digest] = _Step(self, message)
+        step = self._steps[digest] = Step(self, message)
         self.tell(control_pb2.StatusResponse(vertexes=[message]))
         return step
 

@@ -1,0 +1,110 @@
+"""Results as image archives: OCI's layout, and docker's, which has the same blobs and a manifest.json."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from onggi.build.request import Built
+from onggi.images import archives
+from onggi.images.packing import PackedLayer, layer_type, packed_layer
+from onggi.images.save import blob_pieces, end_of_archive, file_piece
+from onggi.images.sidebyside import side_by_side
+from onggi.oci.digest import Digest, sha256_of
+from onggi.oci.image import encode_image_config
+from onggi.oci.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Index,
+    Manifest,
+    encode_document,
+)
+from onggi.oci.reference import Reference
+from onggi.store.blocking import blocking
+from onggi.store.compression import Compression
+
+if TYPE_CHECKING:
+    from onggi.images import Images
+
+_REPEATED: Final = ("annotation.", "annotation-manifest.")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedImage:
+    """A manifest, whose blobs are in the engine's store, and its bytes."""
+
+    built: Built
+    manifest: Manifest
+    data: bytes
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """With its platform, as an index has it."""
+        return Descriptor(self.manifest.media_type, sha256_of(self.data), len(self.data), platform=self.built.platform)
+
+
+async def packed(images: Images, built: Built, *, is_oci: bool, annotations: Mapping[str, str]) -> PackedImage:
+    """One result as an image. Cancelled: blobs that are made already stay a while."""
+    config = await blocking(images.content.put, encode_image_config(built.config))
+    layers = await side_by_side(packed_layer(images, layer) for layer in built.layers)
+    # docker's media types have none for zstd.
+    is_oci = is_oci or any(layer.compression is Compression.ZSTD for layer in layers) or bool(annotations)
+    manifest = Manifest(
+        2,
+        Descriptor(OCI_CONFIG if is_oci else DOCKER_CONFIG, config, images.content.size(config)),
+        [_descriptor(layer, is_oci=is_oci) for layer in layers],
+        OCI_MANIFEST if is_oci else DOCKER_MANIFEST,
+        annotations=dict(annotations) or None,
+    )
+    return PackedImage(built, manifest, encode_document(manifest))
+
+
+def _descriptor(layer: PackedLayer, *, is_oci: bool) -> Descriptor:
+    return Descriptor(layer_type(layer.compression, is_oci=is_oci), layer.digest, layer.size)
+
+
+def index_of(packs: Sequence[PackedImage]) -> tuple[Descriptor, bytes]:
+    """One index of several platforms."""
+    data = encode_document(Index(2, [pack.descriptor for pack in packs], OCI_INDEX))
+    return Descriptor(OCI_INDEX, sha256_of(data), len(data)), data
+
+
+async def archive(
+    images: Images, packs: Sequence[PackedImage], names: Sequence[Reference], *, is_docker: bool
+) -> AsyncIterator[bytes]:
+    """The tar. Several platforms stand in one index; docker's manifest.json is for one."""
+    written: set[Digest] = set()
+    for pack in packs:
+        for blob in (pack.manifest.config.digest, *(layer.digest for layer in pack.manifest.layers)):
+            if blob not in written:
+                written.add(blob)
+                async for piece in blob_pieces(images, blob):
+                    yield piece
+        yield file_piece(archives.blob_name(sha256_of(pack.data)), pack.data)
+    if len(packs) > 1:
+        top, data = index_of(packs)
+        yield file_piece(archives.blob_name(top.digest), data)
+    else:
+        top = msgspec.structs.replace(packs[0].descriptor, platform=None)
+    yield file_piece("index.json", archives.oci_index([(top, names)]))
+    if is_docker:
+        yield file_piece("manifest.json", archives.docker_manifest([(packs[0].manifest, names)]))
+    yield file_piece("oci-layout", archives.LAYOUT)
+    yield end_of_archive()
+
+
+def annotations_of(attrs: Mapping[str, str]) -> dict[str, str]:
+    """Annotations of manifests among an exporter's attributes."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in attrs.items()
+        for prefix in _REPEATED
+        if name.startswith(prefix)
+    }

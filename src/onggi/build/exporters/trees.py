@@ -1,0 +1,73 @@
+"""The files of a result, without its being an image: as a tar, or one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from onggi.build.entries import Entry, Received
+from onggi.build.receivejob import Receive
+from onggi.kernel import mounts
+from onggi.kernel.fds import Fd
+from onggi.oci.digest import Digest
+from onggi.store import jobs
+from onggi.store.blocking import blocking
+from onggi.store.layers import Layers
+from onggi.store.pipes import widen
+from onggi.store.snapshots import OVERLAY_OPTIONS
+from onggi.store.workers import Workers
+
+_PIECE = 1024 * 1024
+
+
+@contextlib.asynccontextmanager
+async def tar_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> AsyncIterator[int]:
+    """The tar of all files, as a pipe to read from. Raises what the packing job raised, at the end of the block."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    widen(write_end)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, read_end)
+        tree = stack.enter_context(_merged(layers, diff_ids, stack))
+        job = workers.run("onggi.store.jobs:pack_tree", jobs.PackTree(), [tree.fileno(), write_end])
+        packing = asyncio.get_running_loop().create_task(job, name="pack a result")
+        try:
+            # The job has its own copy once it is sent, which happens before the task first waits.
+            await asyncio.sleep(0)
+            os.close(write_end)
+            yield read_end
+            await packing
+        finally:
+            packing.cancel()
+            await asyncio.wait([packing])
+
+
+def _merged(layers: Layers, diff_ids: Sequence[Digest], stack: contextlib.ExitStack) -> Fd:
+    """The layers laid over each other, in no mount table."""
+    paths = [layers.path(diff_id) for diff_id in reversed(diff_ids)]
+    if not paths:
+        paths = [stack.enter_context(tempfile.TemporaryDirectory(prefix="onggi-empty-"))]
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    if len(paths) == 1:
+        return Fd(os.open(paths[0], flags))
+    with mounts.overlay(paths, None, None, options=OVERLAY_OPTIONS) as mount:
+        # A mount's own descriptor is a path only; this one keeps the mount.
+        return Fd(os.open(".", flags, dir_fd=mount.fileno()))
+
+
+async def tar_pieces(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> AsyncIterator[bytes]:
+    """The same, as bytes."""
+    async with tar_of(layers, workers, diff_ids) as read_end:
+        while piece := await blocking(os.read, read_end, _PIECE):
+            yield piece
+
+
+async def entries_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest], spool: int) -> list[Entry]:
+    """All files, their bodies in `spool`."""
+    async with tar_of(layers, workers, diff_ids) as read_end:
+        answer = await workers.run("onggi.build.receivejob:receive", Receive(), [read_end, spool])
+    return msgspec.msgpack.decode(answer, type=Received).entries

@@ -1,0 +1,125 @@
+"""What buildx gets out of a build: an image, archives, files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.buildx import Buildx
+from tests.clients.daemon import Daemon, running
+
+pytestmark = pytest.mark.root
+
+RESULT = "FROM busybox AS made\nRUN echo built > /out && chmod 750 /out && ln -s out /link\nFROM scratch\nCOPY --from=made /out /link /d/\n"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    yield from running(tmp_path_factory)
+
+
+@pytest.fixture
+def buildx(daemon: Daemon, tmp_path: Path) -> Buildx:
+    return Buildx(daemon, tmp_path)
+
+
+@pytest.mark.row("F-182")
+@pytest.mark.row("F-296")
+def test_a_local_output_is_the_files_of_the_result(buildx: Buildx) -> None:
+    buildx.context(RESULT)
+    buildx.build("--output", "type=local,dest=out")
+    place = buildx.directory / "out" / "d"
+    assert (place / "out").read_text() == "built\n"
+    assert (place / "out").stat().st_mode & 0o777 == 0o750
+    assert sorted(os.listdir(place)) == ["link", "out"]
+    buildx.build("--output", "short")
+    assert (buildx.directory / "short" / "d" / "out").read_text() == "built\n"
+
+
+@pytest.mark.row("F-183")
+def test_a_tar_output_is_one_archive_of_those_files(buildx: Buildx) -> None:
+    buildx.context(RESULT)
+    buildx.build("--output", "type=tar,dest=out.tar")
+    with tarfile.open(buildx.directory / "out.tar") as archive:
+        found = {member.name.strip("./"): member for member in archive}
+        assert {"d", "d/out", "d/link"} <= set(found)
+        out = archive.extractfile(found["d/out"])
+        assert out is not None
+        assert out.read() == b"built\n"
+
+
+@pytest.mark.row("F-185")
+def test_a_docker_archive_loads_and_runs(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nRUN echo from-an-archive > /f\n")
+    buildx.build("--output", "type=docker,dest=image.tar", "-t", "archived:1")
+    assert buildx.run("inspect", "archived:1").returncode != 0
+    buildx.ok("load", "-i", "image.tar")
+    assert buildx.ok("run", "--rm", "--network=none", "archived:1", "cat", "/f").stdout == "from-an-archive\n"
+
+
+@pytest.mark.row("F-184")
+@pytest.mark.row("F-196")
+def test_an_oci_archive_is_a_layout_with_the_image_under_its_name(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nLABEL is=oci\n")
+    buildx.build("--output", "type=oci,dest=image.tar", "-t", "layout:2", "--metadata-file", "meta")
+    with tarfile.open(buildx.directory / "image.tar") as archive:
+
+        def blob(name: str) -> dict[str, object]:
+            file = archive.extractfile(name)
+            assert file is not None
+            document: dict[str, object] = json.loads(file.read())
+            return document
+
+        assert blob("oci-layout") == {"imageLayoutVersion": "1.0.0"}
+        (entry,) = blob("index.json")["manifests"]  # type: ignore[misc]
+        assert entry["annotations"]["org.opencontainers.image.ref.name"] == "2"
+        manifest = blob(f"blobs/sha256/{entry['digest'][7:]}")
+        assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+        config = blob(f"blobs/sha256/{manifest['config']['digest'][7:]}")  # type: ignore[index]
+    assert config["config"]["Labels"] == {"is": "oci"}  # type: ignore[index]
+    metadata = json.loads((buildx.directory / "meta").read_text())
+    assert metadata["containerimage.digest"] == metadata["containerimage.descriptor"]["digest"] == entry["digest"]
+
+
+@pytest.mark.row("F-195")
+def test_several_outputs_come_from_one_build(buildx: Buildx) -> None:
+    buildx.context("FROM scratch\nCOPY f /f\n", f="x")
+    buildx.build("-o", "type=local,dest=files", "-o", "type=tar,dest=all.tar", "-o", "type=image", "-t", "both")
+    assert (buildx.directory / "files" / "f").read_text() == "x"
+    assert (buildx.directory / "all.tar").stat().st_size > 1024
+    assert buildx.ok("inspect", "-f", "{{.Id}}", "both").stdout.startswith("sha256:")
+
+
+@pytest.mark.row("F-194")
+@pytest.mark.row("F-197")
+def test_a_build_for_the_cache_alone_and_one_that_fails_name_nothing(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nRUN echo only-cached\n")
+    buildx.build("-o", "type=cacheonly", "-t", "unnamed")
+    assert buildx.run("inspect", "unnamed").returncode != 0
+    buildx.context("FROM busybox\nRUN exit 3\n")
+    assert buildx.run("build", "-t", "unnamed", "c").returncode == 1
+    assert buildx.run("inspect", "unnamed").returncode != 0
+
+
+@pytest.mark.row("F-173")
+@pytest.mark.row("F-300")
+def test_a_context_may_come_as_an_archive_or_as_a_dockerfile_on_stdin(buildx: Buildx) -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for name, text in (("Dockerfile", "FROM busybox\nCOPY in /in\n"), ("in", "from-stdin\n")):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    buildx.ok("build", "-t", "piped", "-", text=data.getvalue())
+    assert buildx.ok("run", "--rm", "--network=none", "piped", "cat", "/in").stdout == "from-stdin\n"
+    buildx.ok("build", "-t", "text", "-", text="FROM busybox\nENV A=stdin\n")
+    assert "A=stdin" in buildx.ok("inspect", "-f", "{{.Config.Env}}", "text").stdout
+    buildx.context("FROM nothing\n", f="local\n")
+    buildx.ok("build", "-t", "mixed", "-f", "-", "c", text="FROM busybox\nCOPY f /f\n")
+    assert buildx.ok("run", "--rm", "--network=none", "mixed", "cat", "/f").stdout == "local\n"
