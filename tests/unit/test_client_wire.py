@@ -95,7 +95,19 @@ def test_json_lines_wait_for_their_end():
     assert [item["n"] for at in range(0, len(text), 5) for item in split(text[at : at + 5])] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("text", ["nonsense", "ftp://x", "tcp://host", "unix://"])
+@pytest.mark.row("CL-147")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ftp://x",
+        "tcp://host:port",
+        "unix://",
+        "fd://",
+        "npipe:////./pipe/x",
+        "ssh://user:secret@host",
+        "ssh://-oProxyCommand=true",
+    ],
+)
 def test_an_endpoint_that_is_none_is_refused(text):
     with pytest.raises(ConnectionRefused):
         Endpoint(text)

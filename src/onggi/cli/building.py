@@ -6,8 +6,7 @@ import os
 import sys
 import tarfile
 
-from onggi.cli import progress
-from onggi.cli.config_words import _ulimit
+from onggi.cli import mountwords, progress
 from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
 from onggi.cli.transfer import blocks
@@ -68,7 +67,7 @@ def _query(options: Options) -> dict[str, object]:
         "cpusetcpus": options.text("cpuset-cpus") or None, "cpusetmems": options.text("cpuset-mems") or None,
         "shmsize": options.number("shm-size") or None, "extrahosts": options.list("add-host"), "platform": options.text("platform") or None,
         "squash": options.on("squash"), "cgroupparent": options.text("cgroup-parent") or None, "version": "1",
-        "ulimits": _json([_ulimit(word) for word in options.list("ulimit")]), "cachefrom": _json(options.list("cache-from")),
+        "ulimits": _json([mountwords.ulimit(word) for word in options.list("ulimit")]), "cachefrom": _json(options.list("cache-from")),
     }  # fmt: skip
 
 
@@ -194,7 +193,7 @@ COMMANDS = {
         """
    --add-host list  Add a custom host-to-IP mapping ("host:ip")
    --build-arg list  Set build-time variables
-   --cache-from list  Images to consider as cache sources
+   --cache-from strings  Images to consider as cache sources
    --cgroup-parent string  Set the parent cgroup for the "RUN" instructions during build
    --compress bool  Compress the build context using gzip
    --cpu-period int  Limit the CPU CFS (Completely Fair Scheduler) period
@@ -206,21 +205,22 @@ COMMANDS = {
    --force-rm bool  Always remove intermediate containers
    --iidfile string  Write the image ID to the file
    --isolation string  Container isolation technology
-   --label list  Set metadata for an image
--m --memory bytes=0  Memory limit
-   --memory-swap bytes=0  Swap limit equal to memory plus swap: -1 to enable unlimited swap
+   --label list:label  Set metadata for an image
+-m --memory bytes  Memory limit
+   --memory-swap bytes  Swap limit equal to memory plus swap: -1 to enable unlimited swap
    --network string=default  Set the networking mode for the RUN instructions during build
    --no-cache bool  Do not use cache when building the image
    --platform string  Set platform if server is multi-platform capable
    --pull bool  Always attempt to pull a newer version of the image
 -q --quiet bool  Suppress the build output and print image ID on success
    --rm bool=true  Remove intermediate containers after a successful build
-   --security-opt list  Security options
-   --shm-size bytes=0  Size of "/dev/shm"
+   --security-opt strings  Security options
+   --shm-size bytes  Size of "/dev/shm"
    --squash bool  Squash newly built layers into a single new layer
 -t --tag list  Name and optionally a tag in the "name:tag" format
    --target string  Set the target build stage to build.
-   --ulimit list  Ulimit options
+   --ulimit ulimit  Ulimit options
+   --disable-content-trust bool!=true  Has no effect: images aren't signed this way any more
 """,
         least=1, most=1,
     ),

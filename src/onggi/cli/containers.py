@@ -96,7 +96,13 @@ def _wait(context: Context, options: Options, words: list[str]) -> None:
 
 def _rename(context: Context, options: Options, words: list[str]) -> None:
     del options
-    context.engine(containers.rename(words[0], words[1]))
+    old, new = words[0].strip(), words[1].strip()
+    if not old or not new:
+        raise Exit(1, "Error: Neither old nor new names may be empty")
+    try:
+        context.engine(containers.rename(old, new))
+    except ApiError as error:
+        raise Exit(1, f"{words_of(error)}\nError: failed to rename container named {old}") from None
 
 
 def _update(context: Context, options: Options, words: list[str]) -> None:
@@ -151,8 +157,10 @@ def _diff(context: Context, options: Options, words: list[str]) -> None:
 
 
 def _export(context: Context, options: Options, words: list[str]) -> None:
-    from onggi.cli.output import write_stream
+    from onggi.cli.output import check_output, told_as, write_stream
 
+    with told_as("export container"):
+        check_output(options.text("output"))
     write_stream(context.engine.stream(containers.export(words[0])), options.text("output"))
 
 
@@ -173,7 +181,7 @@ _SEVERAL = "CONTAINER [CONTAINER...]"
 _STOP_FLAGS = """
 -s --signal string  Signal to send to the container
 -t --timeout int  Seconds to wait before killing the container
-   --time int  Seconds to wait before killing the container
+   --time int!  Seconds to wait before killing the container
 """
 
 
@@ -181,6 +189,8 @@ def _with_old_time(run: object) -> object:
     """--time is the old name of --timeout."""
 
     def wrapped(context: Context, options: Options, words: list[str]) -> None:
+        if "time" in options.given:
+            sys.stderr.write("Flag --time has been deprecated, use --timeout instead\n")
         if "time" in options.given and "timeout" not in options.given:
             options.values["timeout"] = options.values["time"]
         run(context, options, words)  # type: ignore[operator]
@@ -208,7 +218,7 @@ COMMANDS = {
     "update": Command(
         _update, f"[OPTIONS] {_SEVERAL}", "Update configuration of one or more containers",
         """
-   --blkio-weight int=0  Block IO (relative weight), between 10 and 1000, or 0 to disable
+   --blkio-weight uint16  Block IO (relative weight), between 10 and 1000, or 0 to disable
    --cpu-period int  Limit CPU CFS (Completely Fair Scheduler) period
    --cpu-quota int  Limit CPU CFS (Completely Fair Scheduler) quota
    --cpu-rt-period int  Limit the CPU real-time period in microseconds
@@ -217,6 +227,7 @@ COMMANDS = {
    --cpus decimal  Number of CPUs
    --cpuset-cpus string  CPUs in which to allow execution (0-3, 0,1)
    --cpuset-mems string  MEMs in which to allow execution (0-3, 0,1)
+   --kernel-memory bytes!  Has no effect: kernels don't limit it any more
 -m --memory bytes  Memory limit
    --memory-reservation bytes  Memory soft limit
    --memory-swap bytes  Swap limit equal to memory plus swap: -1 to enable unlimited swap
@@ -236,7 +247,7 @@ COMMANDS = {
 -c --change list  Apply Dockerfile instruction to the created image
 -m --message string  Commit message
    --no-pause bool  Disable pausing container during commit
--p --pause bool=true  Pause container during commit (deprecated: use --no-pause instead)
+-p --pause bool!=true  Pause container during commit (deprecated: use --no-pause instead)
 """,
         least=1, most=2,
     ),

@@ -62,7 +62,7 @@ COMMANDS = {
     "events": Command(
         _events, "[OPTIONS]", "Get real time events from the server",
         """
--f --filter list  Filter output based on conditions provided
+-f --filter filter:filter  Filter output based on conditions provided
    --format string  Format output using a custom template
    --since string  Show all events created since timestamp
    --until string  Stream events until this timestamp

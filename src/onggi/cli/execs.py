@@ -8,7 +8,7 @@ import sys
 from onggi.cli import session, terminal
 from onggi.cli.config_words import environment
 from onggi.cli.main import Command, Exit, words_of
-from onggi.client import execs
+from onggi.client import containers, execs
 from onggi.client.errors import ApiError
 from onggi.errors import OnggiError
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 def _exec(context: Context, options: Options, words: list[str]) -> None:
     tty, stdin, detach = options.on("tty"), options.on("interactive"), options.on("detach")
+    keys = session.keys_of(options, context)
+    context.engine(containers.inspect(words[0]))  # a missing container is told of before a missing terminal
     session.check_tty(tty=tty, interactive=stdin and not detach)
     config: Json = {
         "Cmd": words[1:], "Tty": tty, "AttachStdin": stdin and not detach, "AttachStdout": not detach, "AttachStderr": not detach,
         "Env": environment(options.list("env"), options.list("env-file")), "User": options.text("user"), "Privileged": options.on("privileged"),
-        "WorkingDir": options.text("workdir"), "DetachKeys": options.text("detach-keys"),
+        "WorkingDir": options.text("workdir"), "DetachKeys": keys,
     }  # fmt: skip
     identifier = context.engine(execs.create(words[0], config))["Id"]
     if detach:
@@ -52,9 +54,9 @@ def _exec(context: Context, options: Options, words: list[str]) -> None:
         if raw:
             stack.enter_context(terminal.raw_mode(sys.stdin.fileno()))
         try:
-            session.pump(connection, tty=tty, stdin=stdin, detach_keys=options.text("detach-keys"), raw=raw)
+            session.pump(connection, tty=tty, stdin=stdin, detach_keys=keys, raw=raw)
         except session.Detached:
-            return
+            raise Exit(1, "read escape sequence") from None
     code = context.engine(execs.inspect(identifier))["ExitCode"]
     if code:
         raise Exit(code)
@@ -66,7 +68,7 @@ COMMANDS = {
         """
 -d --detach bool  Detached mode: run command in the background
    --detach-keys string  Override the key sequence for detaching a container
--e --env list  Set environment variables
+-e --env list:env  Set environment variables
    --env-file list  Read in a file of environment variables
 -i --interactive bool  Keep STDIN open even if not attached
    --privileged bool  Give extended privileges to the command

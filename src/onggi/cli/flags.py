@@ -1,16 +1,17 @@
 """Docker's flag grammar (pflag's), from one line of text a flag.
 
-A line is `-s --name type=default  help`, the short form and the default optional. Types: bool, string, int, decimal,
-bytes, duration, list (repeats), map (repeats, k=v). Booleans take `--flag=false`; short flags join (`-it`); a value may
-follow in the same word (`-mSIZE`, `--name=x`) or in the next. `--` ends the flags; so does the first positional word
+A line is `-s --name type[:check][!][=default]  help`, the short form and the default optional. The type is the word that
+help shows; it also says how a value is read (see kinds.py), and `check` names a closer look at each value (checks.py).
+`!` keeps a flag out of help: old names that still work. Booleans take `--flag=false`; short flags join (`-it`); a value
+may follow in the same word (`-mSIZE`, `--name=x`) or in the next. `--` ends the flags; so does the first positional word
 for commands that pass the rest on (run, exec, create).
 """
 
 from __future__ import annotations
 
-from onggi.cli.units import parse_bytes, parse_duration
-
-Value = object
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.cli.kinds import Value
 
 
 class UsageError(Exception):
@@ -20,55 +21,56 @@ class UsageError(Exception):
 class Flag:
     """One flag of a command."""
 
-    __slots__ = ("default", "help", "kind", "name", "short")
+    __slots__ = ("check", "default", "help", "hidden", "kind", "name", "short", "shown_default")
 
     def __init__(self, line: str) -> None:
         words = line.split()
         self.short = words.pop(0)[1:] if not words[0].startswith("--") else ""
         self.name = words.pop(0)[2:]
-        self.kind, _, default = words.pop(0).partition("=")
+        kind, _, self.shown_default = words.pop(0).partition("=")
+        self.hidden = kind.endswith("!")
+        self.kind, _, self.check = kind.rstrip("!").partition(":")
         self.help = " ".join(words)
-        self.default: Value = self._default(default)
+        self.default: Value = self._default(self.shown_default)
 
     def _default(self, text: str) -> Value:
         if self.kind == "bool":
             return text == "true"
-        if self.kind in ("list", "map"):
+        if self.repeats:
             return []
-        if self.kind in ("int", "bytes", "duration"):
-            return int(text) if text else None
+        if self.kind in _NUMBERS:
+            return int(text) if text.lstrip("-").isdigit() else None
         return text
+
+    @property
+    def repeats(self) -> bool:
+        return self.kind in REPEATING
 
     def __str__(self) -> str:
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
     def parse(self, text: str) -> Value:
         """Raises UsageError in pflag's words."""
+        from onggi.cli.kinds import read
+
         try:
-            match self.kind:
-                case "bool":
-                    return _BOOLEANS[text]
-                case "int":
-                    return int(text, 0)
-                case "decimal":
-                    return str(float(text))
-                case "bytes":
-                    return parse_bytes(text)
-                case "duration":
-                    return parse_duration(text)
-        except (ValueError, KeyError) as error:
-            reason = (
-                str(error)
-                if self.kind in ("bytes", "duration")
-                else f'strconv.Parse{self.kind.title()}: parsing "{text}": invalid syntax'
-            )
-            raise UsageError(f'invalid argument "{text}" for "{self}" flag: {reason}') from None
-        return text
+            value = read(self.kind, text)
+            if self.check or self.kind in _CHECKED:
+                from onggi.cli.checks import CHECKS
+
+                value = CHECKS[self.check or self.kind](text)
+        except ValueError as error:
+            raise UsageError(f'invalid argument "{text}" for "{self}" flag: {error}') from None
+        return value
 
 
-_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
-    ("0", "f", "F", "false", "FALSE", "False"), False
-)
+_NUMBERS = {"int", "uint", "uint16", "uint32", "bytes", "duration"}
+_CHECKED = {"mount", "network", "gpu-request", "ulimit"}
+REPEATING = {
+    "list", "strings", "filter", "map", "stringToString", "mount", "network", "gpu-request", "ulimit", "ipSlice", "ipNetSlice",
+    "secret", "config", "port", "pref", "external-ca",
+}  # fmt: skip
+"""Types whose flag may be given several times; each value is kept."""
 
 
 class Options:
@@ -83,18 +85,18 @@ class Options:
         self.given: set[str] = set()
 
     def on(self, name: str) -> bool:
-        return self.values[name] is True
+        return self.values.get(name) is True
 
     def text(self, name: str) -> str:
-        value = self.values[name]
+        value = self.values.get(name)
         return value if isinstance(value, str) else ""
 
     def number(self, name: str) -> int | None:
-        value = self.values[name]
+        value = self.values.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def list(self, name: str) -> list[str]:
-        value = self.values[name]
+        value = self.values.get(name)
         return value if isinstance(value, list) else []
 
     def map(self, name: str) -> dict[str, str]:
@@ -102,12 +104,14 @@ class Options:
         return {word.partition("=")[0]: word.partition("=")[2] for word in self.list(name)}
 
     def set(self, flag: Flag, text: str | None) -> None:
-        value = True if text is None else flag.parse(text)
+        value: Value = True if text is None else flag.parse(text)
         self.given.add(flag.name)
-        if flag.kind in ("list", "map"):
-            self.list(flag.name).append(str(value))
-        else:
+        if not flag.repeats:
             self.values[flag.name] = value
+        elif isinstance(value, list):  # one word with commas gives several
+            self.list(flag.name).extend(value)
+        else:
+            self.list(flag.name).append(str(value))
 
 
 def read_flags(text: str) -> list[Flag]:
@@ -140,6 +144,8 @@ class HelpWanted(Exception):
 
 def _long(word: str, flags: dict[str, Flag], rest: list[str], options: Options) -> None:
     name, equals, text = word[2:].partition("=")
+    if not name or name.startswith("-"):
+        raise UsageError(f"bad flag syntax: {word}")
     if name == "help":
         raise HelpWanted
     flag = flags.get(name)
@@ -158,12 +164,12 @@ def _long(word: str, flags: dict[str, Flag], rest: list[str], options: Options) 
 def _short(word: str, flags: dict[str, Flag], rest: list[str], options: Options) -> None:
     letters = word[1:]
     while letters:
-        letter, letters = letters[0], letters[1:]
+        seen, letter, letters = letters, letters[0], letters[1:]
         flag = flags.get(letter)
         if flag is None:
             if letter == "h":
                 raise HelpWanted
-            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+            raise UsageError(f"unknown shorthand flag: '{letter}' in -{seen}")
         if flag.kind == "bool" and not letters.startswith("="):
             options.set(flag, None)
             continue
@@ -172,5 +178,5 @@ def _short(word: str, flags: dict[str, Flag], rest: list[str], options: Options)
         elif rest:
             options.set(flag, rest.pop(0))
         else:
-            raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+            raise UsageError(f"flag needs an argument: '{letter}' in -{seen}")
         return

@@ -7,101 +7,140 @@ import sys
 
 from onggi.cli.main import Command, Exit
 from onggi.client import containers, images, networks, volumes
+from onggi.client.call import Call, Request, parsed, quote
 from onggi.client.errors import ApiError
+from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from onggi.cli.flags import Options
     from onggi.cli.main import Context
-    from onggi.client.shapes import Json
 
-    Look = Callable[[str], Json]
+    Look = Callable[[str], Any]
+
+_SWARM = ("node", "service", "secret", "config", "task", "plugin")
+_TYPES = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
+_NOT_HERE = ("not supported", "swarm manager", "not part of a swarm", "client version")
+"""Answers to the question for something that the engine has none of."""
 
 
-def _looks(context: Context, *, size: bool) -> dict[str, Look]:
+def _looks(context: Context, options: Options) -> dict[str, Look]:
     """Kind → how to look, in docker's order of trying."""
     engine = context.engine
     return {
-        "container": lambda name: engine(containers.inspect(name, size=size)),
-        "image": lambda name: engine(images.inspect(name)),
-        "network": lambda name: engine(networks.inspect(name)),
+        "container": lambda name: engine(containers.inspect(name, size=options.on("size"))),
+        "image": lambda name: engine(images.inspect(name, platform=options.text("platform"))),
+        "network": lambda name: engine(networks.inspect(name, verbose=options.on("verbose"))),
         "volume": lambda name: engine(volumes.inspect(name)),
+        **{kind: _other(context, kind) for kind in _SWARM},
     }
 
 
-def _one(looks: list[Look], name: str, kind: str) -> Json:
-    """Raises Exit with docker's words when nothing has the name."""
+def _other(context: Context, kind: str) -> Look:
+    path = f"/{kind}s/{{}}" + ("/json" if kind == "plugin" else "")
+    return lambda name: context.engine(Call(Request("GET", path.format(quote(name))), parsed))
+
+
+def _one(looks: list[Look], name: str) -> Any:
+    """What the first that knows `name` says. Raises ApiError when one alone was asked, else Exit with docker's words."""
     for look in looks:
         try:
             return look(name)
         except ApiError as error:
-            if error.code != 404 and "not supported" not in str(error):
+            if len(looks) == 1 or (error.code != 404 and not any(text in str(error) for text in _NOT_HERE)):
                 raise
-            last = error
-    if kind:
-        raise Exit(1, f"Error response from daemon: {last}")
     raise Exit(1, f"Error: No such object: {name}")
 
 
-def _print(found: list[Json], format: str) -> None:
-    if not format or format == "json":
-        text = (
-            json.dumps(found, indent=4, ensure_ascii=False)
-            if not format
-            else "\n".join(json.dumps(one, separators=(",", ":"), ensure_ascii=False) for one in found)
-        )
-        sys.stdout.write(text + "\n")
-        return
-    from onggi.cli.templates import Template, TemplateError
+def inspect_each(looks: list[Look], names: list[str], format: str, *, kind: str = "Document") -> None:
+    """Prints what `looks` find for each name: an array of JSON, or a template's text for each. Raises Exit when some failed.
 
-    template = Template(format.replace("\\t", "\t").replace("\\n", "\n"), strict=True)
-    for one in found:
+    `kind` chooses the fields that JSON may leave out (structs.py).
+    """
+    from onggi.cli.main import words_of
+
+    found, failed = [], []
+    template = _Render(format, kind) if format not in ("", "json") else None
+    for name in names:
         try:
-            sys.stdout.write(template.render(one) + "\n")
+            one = _one(looks, name)
+            found.append(template(one) if template else one)
+        except Exit as error:
+            failed.append(error.message)
+        except OnggiError as error:
+            failed.append(words_of(error))
+    if template:
+        sys.stdout.write("".join(f"{text}\n" for text in found) or "\n")
+    elif not found or not format:
+        sys.stdout.write(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(json.dumps(found, separators=(",", ":"), ensure_ascii=False) + "\n")
+    if failed:
+        raise Exit(1, "\n".join(failed))
+
+
+class _Render:
+    """A template on a document: on Go's form of it, then on plain JSON, whose error counts."""
+
+    def __init__(self, format: str, kind: str) -> None:
+        from onggi.cli.templates import ParseError, Template
+
+        text = format.replace("\\t", "\t").replace("\\n", "\n")
+        try:
+            self._loose, self._strict, self._kind = Template(text), Template(text, strict=True), kind
+        except ParseError as error:
+            raise Exit(64, f"template parsing error: {error}") from None
+
+    def __call__(self, document: dict[str, Any]) -> str:
+        from onggi.cli.structs import typed
+        from onggi.cli.templates import TemplateError
+
+        try:
+            return self._loose.render(typed(document, self._kind))
+        except TemplateError:
+            pass
+        try:
+            return self._strict.render(document)
         except TemplateError as error:
-            sys.stdout.write("\n")
             raise Exit(1, f"template parsing error: {error}") from None
 
 
-def _inspect(context: Context, options: Options, words: list[str], kind: str) -> None:
-    looks = _looks(context, size="size" in options.values and options.on("size"))
-    if kind and kind not in looks:
-        raise Exit(1, f'"{kind}" is not a valid value for --type')
-    chosen = [looks[kind]] if kind else list(looks.values())
-    found, missing = [], []
-    for name in words:
-        try:
-            found.append(_one(chosen, name, kind))
-        except Exit as error:
-            missing.append(error.message)
-    if found or not options.text("format"):
-        _print(found, options.text("format"))
-    if missing:
-        raise Exit(1, "\n".join(missing))
+def _anything(context: Context, options: Options, words: list[str]) -> None:
+    kind, looks = options.text("type"), _looks(context, options)
+    if "type" in options.given and kind not in looks:
+        raise Exit(1, f'unknown type: "{kind}": must be one of {", ".join(f"{chr(34)}{name}{chr(34)}" for name in _TYPES)}' if kind else 'type is empty: must be one of "config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume"')  # fmt: skip
+    inspect_each([looks[kind]] if kind else list(looks.values()), words, options.text("format"))
 
 
-_FORMAT = "-f --format string  Format output using a custom template\n"
-_SIZE = "-s --size bool  Display total file sizes if the type is container\n"
+_FORMAT = "-f --format string  Format output with a Go template, or json\n"
+_SIZE = "-s --size bool  Display total file sizes"
 
 
-def _of(kind: str) -> Command:
-    flags = _FORMAT + (_SIZE if kind == "container" else "")
-    if kind == "network":
-        flags += "-v --verbose bool  Verbose output for diagnostics\n"
-    name = kind.upper()
+def _of(kind: str, more: str = "") -> Command:
+    name, document = kind.upper(), {"network": "Network", "volume": "Volume"}.get(kind, "Document")
+
+    def run(context: Context, options: Options, words: list[str]) -> None:
+        inspect_each([_looks(context, options)[kind]], words, options.text("format"), kind=document)
+
     return Command(
-        lambda context, options, words: _inspect(context, options, words, kind),
-        f"[OPTIONS] {name} [{name}...]", f"Display detailed information on one or more {kind}s", flags, least=1,
-    )  # fmt: skip
+        run,
+        f"[OPTIONS] {name} [{name}...]",
+        f"Display detailed information on one or more {kind}s",
+        _FORMAT + more,
+        least=1,
+    )
 
 
 COMMANDS = {
     "anything": Command(
-        lambda context, options, words: _inspect(context, options, words, options.text("type")),
-        "[OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
-        _FORMAT + _SIZE + "   --type string  Only inspect objects of the given type", least=1,
+        _anything, "[OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
+        f"{_FORMAT}{_SIZE} if the type is container\n   --type string  Only inspect objects of the given type", least=1,
     ),
-    **{kind: _of(kind) for kind in ("container", "image", "network", "volume")},
+    "container": _of("container", _SIZE),
+    "image": _of("image", "   --platform string  Platform of a multi-platform image to look at"),
+    "network": _of("network", "-v --verbose bool  Verbose output for diagnostics"),
+    "volume": _of("volume"),
 }  # fmt: skip

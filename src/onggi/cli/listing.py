@@ -6,7 +6,7 @@ import sys
 
 from onggi.cli.filters import parse_filters
 from onggi.cli.main import Command, Context
-from onggi.cli.tables import Columns
+from onggi.cli.tables import Columns, quiet_wins
 from onggi.cli.units import ago, human_size, stamp
 from onggi.client import containers
 
@@ -19,29 +19,72 @@ _HEADERS = {
     "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS",
     "Ports": "PORTS", "Names": "NAMES", "CreatedAt": "CREATED AT", "Size": "SIZE", "Labels": "LABELS", "State": "STATE",
     "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS", "Platform": "PLATFORM",
+    "HealthStatus": "HEALTH STATUS",
 }  # fmt: skip
 _DEFAULT = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
 
+_RAW = (
+    "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\n"
+    "status: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
+)
+
+
 def _ps(context: Context, options: Options, words: list[str]) -> None:
     del words
-    filters = parse_filters(options.list("filter"))
-    last = options.number("last") or -1
+    format = options.text("format") or ("" if options.on("quiet") else context.config.text("psFormat"))
     if options.on("latest"):
         last = 1
-    size = options.on("size") or "{{.Size}}" in options.text("format")
+    else:
+        last = options.number("last") or -1
     found = context.engine(
-        containers.listing(all=options.on("all") or last > 0, limit=max(last, 0), size=size, filters=filters)
-    )
+        containers.listing(
+            all=options.on("all"), limit=max(last, 0), size=options.on("size") or _asks_for_size(format),
+            filters=parse_filters(options.list("filter")),
+        )
+    )  # fmt: skip
     full = options.on("no-trunc")
-    if options.on("quiet") and not options.text("format"):
+    if options.on("quiet"):
+        quiet_wins(format)
         sys.stdout.write("".join(f"{one['Id'] if full else one['Id'][:12]}\n" for one in found))
         return
     default = [*_DEFAULT, "Size"] if options.on("size") else list(_DEFAULT)
-    Columns(_HEADERS, default).print([_row(one, full=full) for one in found], options.text("format"))
+    raw = _RAW + ("size: {{.Size}}\n" if options.on("size") else "")
+    Columns(_HEADERS, default, _TYPE, raw).print([row(one, full=full) for one in found], format)
 
 
-def _row(one: Json, *, full: bool) -> Json:
+_TYPE = "*formatter.ContainerContext"
+
+
+def _asks_for_size(format: str) -> bool:
+    """Sizes cost the engine a walk through files: only a template that shows them asks. Raises Exit for one that can't be.
+
+    As docker does it, the template is tried on an empty container first, and its errors get their own words.
+    """
+    if format in ("", "json", "raw", "table"):
+        return False
+    from onggi.cli.main import Exit
+    from onggi.cli.templates import ParseError, Struct, Template, TemplateError
+
+    asked = False
+
+    def size() -> str:
+        nonlocal asked
+        asked = True
+        return ""
+
+    empty: dict[str, object] = dict.fromkeys(_HEADERS, "")
+    empty |= {"Size": size, "Label": lambda _name: ""}
+    try:
+        Template(format.removeprefix("table ")).render(Struct(empty, _TYPE))
+    except ParseError as error:
+        raise Exit(1, f"failed to parse template: {error}") from None
+    except TemplateError as error:
+        raise Exit(1, f"failed to execute template: {error}") from None
+    return asked or "json ." in format
+
+
+def row(one: Json, *, full: bool) -> Json:
     command = f'"{one["Command"]}"' if full or len(one["Command"]) <= 20 else f'"{one["Command"][:19]}…"'
     names = [name.lstrip("/") for name in one.get("Names") or []]
     mounts = [mount.get("Name") or mount.get("Source", "") for mount in one.get("Mounts") or []]
@@ -66,7 +109,7 @@ def _row(one: Json, *, full: bool) -> Json:
         "Mounts": ",".join(mount if full or len(mount) <= 15 else mount[:14] + "…" for mount in mounts),
         "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in one.get("Mounts") or [])),
         "Networks": ",".join(sorted(networks)),
-        "Platform": "",
+        "Platform": None,
         "Size": _size(one),
     }
 
@@ -122,7 +165,7 @@ COMMANDS = {
         "List containers",
         """
 -a --all bool  Show all containers (default shows just running)
--f --filter list  Filter output based on conditions provided
+-f --filter filter:filter  Filter output based on conditions provided
    --format string  Format output using a custom template
 -n --last int=-1  Show n last created containers (includes all states)
 -l --latest bool  Show the latest created container (includes all states)

@@ -12,21 +12,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onggi.cli.configfile import ConfigFile
+    from onggi.cli.contexts import Store
     from onggi.cli.flags import Options
+    from onggi.client.endpoint import Endpoint, Tls
     from onggi.client.sync import Client
 
 GLOBAL_FLAGS = """
-   --config string  Location of client config files
--c --context string  Name of the context to use to connect to the daemon
--D --debug bool  Enable debug mode
--H --host string  Daemon socket to connect to
--l --log-level string=info  Set the logging level
-   --tls bool  Use TLS
-   --tlscacert string  Trust certs signed only by this CA
-   --tlscert string  Path to TLS certificate file
-   --tlskey string  Path to TLS key file
-   --tlsverify bool  Use TLS and verify the remote
--v --version bool  Print version information and quit
+   --config string  Directory of the client's configuration files
+-c --context string  Context to use for this command, in place of DOCKER_HOST and of the one set with "context use"
+-D --debug bool  Print what happens on the way
+-H --host list  Engine to talk to
+-l --log-level string=info  Least level of messages ("debug", "info", "warn", "error", "fatal")
+   --tls bool  Use TLS; implied by --tlsverify
+   --tlscacert string  Trust certificates signed by this authority only
+   --tlscert string  TLS certificate of the client
+   --tlskey string  TLS key of the client
+   --tlsverify bool  Use TLS and verify the engine
+-v --version bool  Print the version and quit
 """
 
 
@@ -51,17 +54,80 @@ class Command:
         least: int = 0,
         most: int = -1,
         interspersed: bool = True,
+        hidden: bool = False,
     ) -> None:
         self.run, self.usage, self.help, self.flags = run, usage, help, flags
-        self.least, self.most, self.interspersed = least, most, interspersed
+        self.least, self.most, self.interspersed, self.hidden = least, most, interspersed, hidden
 
 
 class Context:
-    """What a command works with: the engine, made when it is asked for first, and the program's own name."""
+    """What a command works with: settings, the engine, and the program's own name; each made when it is asked for first."""
 
-    def __init__(self, program: str, host: str | None, config: str | None) -> None:
-        self.program, self._host, self.config_dir = program, host, config
+    def __init__(self, program: str, options: Options | None = None, raw: list[str] | None = None) -> None:
+        self.program, self._options = program, options
+        self.global_words = raw or []
+        self._config: ConfigFile | None = None
+        self._endpoint: Endpoint | None = None
         self._client: Client | None = None
+
+    def _global(self, name: str) -> str:
+        return self._options.text(name) if self._options else ""
+
+    def switched(self, name: str) -> bool:
+        return bool(self._options and self._options.on(name))
+
+    @property
+    def host(self) -> str:
+        """--host. Raises Exit when it was given twice."""
+        hosts = self._options.list("host") if self._options else []
+        if len(hosts) > 1:
+            raise Exit(1, "Specify only one -H")
+        return hosts[0] if hosts else ""
+
+    @property
+    def config(self) -> ConfigFile:
+        if self._config is None:
+            from onggi.cli.configfile import ConfigFile
+
+            self._config = ConfigFile(self._global("config"))
+        return self._config
+
+    @property
+    def contexts(self) -> Store:
+        from onggi.cli.contexts import Store
+
+        return Store(self.config.directory)
+
+    @property
+    def context_name(self) -> str:
+        from onggi.cli.contexts import current
+
+        return current(self.config, self.host, self._global("context"))
+
+    def _tls(self) -> Tls | None:
+        """What --tls, --tlsverify and --tlscacert … say; None when none of them was given."""
+        verify = self.switched("tlsverify")
+        if not verify and not self.switched("tls"):
+            return None
+        import os
+
+        from onggi.client.endpoint import Tls
+
+        directory = os.environ.get("DOCKER_CERT_PATH") or self.config.directory
+        files = Tls.of_directory(directory, verify=verify)
+        return Tls(
+            self._global("tlscacert") or files.ca, self._global("tlscert") or files.cert, self._global("tlskey") or files.key,
+            verify=verify,
+        )  # fmt: skip
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Raises ContextError, ConnectionRefused."""
+        if self._endpoint is None:
+            from onggi.cli.contexts import endpoint_of
+
+            self._endpoint = endpoint_of(self.contexts, self.context_name, self.host, self._tls())
+        return self._endpoint
 
     @property
     def engine(self) -> Client:
@@ -71,19 +137,26 @@ class Context:
 
     def connect(self) -> Client:
         """A connection of its own, for work beside the first one."""
+        import os
+
         from onggi.client.sync import Client
 
-        return Client(self._host)
+        version = self._client.version if self._client else os.environ.get("DOCKER_API_VERSION", "").removeprefix("v")
+        return Client(self.endpoint, version=version, headers=self.config.headers())
 
 
 def main() -> None:
     words = sys.argv[1:]
     if words in (["--version"], ["-v"]):
-        from onggi import __version__
-
-        sys.stdout.write(f"onggi version {__version__}\n")
+        _print_version()
         return
     sys.exit(run(sys.argv[0].rpartition("/")[2] or "onggi", words))
+
+
+def _print_version() -> None:
+    from onggi import __version__
+
+    sys.stdout.write(f"onggi version {__version__}\n")
 
 
 def run(program: str, words: list[str]) -> int:
@@ -93,7 +166,9 @@ def run(program: str, words: list[str]) -> int:
     try:
         options, rest = parse(read_flags(GLOBAL_FLAGS), words, interspersed=False)
     except HelpWanted:
-        sys.stdout.write(_overview(program))
+        from onggi.cli.helptexts import overview
+
+        sys.stdout.write(overview(program))
         return 0
     except UsageError as error:
         sys.stderr.write(
@@ -101,67 +176,18 @@ def run(program: str, words: list[str]) -> int:
         )
         return 125
     if options.on("version"):
-        from onggi import __version__
-
-        sys.stdout.write(f"onggi version {__version__}\n")
+        _print_version()
         return 0
-    context = Context(program, options.text("host") or None, options.text("config") or None)
-    return _dispatch(context, rest)
+    return _guarded(program, lambda: _dispatch(Context(program, options, words[: len(words) - len(rest)]), rest))
 
 
-def _dispatch(context: Context, words: list[str]) -> int:
-    from onggi.cli.commands import GROUPS, TOP
-
-    if not words:
-        sys.stdout.write(_overview(context.program))
-        return 0
-    name, rest = words[0], words[1:]
-    if name == "help":
-        return _dispatch(context, [*rest, "--help"]) if rest else _dispatch(context, [])
-    if name in GROUPS:
-        group = GROUPS[name]
-        if not rest or rest[0] in ("--help", "-h"):
-            sys.stdout.write(_group_help(context.program, name))
-            return 0
-        if rest[0] not in group:
-            sys.stderr.write(
-                f"{context.program}: unknown command: {context.program} {name} {rest[0]}\n\nUsage:  {context.program} {name} COMMAND\n\nRun '{context.program} {name} --help' for more information\n"
-            )
-            return 1
-        return _call(context, f"{name} {rest[0]}", group[rest[0]], rest[1:])
-    if name in TOP:
-        return _call(context, name, TOP[name], rest)
-    sys.stderr.write(
-        f"{context.program}: unknown command: {context.program} {name}\n\nRun '{context.program} --help' for more information\n"
-    )
-    return 1
-
-
-def load(where: str) -> Command:
-    import importlib
-
-    module, _, function = where.partition(":")
-    command: Command = importlib.import_module(f"onggi.cli.{module}").COMMANDS[function]
-    return command
-
-
-def _call(context: Context, name: str, where: str, words: list[str]) -> int:
-    from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
+def _guarded(program: str, action: Callable[[], int]) -> int:
+    """`action`'s exit code, or the one of what it raises."""
     from onggi.errors import OnggiError
 
-    command = load(where)
-    call = f"{context.program} {name}"
     try:
-        options, rest = parse(read_flags(command.flags), words, interspersed=command.interspersed)
-        _check_number(call, command, rest)
-        command.run(context, options, rest)
+        code = action()
         sys.stdout.flush()
-    except HelpWanted:
-        sys.stdout.write(_help(call, command))
-        return 0
-    except UsageError as error:
-        sys.stderr.write(f"{error}\n\nUsage:  {call} {command.usage}\n\nRun '{call} --help' for more information\n")
-        return 125
     except Exit as error:
         sys.stdout.flush()
         if error.message:
@@ -180,8 +206,103 @@ def _call(context: Context, name: str, where: str, words: list[str]) -> int:
         sys.stderr.write(words_of(error) + "\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"{context.program}: {error}\n")
+        sys.stderr.write(f"{program}: {error}\n")
         return 1
+    return code
+
+
+def _dispatch(context: Context, words: list[str]) -> int:
+    from onggi.cli.commands import GROUPS, TOP
+
+    program = context.program
+    if not words:
+        from onggi.cli.helptexts import overview
+
+        sys.stdout.write(overview(program))
+        return 0
+    name, rest = words[0], words[1:]
+    if name == "help":
+        return _help_about(context, rest)
+    if name in GROUPS:
+        return _dispatch_group(context, name, rest)
+    if name in TOP:
+        return _call(context, name, TOP[name], rest)
+    if name in ("__complete", "__completeNoDesc"):
+        from onggi.cli.completing import complete
+
+        return complete(context, rest, described=name == "__complete")
+    from onggi.cli.plugins import run_plugin
+
+    code = run_plugin(context, name, rest)
+    if code is not None:
+        return code
+    from onggi.cli.helptexts import near
+
+    sys.stderr.write(
+        f"{program}: unknown command: {program} {name}{near(name, [*GROUPS, *TOP])}\n\nRun '{program} --help' for more information\n"
+    )
+    return 1
+
+
+def _help_about(context: Context, words: list[str]) -> int:
+    from onggi.cli.commands import GROUPS, TOP
+
+    if not words:
+        return _dispatch(context, [])
+    if (words[0] in GROUPS and (len(words) == 1 or words[1] in GROUPS[words[0]])) or words[0] in TOP:
+        return _dispatch(context, [*words[:2], "--help"])
+    raise Exit(1, f"unknown help topic: {' '.join(words)}")
+
+
+def _dispatch_group(context: Context, name: str, words: list[str]) -> int:
+    """The group's command, or help on the group."""
+    from onggi.cli.commands import GROUPS
+    from onggi.cli.flags import HelpWanted, UsageError, parse
+    from onggi.cli.helptexts import group_help, near
+
+    call = f"{context.program} {name}"
+    tail = f"\n\nUsage:  {call}\n\nRun '{call} --help' for more information\n"
+    try:
+        _, rest = parse([], words, interspersed=False)
+    except HelpWanted:
+        rest = []
+    except UsageError as error:
+        sys.stderr.write(f"{error}{tail}")
+        return 125
+    if not rest:
+        sys.stdout.write(group_help(context.program, name))
+        return 0
+    group = GROUPS[name]
+    if rest[0] not in group:
+        sys.stderr.write(f"{context.program}: unknown command: {call} {rest[0]}{near(rest[0], group)}{tail}")
+        return 1
+    return _call(context, f"{name} {rest[0]}", group[rest[0]], rest[1:])
+
+
+def load(where: str) -> Command:
+    import importlib
+
+    module, _, function = where.partition(":")
+    command: Command = importlib.import_module(f"onggi.cli.{module}").COMMANDS[function]
+    return command
+
+
+def _call(context: Context, name: str, where: str, words: list[str]) -> int:
+    from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
+
+    command = load(where)
+    call = f"{context.program} {name}"
+    try:
+        options, rest = parse(read_flags(command.flags), words, interspersed=command.interspersed)
+        _check_number(call, command, rest)
+        command.run(context, options, rest)
+    except HelpWanted:
+        from onggi.cli.helptexts import command_help
+
+        sys.stdout.write(command_help(context.program, name, where, command))
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n\nUsage:  {call} {command.usage}\n\nRun '{call} --help' for more information\n")
+        return 125
     return 0
 
 
@@ -193,87 +314,29 @@ def words_of(error: Exception) -> str:
 
 
 def _check_number(call: str, command: Command, words: list[str]) -> None:
-    plural = "s" if command.least != 1 else ""
-    if len(words) < command.least and command.most == command.least:
-        quantity = f"requires {command.least} argument{plural}"
-    elif len(words) < command.least:
-        quantity = f"requires at least {command.least} argument{plural}"
-    elif 0 <= command.most < len(words):
-        quantity = (
-            "accepts no arguments" if command.most == 0
-            else f"requires {command.most} argument{'s' if command.most != 1 else ''}" if command.most == command.least
-            else f"requires at most {command.most} argument{'s' if command.most != 1 else ''}"
-        )  # fmt: skip
-    else:
+    """Raises Exit in docker's words when there are too few or too many words."""
+    least, most = command.least, command.most
+    if least <= len(words) and (most < 0 or len(words) <= most):
         return
-    what = call.split(" ", 1)[1]
+
+    def counted(number: int) -> str:
+        return f"{number} argument{'s' if number != 1 else ''}"
+
+    see = "Run"
+    if most == 0:
+        quantity = "accepts no arguments"
+    elif most == least:
+        quantity = f"requires {counted(least)}"
+    elif most < 0:
+        quantity, see = f"requires at least {counted(least)}", "See"
+    elif least == 0:
+        quantity = f"requires at most {counted(most)}"
+    else:
+        quantity = f"requires at least {least} and at most {counted(most)}"
+    program = call.partition(" ")[0]
     raise Exit(
         1,
-        f"{call.split(' ', maxsplit=1)[0]}: '{call}' {quantity}\n\nUsage:  {call} {command.usage}\n\n"
-        f"See '{call} --help' for more information"
-        if what
-        else quantity,
-    )
-
-
-def _help(call: str, command: Command) -> str:
-    from onggi.cli.flags import read_flags
-
-    flags = sorted(read_flags(command.flags), key=lambda flag: flag.name)
-    text = f"\nUsage:  {call} {command.usage}\n\n{command.help}\n"
-    if not flags:
-        return text
-    kinds = {
-        "bool": "",
-        "list": " list",
-        "map": " map",
-        "string": " string",
-        "int": " int",
-        "decimal": " decimal",
-        "bytes": " bytes",
-        "duration": " duration",
-    }
-    names = [(f"-{flag.short}, " if flag.short else "    ") + f"--{flag.name}{kinds[flag.kind]}" for flag in flags]
-    column = max(map(len, names)) + 3
-    lines = [f"  {name:{column}}{flag.help}{_default(flag.default)}" for name, flag in zip(names, flags, strict=True)]
-    return text + "\nOptions:\n" + "\n".join(lines) + "\n"
-
-
-def _default(value: object) -> str:
-    if value in (False, None, "", []):
-        return ""
-    return (
-        f" (default {value!r})".replace("'", '"').replace("True", "true")
-        if isinstance(value, str)
-        else f" (default {str(value).lower()})"
-    )
-
-
-def _overview(program: str) -> str:
-    from onggi.cli.commands import GROUPS, TOP
-
-    groups = "\n".join(f"  {name:11} {_GROUP_HELP[name]}" for name in sorted(GROUPS))
-    commands = "\n".join(f"  {name:11} {load(where).help}" for name, where in sorted(TOP.items()))
-    return (
-        f"Usage:  {program} [OPTIONS] COMMAND\n\nA container platform: build, ship, run\n\n"
-        f"Management Commands:\n{groups}\n\nCommands:\n{commands}\n\n"
-        f"Run '{program} COMMAND --help' for more information on a command.\n"
-    )
-
-
-_GROUP_HELP = {
-    "builder": "Manage builds", "container": "Manage containers", "image": "Manage images",
-    "network": "Manage networks", "system": "Manage Docker", "volume": "Manage volumes",
-}  # fmt: skip
-
-
-def _group_help(program: str, name: str) -> str:
-    from onggi.cli.commands import GROUPS
-
-    commands = "\n".join(f"  {word:11} {load(where).help}" for word, where in sorted(GROUPS[name].items()))
-    return (
-        f"\nUsage:  {program} {name} COMMAND\n\n{_GROUP_HELP[name]}\n\nCommands:\n{commands}\n\n"
-        f"Run '{program} {name} COMMAND --help' for more information on a command.\n"
+        f"{program}: '{call}' {quantity}\n\nUsage:  {call} {command.usage}\n\n{see} '{call} --help' for more information",
     )
 
 

@@ -1,10 +1,12 @@
-"""Words of -v, --mount, --tmpfs, -p and --network, as the API has them."""
+"""Words of --mount, -v, --network, --gpus, --ulimit and --device, as the API has them. Raises ValueError in docker's words.
+
+Source: docker/cli opts/mount.go, network.go, gpus.go and container/opts.go for names, values and texts.
+"""
 
 from __future__ import annotations
 
 import os
 
-from onggi.cli.flags import UsageError
 from onggi.cli.units import parse_bytes
 
 TYPE_CHECKING = False
@@ -12,184 +14,182 @@ if TYPE_CHECKING:
     from onggi.client.shapes import Json
 
 
+def _fields(word: str) -> list[str]:
+    import csv
+
+    try:
+        return next(csv.reader([word], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"parse error on line 1: {error}") from None
+
+
 def volume(word: str) -> tuple[str | None, str | None]:
     """-v: (bind for HostConfig.Binds, anonymous path for Config.Volumes); one of them is None.
 
-    A relative host path is taken from the current directory (docker does so since 23).
+    A relative host path is taken from the current directory.
     """
     parts = word.split(":")
     if len(parts) == 1:
         return None, word
-    if parts[0] in (".", "..") or parts[0].startswith(("./", "../", "~/")):
-        parts[0] = os.path.abspath(os.path.expanduser(parts[0]))
+    if parts[0].startswith("."):
+        parts[0] = os.path.abspath(parts[0])
     return ":".join(parts), None
 
 
-_TRUE = {"", "true", "1"}
+_WITHOUT_VALUE = {"readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src"}
+_RECURSIVE = {"enabled": None, "disabled": "NonRecursive", "writable": "ReadOnlyNonRecursive", "readonly": "ReadOnlyForceRecursive"}  # fmt: skip
 
 
 def mount(word: str) -> Json:
-    """--mount type=…,source=…,target=… Raises UsageError in docker's words."""
-    import csv
-
+    """--mount type=…,source=…,target=…"""
+    if not word.strip():
+        raise ValueError("value is empty")
     found: Json = {"Type": "volume"}
-    options: Json = {}
-    for field in next(csv.reader([word])):
+    for field in _fields(word.strip()):
         key, separator, value = field.partition("=")
-        key = key.lower()
-        if key in ("readonly", "ro"):
-            found["ReadOnly"] = value.lower() in _TRUE
-        elif key in ("volume-nocopy", "bind-nonrecursive"):
-            options[key] = value.lower() in _TRUE
-        elif not separator:
-            raise UsageError(
-                f'invalid argument "{word}" for "--mount" flag: invalid field \'{field}\' must be a key=value pair'
-            )
-        elif key == "type":
-            found["Type"] = value.lower()
-        elif key in ("source", "src"):
-            found["Source"] = value
-        elif key in ("target", "dst", "destination"):
-            found["Target"] = value
-        elif key == "consistency":
-            found["Consistency"] = value
-        elif key in _OPTIONS:
-            options[key] = value
-        elif key in ("volume-label", "volume-opt"):
-            options.setdefault(key, []).append(value)
-        else:
-            raise UsageError(f"invalid argument \"{word}\" for \"--mount\" flag: unexpected key '{key}' in '{field}'")
-    if not found.get("Target"):
-        raise UsageError(f'invalid argument "{word}" for "--mount" flag: target is required')
-    if found["Type"] == "bind" and str(found.get("Source", "")).startswith("."):
-        found["Source"] = os.path.abspath(found["Source"])
-    _typed_options(found, options)
+        if key.strip() != key:
+            raise ValueError(f"invalid option '{key.strip()}' in '{field}': option should not have whitespace")
+        if separator and not value.strip():
+            raise ValueError(f"invalid value for '{key}': value is empty")
+        if value.strip() != value:
+            raise ValueError(f"invalid value for '{key}' in '{field}': value should not have whitespace")
+        if not separator and key.lower() not in _WITHOUT_VALUE:
+            raise ValueError(f"invalid field '{field}' must be a key=value pair")
+        _set(found, key.lower(), value, field)
+    _check_kinds(found)
     return found
 
 
-_OPTIONS = (
-    "bind-propagation",
-    "bind-recursive",
-    "bind-create-src",
-    "volume-driver",
-    "volume-subpath",
-    "tmpfs-size",
-    "tmpfs-mode",
-    "image-subpath",
-)
+def _set(found: Json, key: str, value: str, field: str) -> None:
+    def options(kind: str) -> Json:
+        group: Json = found.setdefault(f"{kind}Options", {})
+        return group
+
+    def driver() -> Json:
+        config: Json = options("Volume").setdefault("DriverConfig", {})
+        return config
+
+    match key:
+        case "type":
+            found["Type"] = value.lower()
+        case "source" | "src":
+            found["Source"] = os.path.abspath(value) if value.startswith(".") else value
+        case "target" | "dst" | "destination":
+            found["Target"] = value
+        case "readonly" | "ro":
+            found["ReadOnly"] = _boolean(key, value)
+        case "consistency":
+            found["Consistency"] = value.lower()
+        case "bind-propagation":
+            options("Bind")["Propagation"] = value.lower()
+        case "bind-nonrecursive":
+            # Refused by newer clients; the older form is still in people's scripts.
+            options("Bind")["NonRecursive"] = _boolean(key, value)
+        case "bind-recursive":
+            if value not in _RECURSIVE:
+                raise ValueError(
+                    f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")'
+                )
+            if name := _RECURSIVE[value]:
+                options("Bind")[name] = True
+        case "bind-create-src":
+            options("Bind")["CreateMountpoint"] = _boolean(key, value)
+        case "volume-subpath":
+            options("Volume")["Subpath"] = value
+        case "volume-nocopy":
+            options("Volume")["NoCopy"] = _boolean(key, value)
+        case "volume-label":
+            options("Volume").setdefault("Labels", {}).update(_pair(value))
+        case "volume-driver":
+            driver()["Name"] = value
+        case "volume-opt":
+            driver().setdefault("Options", {}).update(_pair(value))
+        case "image-subpath":
+            options("Image")["Subpath"] = value
+        case "tmpfs-size" | "tmpfs-mode":
+            _tmpfs(options("Tmpfs"), key, value)
+        case _:
+            raise ValueError(f"unknown option '{key}' in '{field}'")  # fmt: skip
 
 
-def _typed_options(found: Json, options: Json) -> None:
-    bind: Json = {}
-    if "bind-propagation" in options:
-        bind["Propagation"] = options["bind-propagation"]
-    if "bind-nonrecursive" in options:
-        bind["NonRecursive"] = options["bind-nonrecursive"]
-    if options.get("bind-recursive") == "disabled":
-        bind["NonRecursive"] = True
-    if "bind-create-src" in options:
-        bind["CreateMountpoint"] = options["bind-create-src"].lower() in _TRUE
-    if bind:
-        found["BindOptions"] = bind
-    volume_options: Json = {}
-    if "volume-nocopy" in options:
-        volume_options["NoCopy"] = options["volume-nocopy"]
-    if "volume-label" in options:
-        volume_options["Labels"] = _pairs(options["volume-label"])
-    if "volume-subpath" in options:
-        volume_options["Subpath"] = options["volume-subpath"]
-    if "volume-driver" in options or "volume-opt" in options:
-        volume_options["DriverConfig"] = {
-            "Name": options.get("volume-driver", ""),
-            "Options": _pairs(options.get("volume-opt", [])),
-        }
-    if volume_options:
-        found["VolumeOptions"] = volume_options
-    tmpfs: Json = {}
-    if "tmpfs-size" in options:
-        tmpfs["SizeBytes"] = parse_bytes(options["tmpfs-size"])
-    if "tmpfs-mode" in options:
-        tmpfs["Mode"] = int(options["tmpfs-mode"], 8)
-    if tmpfs:
-        found["TmpfsOptions"] = tmpfs
-
-
-def _pairs(words: list[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (word.partition("=") for word in words)}
-
-
-def _range(text: str, word: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
+def _tmpfs(options: Json, key: str, value: str) -> None:
     try:
-        start, end = int(first), int(last or first)
+        if key == "tmpfs-size":
+            options["SizeBytes"] = parse_bytes(value)
+        else:
+            options["Mode"] = int(value, 8)
     except ValueError:
-        raise UsageError(f"invalid containerPort: {text}" if word == text else f"invalid hostPort: {text}") from None
-    if not 0 < start <= end <= 65535:
-        raise UsageError(f"invalid range format for port: {text}")
-    return start, end
+        raise ValueError(f"invalid value for {key}: {value}") from None
 
 
-def publish(word: str) -> dict[str, list[Json]]:
-    """-p [ip:][host[-range]]:container[-range][/protocol] → "port/protocol": bindings. Raises UsageError."""
-    body, slash, protocol = word.rpartition("/")
-    if not slash:
-        body, protocol = word, "tcp"
-    if protocol.lower() not in ("tcp", "udp", "sctp"):
-        raise UsageError(f"invalid proto: {protocol}")
-    address, rest = "", body
-    if body.startswith("["):
-        address, bracket, rest = body[1:].partition("]")
-        rest = rest.removeprefix(":")
-        if not bracket:
-            raise UsageError(f"invalid IP address: {body}")
-    elif body.count(":") >= 2:
-        address, _, rest = body.partition(":")
-    host, _, private = rest.rpartition(":")
-    if not private:
-        raise UsageError(f"no port specified: {word}<empty>")
-    start, end = _range(private, private)
-    if not host:
-        return {f"{port}/{protocol.lower()}": [{"HostIp": address, "HostPort": ""}] for port in range(start, end + 1)}
-    first, last = _range(host, word)
-    if last - first != end - start:
-        if start != end:
-            raise UsageError(f"invalid ranges specified for container and host Ports: {private} and {host}")
-        # One container port takes the first free one of the host's range.
-        return {f"{start}/{protocol.lower()}": [{"HostIp": address, "HostPort": f"{first}-{last}"}]}
-    return {
-        f"{start + at}/{protocol.lower()}": [{"HostIp": address, "HostPort": str(first + at)}]
-        for at in range(end - start + 1)
-    }
+_KINDS = {"Bind": "bind", "Volume": "volume", "Image": "image", "Tmpfs": "tmpfs"}
+
+
+def _check_kinds(found: Json) -> None:
+    if not found["Type"]:
+        raise ValueError("type is required")
+    if not found.get("Target"):
+        raise ValueError("target is required")
+    for name, kind in _KINDS.items():
+        if f"{name}Options" in found and found["Type"] != kind:
+            raise ValueError(f"cannot mix '{kind}-*' options with mount type '{found['Type']}'")
+    bind = found.get("BindOptions") or {}
+    for name, word in (("ReadOnlyNonRecursive", "writable"), ("ReadOnlyForceRecursive", "readonly")):
+        if bind.get(name) and not found.get("ReadOnly"):
+            raise ValueError(f"option 'bind-recursive={word}' requires 'readonly' to be specified in conjunction")
+    if bind.get("ReadOnlyForceRecursive") and bind.get("Propagation") != "rprivate":
+        raise ValueError(
+            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+        )
+
+
+def _boolean(key: str, value: str) -> bool:
+    if value not in ("", "1", "true", "0", "false"):
+        raise ValueError(
+            f"invalid value for '{key}': invalid boolean value (\"{value}\"): "
+            'must be one of "true", "1", "false", or "0" (default "true")'
+        )
+    return value in ("", "1", "true")
+
+
+def _pair(word: str) -> dict[str, str]:
+    key, _, value = word.partition("=")
+    return {key: value} if key else {}
 
 
 def network(word: str) -> tuple[str, Json]:
     """--network NAME or name=…,alias=…,ip=…: (name, endpoint settings)."""
-    if "=" not in word:
+    import re
+
+    if not re.search(r"\w+=\w+", word):
         return word, {}
-    name, endpoint = "", dict[str, object]()
-    aliases: list[str] = []
-    address: Json = {}
-    for field in word.split(","):
-        key, _, value = field.partition("=")
+    name, endpoint, address = "", dict[str, object](), dict[str, object]()
+    aliases, local = list[str](), list[str]()
+    for field in _fields(word):
+        key, separator, value = (part.strip() for part in field.lower().partition("="))
+        if not separator or not key:
+            raise ValueError(f"invalid field {field}")
         match key:
             case "name":
                 name = value
             case "alias":
                 aliases.append(value)
-            case "ip":
-                address["IPv4Address"] = value
-            case "ip6":
-                address["IPv6Address"] = value
+            case "ip" | "ip6":
+                address["IPv4Address" if key == "ip" else "IPv6Address"] = value
             case "link-local-ip":
-                address.setdefault("LinkLocalIPs", []).append(value)
+                local.append(value)
             case "mac-address":
                 endpoint["MacAddress"] = value
             case "driver-opt":
-                endpoint["DriverOpts"] = {**_existing(endpoint), **_pairs([value])}
+                endpoint["DriverOpts"] = {**_existing(endpoint), **_driver_option(value)}
             case "gw-priority":
-                endpoint["GwPriority"] = int(value)
+                endpoint["GwPriority"] = _priority(value)
             case _:
-                raise UsageError(f'invalid argument "{word}" for "--network" flag: invalid field {key}')
+                raise ValueError(f"invalid field key {key}")
+    if not name:
+        raise ValueError("network name/id is not specified")
+    if local:
+        address["LinkLocalIPs"] = local
     if aliases:
         endpoint["Aliases"] = aliases
     if address:
@@ -202,16 +202,110 @@ def _existing(endpoint: dict[str, object]) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
+def _driver_option(text: str) -> dict[str, str]:
+    key, separator, value = (part.strip() for part in text.partition("="))
+    if not separator or not key:
+        raise ValueError("invalid key value pair format in driver options")
+    return {key: value}
+
+
+def _priority(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"invalid gw-priority ({text}): invalid syntax") from None
+
+
+def gpus(word: str) -> Json:
+    """--gpus all, a number, or driver=,count=,device=,capabilities=,options=: a DeviceRequest."""
+    request: Json = {"Driver": "", "Count": 0, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
+    seen = set[str]()
+    for field in _fields(word):
+        key, separator, value = field.partition("=")
+        if key in seen:
+            raise ValueError(f"gpu request key '{key}' can be specified only once")
+        seen.add(key if separator else "count")
+        if not separator or key == "count":
+            request["Count"] = _count(value if separator else key)
+        elif key == "driver":
+            request["Driver"] = value
+        elif key == "device":
+            request["DeviceIDs"] = value.split(",")
+        elif key == "capabilities":
+            request["Capabilities"] = [[*value.split(","), "gpu"]]
+        elif key == "options":
+            request["Options"] = {name: text for name, _, text in (one.partition("=") for one in _fields(value))}
+        else:
+            raise ValueError(f"unexpected key '{key}' in '{field}'")
+    if "count" not in seen and request["DeviceIDs"] is None:
+        request["Count"] = 1
+    return request
+
+
+def _count(text: str) -> int:
+    try:
+        return -1 if text == "all" else int(text)
+    except ValueError:
+        raise ValueError(f'invalid count ({text}): value must be either "all" or an integer: invalid syntax') from None
+
+
+_LIMITS = frozenset((
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
+    "sigpending", "stack",
+))  # fmt: skip
+
+
+def ulimit(word: str) -> Json:
+    """--ulimit name=soft[:hard]; -1 is unlimited."""
+    name, separator, values = word.partition("=")
+    if not separator:
+        raise ValueError(f"invalid ulimit argument: {word}")
+    if name not in _LIMITS:
+        raise ValueError(f"invalid ulimit type: {name}")
+    limits = values.split(":")
+    if len(limits) > 2:
+        raise ValueError(f"too many limit value arguments - {values}, can only have up to two, `soft[:hard]`")
+    numbers = []
+    for text in limits:
+        try:
+            numbers.append(int(text))
+        except ValueError:
+            raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    soft, hard = numbers[0], numbers[-1]
+    if hard != -1 and soft == -1:
+        raise ValueError(
+            f"ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: {hard}"
+        )
+    if hard != -1 and soft > hard:
+        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return {"Name": name, "Soft": soft, "Hard": hard}
+
+
+def _is_mode(text: str) -> bool:
+    return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
+
+
 def device(word: str) -> Json:
     """--device host[:container[:rwm]]."""
     parts = word.split(":")
+    if len(parts) > 3 or not parts[0]:
+        raise ValueError(f"bad format for path: {word}")
     host, inside, access = parts[0], parts[0], "rwm"
-    if len(parts) == 2 and parts[1] and set(parts[1]) <= set("rwm"):
+    if len(parts) == 2 and _is_mode(parts[1]):
         access = parts[1]
     elif len(parts) >= 2:
         inside = parts[1]
     if len(parts) == 3:
         access = parts[2]
-    if len(parts) > 3 or not host:
-        raise UsageError(f"invalid device specification: {word}")
+        if not _is_mode(access):
+            raise ValueError(f"bad mode specified: {access}")
+    if not inside.startswith("/"):
+        raise ValueError(f"{inside} is not an absolute path")
     return {"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": access}
+
+
+def is_cdi(word: str) -> bool:
+    """Whether `word` is a device name of the Container Device Interface: vendor.com/class=name."""
+    import re
+
+    return bool(re.fullmatch(r"[A-Za-z][\w.-]*/[A-Za-z][\w.-]*=[\w.:-]+", word))

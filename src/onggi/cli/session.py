@@ -10,18 +10,40 @@ import select
 import sys
 
 from onggi.cli import terminal
-from onggi.cli.flags import UsageError
 from onggi.client.call import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.flags import Options
+    from onggi.cli.main import Context
     from onggi.client.sync import Connection
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 
 
+def keys_of(options: Options, context: Context) -> str:
+    """--detach-keys, else the configuration's detachKeys. Raises Exit for what are no keys."""
+    from onggi.cli.main import Exit
+
+    keys = options.text("detach-keys") or context.config.text("detachKeys")
+    try:
+        detach_bytes(keys)
+    except ValueError:
+        raise Exit(1, f"invalid detach keys ({keys}): Unknown character: '{_unknown(keys)}'") from None
+    return keys
+
+
+def _unknown(keys: str) -> str:
+    for word in keys.split(","):
+        try:
+            detach_bytes(word)
+        except ValueError:
+            return word
+    return keys
+
+
 def detach_bytes(text: str) -> bytes:
-    """`ctrl-p,ctrl-q` as bytes. Raises UsageError."""
+    """`ctrl-p,ctrl-q` as bytes. Raises ValueError."""
     found = bytearray()
     for word in (text or DEFAULT_KEYS).split(","):
         if len(word) == 1:
@@ -29,7 +51,7 @@ def detach_bytes(text: str) -> bytes:
         elif word.startswith("ctrl-") and len(word) == 6 and (word[5].isalpha() or word[5] in "@[\\]^_"):
             found.append(ord(word[5].lower()) & 0x1F)
         else:
-            raise UsageError(f"invalid detach keys ({text}) provided")
+            raise ValueError(f"invalid detach keys ({text}) provided")
     return bytes(found)
 
 
@@ -104,7 +126,7 @@ def _all(fd: int, data: bytes) -> None:
 
 
 def check_tty(*, tty: bool, interactive: bool) -> None:
-    """Docker's refusal of -it without a terminal. Raises UsageError."""
+    """Docker's refusal of -it without a terminal. Raises Exit."""
     if tty and interactive and not terminal.is_terminal(sys.stdin.fileno()):
         from onggi.cli.main import Exit
 

@@ -1,347 +1,259 @@
-"""Go's text/template, as far as --format uses it: fields, pipelines, if, range, with, variables, functions.
+"""Go's text/template, run: nodes and data → text. Reading is template_parse.py, printing template_values.py.
 
-Source: pkg.go.dev/text/template. Data is what JSON gives: dict, list, str, int, float, bool, None. Parsing and running
-do no I/O; `render` gives text, errors are TemplateError in Go's words where scripts look for them.
+Data is what JSON gives. A key that a map hasn't is `<no value>`; a field that a Struct hasn't is an error, and with
+`strict` so is a missing key (docker inspect's second try). Errors are TemplateError in Go's words.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-_ACTION = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(
-    r'\s+|"(?:\\.|[^"\\])*"|`[^`]*`|:=|=|[|(),]|\$?\.?[A-Za-z_$][\w$]*(?:\.\w+)*|(?:\.\w+)+|\.|-?\d+(?:\.\d+)?'
-)
+from onggi.cli.template_functions import EXACTLY, FUNCTIONS, LAZY, LEAST, PARAMETERS, ArgumentError
+from onggi.cli.template_parse import Node, Operand, ParseError, Parser, Pipe, TemplateError
+from onggi.cli.template_values import MISSING, Missing, Struct, show, type_name
+
+__all__ = ["MISSING", "Missing", "ParseError", "Struct", "Template", "TemplateError", "show"]
 
 
-class TemplateError(Exception):
-    """The template can't be read or can't be run."""
+class _Break(Exception):
+    pass
 
 
-class Missing:
-    """No such key: prints as `<no value>`, and is false."""
-
-    def __bool__(self) -> bool:
-        return False
+class _Continue(Exception):
+    pass
 
 
-MISSING = Missing()
-
-
-def show(value: Any) -> str:
-    """`value` as Go's fmt prints it with %v."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, Missing):
-        return "<no value>"
-    if value is True or value is False:
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{show(value[key])}" for key in sorted(value)) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(show(item) for item in value) + "]"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    return str(value)
-
-
-def go_json(value: Any) -> str:
-    return json.dumps(None if isinstance(value, Missing) else value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _compare(operation: Callable[[Any, Any], bool]) -> Callable[..., bool]:
-    def run(left: Any, *right: Any) -> bool:
-        try:
-            return any(operation(left, other) for other in right)
-        except TypeError as error:
-            raise TemplateError("incompatible types for comparison") from error
-
-    return run
-
-
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        if isinstance(value, dict):
-            value = value.get(key, MISSING)
-        elif isinstance(value, (list, str)) and isinstance(key, int):
-            if not -1 < key < len(value):
-                raise TemplateError(f"error calling index: reflect: slice index out of range: {key}")
-            value = value[key]
-        elif value is None or isinstance(value, Missing):
-            raise TemplateError("error calling index: index of untyped nil")
-        else:
-            raise TemplateError(f"error calling index: can't index item of type {type(value).__name__}")
-    return value
-
-
-def _truncate(text: Any, length: int) -> str:
-    return str(text)[:length]
-
-
-def _printf(form: str, *values: Any) -> str:
-    verbs = iter(values)
-
-    def one(found: re.Match[str]) -> str:
-        if found[2] == "%":
-            return "%"
-        value = next(verbs, MISSING)
-        if found[2] in "vs":
-            return f"%{found[1]}s" % show(value)
-        if found[2] == "q":
-            return json.dumps(str(value), ensure_ascii=False)
-        return f"%{found[1]}{found[2]}" % value
-
-    return re.sub(r"%([-+# 0]*\d*(?:\.\d+)?)([a-zA-Z%])", one, form)
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "json": go_json,
-    "split": lambda text, by: str(text).split(by),
-    "join": lambda items, by: by.join(show(item) for item in items or []),
-    "title": lambda text: str(text).title(),
-    "lower": lambda text: str(text).lower(),
-    "upper": lambda text: str(text).upper(),
-    "pad": lambda text, before, after: (" " * before + str(text) + " " * after) if text else text,
-    "truncate": _truncate,
-    "println": lambda *values: " ".join(map(show, values)) + "\n",
-    "print": lambda *values: "".join(map(show, values)),
-    "printf": _printf,
-    "len": lambda value: len(value or ()),
-    "index": _index,
-    "slice": lambda value, start=0, end=None: value[start:end],
-    "not": lambda value: not value,
-    "eq": _compare(lambda a, b: a == b),
-    "ne": lambda a, b: a != b,
-    "lt": _compare(lambda a, b: a < b),
-    "le": _compare(lambda a, b: a <= b),
-    "gt": _compare(lambda a, b: a > b),
-    "ge": _compare(lambda a, b: a >= b),
-    "html": lambda value: show(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
-    "urlquery": lambda value: "".join(
-        c if c.isalnum() or c in "-_.~" else "".join(f"%{b:02X}" for b in c.encode()) for c in show(value)
-    ),
-}
-
-Node = tuple[Any, ...]
-"""(kind, …): text, print, if, with, range, set, each with its parts."""
+Scopes = list[dict[str, Any]]
 
 
 class Template:
-    """A parsed template. `strict` makes a missing key an error, as `docker inspect` does for its second try."""
+    """A parsed template; `name` stands in messages. Raises ParseError."""
 
-    def __init__(self, text: str, *, strict: bool = False) -> None:
-        self._strict = strict
-        self._parts = self._split(text)
-        self._at = 0
-        self._column = 0
-        self._body = self._block(("",))[0]
+    def __init__(self, text: str, *, strict: bool = False, name: str = "") -> None:
+        self._strict, self._name = strict, name
+        self._functions: Mapping[str, Callable[..., Any]] = FUNCTIONS
+        try:
+            parsed = Parser(text, FUNCTIONS.keys() | LAZY)
+        except ParseError as error:
+            raise ParseError(str(error).replace("{name}", name, 1)) from None
+        self._root, self._defined = parsed.root, parsed.defined
 
-    def render(self, data: Any) -> str:
+    def render(self, data: Any, functions: Mapping[str, Callable[..., Any]] | None = None) -> str:
+        """Raises TemplateError. `functions` stand in the place of some of the usual ones."""
+        self._functions = {**FUNCTIONS, **(functions or {})}
         out: list[str] = []
-        self._run(self._body, data, [{"$": data}], out)
+        self._run(self._root, data, [{"$": data}], out)
         return "".join(out)
 
-    @staticmethod
-    def _split(text: str) -> list[tuple[str, str, int]]:
-        parts: list[tuple[str, str, int]] = []
-        end, trim = 0, False
-        for found in _ACTION.finditer(text):
-            before = text[end : found.start()]
-            before = before.lstrip() if trim else before
-            parts.append(("text", before.rstrip() if found[1] else before, 0))
-            action = found[2].strip()
-            if not action.startswith("/*"):
-                line_start = text.rfind("\n", 0, found.start()) + 1
-                parts.append(("action", action, found.start(2) + len(found[2]) - len(found[2].lstrip()) - line_start))
-            end, trim = found.end(), bool(found[3])
-        rest = text[end:]
-        if "{{" in rest:
-            raise TemplateError("template parsing error: template: :1: unclosed action")
-        return [*parts, ("text", rest.lstrip() if trim else rest, 0)]
+    def _error(self, operand: Operand, message: str, *, whole: str = "", column: int | None = None) -> TemplateError:
+        at = operand.field_column if column is None else column
+        return TemplateError(
+            f'template: {self._name}:{operand.line}:{at}: executing "{self._name}" at <{whole or operand.text}>: {message}'
+        )
 
-    def _block(self, until: tuple[str, ...]) -> tuple[list[Node], str]:
-        """Nodes up to one of the words in `until`, and that word's whole action."""
-        nodes: list[Node] = []
-        while self._at < len(self._parts):
-            kind, text, column = self._parts[self._at]
-            self._at += 1
-            if kind == "text":
-                if text:
-                    nodes.append(("text", text))
-                continue
-            word = text.partition(" ")[0]
-            if word in until:
-                return nodes, text
-            if word in ("if", "with", "range"):
-                nodes.append(self._control(word, text[len(word) :]))
-            elif word in ("end", "else"):
-                raise TemplateError(f"template parsing error: template: :1: unexpected {{{{{word}}}}}")
-            elif found := re.match(r"(\$\w*)\s*:?=(.*)", text, re.DOTALL):
-                nodes.append(("set", found[1], _pipeline(found[2])))
-            else:
-                nodes.append(("print", _pipeline(text), column))
-        if "" not in until:
-            raise TemplateError("template parsing error: template: :1: unexpected EOF")
-        return nodes, ""
-
-    def _control(self, word: str, rest: str) -> Node:
-        names: list[str] = []
-        if found := re.match(r"\s*(\$\w+)(?:\s*,\s*(\$\w+))?\s*:=(.*)", rest, re.DOTALL):
-            names, rest = [name for name in found.groups()[:2] if name], found[3]
-        pipe = _pipeline(rest)
-        body, stop = self._block(("end", "else"))
-        otherwise: list[Node] = []
-        if stop.startswith("else"):
-            following = stop[4:].strip()
-            if following:
-                inner = following.partition(" ")[0]
-                otherwise = [self._control(inner, following[len(inner) :])]
-            else:
-                otherwise, _ = self._block(("end",))
-        return (word, names, pipe, body, otherwise)
-
-    def _run(self, nodes: list[Node], dot: Any, scopes: list[dict[str, Any]], out: list[str]) -> None:
+    def _run(self, nodes: tuple[Node, ...], dot: Any, scopes: Scopes, out: list[str]) -> None:
         for node in nodes:
-            match node[0]:
+            match node.kind:
                 case "text":
-                    out.append(node[1])
+                    out.append(node.text)
+                case "break":
+                    raise _Break
+                case "continue":
+                    raise _Continue
                 case "print":
-                    self._column = node[2]
-                    out.append(show(self._value(node[1], dot, scopes)))
-                case "set":
-                    scope = next((s for s in reversed(scopes) if node[1] in s), scopes[-1])
-                    scope[node[1]] = self._value(node[2], dot, scopes)
+                    value = self._pipe(node.pipe, dot, scopes)
+                    if node.pipe and not node.pipe.names:
+                        out.append(show(value))
                 case "range":
                     self._range(node, dot, scopes, out)
+                case "template":
+                    self._template(node, dot, scopes, out)
                 case _:
-                    _, names, pipe, body, otherwise = node
-                    value = self._value(pipe, dot, scopes)
-                    inner = [*scopes, dict.fromkeys(names, value)]
+                    inner = [*scopes, {}]
+                    value = self._pipe(node.pipe, dot, inner)
                     if value:
-                        self._run(body, value if node[0] == "with" else dot, inner, out)
+                        self._run(node.body, value if node.kind == "with" else dot, inner, out)
                     else:
-                        self._run(otherwise, dot, scopes, out)
+                        self._run(node.otherwise, dot, inner, out)
 
-    def _range(self, node: Node, dot: Any, scopes: list[dict[str, Any]], out: list[str]) -> None:
-        _, names, pipe, body, otherwise = node
-        value = self._value(pipe, dot, scopes)
-        pairs = (
-            [(key, value[key]) for key in sorted(value)] if isinstance(value, dict) else list(enumerate(value or ()))
-        )
-        for pair in pairs:
-            own = dict(zip(names, pair if len(names) == 2 else pair[1:], strict=False))
-            self._run(body, pair[1], [*scopes, own], out)
+    def _template(self, node: Node, dot: Any, scopes: Scopes, out: list[str]) -> None:
+        value = self._pipe(node.pipe, dot, scopes) if node.pipe else None
+        if node.text not in self._defined:
+            raise TemplateError(
+                f'template: {self._name}:{node.line}:{node.column}: executing "{self._name}" at <{node.body[0]}>: '
+                f'template "{node.text}" not defined'
+            )
+        self._run(self._defined[node.text], value, [{"$": value}], out)
+
+    def _range(self, node: Node, dot: Any, scopes: Scopes, out: list[str]) -> None:
+        assert node.pipe is not None  # noqa: S101 - the parser gives every range one
+        value = self._pipe(node.pipe._replace(names=()), dot, scopes)
+        pairs = self._pairs(value, node)
+        for key, item in pairs:
+            names = node.pipe.names
+            own = {names[0]: item} if len(names) == 1 else dict(zip(names, (key, item), strict=False))
+            inner = [*scopes, own if node.pipe.declares else {}]
+            if not node.pipe.declares:
+                for name, one in own.items():
+                    _assign(name, one, inner)
+            try:
+                self._run(node.body, item, inner, out)
+            except _Continue:
+                continue
+            except _Break:
+                break
         if not pairs:
-            self._run(otherwise, dot, scopes, out)
+            self._run(node.otherwise, dot, scopes, out)
 
-    def _value(self, pipe: list[list[Any]], dot: Any, scopes: list[dict[str, Any]]) -> Any:
+    def _pairs(self, value: Any, node: Node) -> list[tuple[Any, Any]]:
+        if isinstance(value, dict) and not isinstance(value, Struct):
+            return [(key, value[key]) for key in sorted(value)]
+        if isinstance(value, list):
+            return list(enumerate(value))
+        if isinstance(value, int) and not isinstance(value, bool):
+            return [(number, number) for number in range(value)]
+        if value is None or isinstance(value, Missing):
+            return []
+        assert node.pipe is not None  # noqa: S101
+        operand = node.pipe.commands[0][0]
+        raise self._error(operand, f"range can't iterate over {show(value)}", whole=_text(node.pipe))
+
+    def _pipe(self, pipe: Pipe | None, dot: Any, scopes: Scopes) -> Any:
+        assert pipe is not None  # noqa: S101
         result: tuple[Any, ...] = ()
-        for command in pipe:
+        for command in pipe.commands:
             result = (self._command(command, result, dot, scopes),)
+        for name in pipe.names:
+            if pipe.declares:
+                scopes[-1][name] = result[0]
+            else:
+                _assign(name, result[0], scopes)
         return result[0]
 
-    def _command(self, command: list[Any], piped: tuple[Any, ...], dot: Any, scopes: list[dict[str, Any]]) -> Any:
+    def _command(self, command: tuple[Operand, ...], piped: tuple[Any, ...], dot: Any, scopes: Scopes) -> Any:
         head, arguments = command[0], command[1:]
-        if isinstance(head, str) and head in ("and", "or"):
-            value: Any = None
-            for argument in (*arguments, *(("value", p) for p in piped)):
-                value = self._operand(argument, dot, scopes)
-                if bool(value) == (head == "or"):
-                    break
-            return value
-        if isinstance(head, str) and head in FUNCTIONS:
-            values = [self._operand(argument, dot, scopes) for argument in arguments]
-            try:
-                return FUNCTIONS[head](*values, *piped)
-            except TemplateError:
-                raise
-            except (TypeError, ValueError, AttributeError, IndexError) as error:
-                raise TemplateError(f"error calling {head}: {error}") from error
-        if isinstance(head, str) and re.fullmatch(r"[A-Za-z_]\w*", head) and head not in ("true", "false", "nil"):
-            raise TemplateError(f'template parsing error: template: :1: function "{head}" not defined')
-        value = self._operand(head, dot, scopes)
+        if head.kind == "function":
+            return self._function(command, piped, dot, scopes)
+        if head.kind == "nil":
+            raise self._error(head, "nil is not a command")
+        value = self._operand(head, dot, scopes, calls=False)
+        given = [self._operand(argument, dot, scopes) for argument in arguments] + list(piped)
         if callable(value):
-            return value(*[self._operand(argument, dot, scopes) for argument in arguments], *piped)
+            return self._method(head, value, given)
+        if given and head.fields:
+            raise self._error(head, f"wrong number of args for {head.fields[-1]}: want 0 got {len(given)}")
+        if given:
+            raise self._error(head, f"can't give argument to non-function {head.text}")
         return value
 
-    def _operand(self, word: Any, dot: Any, scopes: list[dict[str, Any]]) -> Any:
-        if isinstance(word, list):
-            return self._value(word, dot, scopes)
-        if isinstance(word, tuple):
-            return word[1]
-        if word in ("true", "false", "nil"):
-            return {"true": True, "false": False, "nil": None}[word]
-        if word == ".":
-            return dot
-        name, _, path = word.partition(".")
-        value = dot
-        if name.startswith("$"):
-            value = next((scope[name] for scope in reversed(scopes) if name in scope), MISSING)
-            if isinstance(value, Missing):
-                raise TemplateError(f'template parsing error: template: :1: undefined variable "{name}"')
-        for key in path.split(".") if path else ():
-            value = self._field(value, key, word)
+    def _method(self, operand: Operand, method: Callable[..., Any], given: list[Any]) -> Any:
+        """A row's method: `.Label "key"` takes one argument, any other none."""
+        wanted = method.__code__.co_argcount if hasattr(method, "__code__") else 0
+        if len(given) != wanted:
+            raise self._error(operand, f"wrong number of args for {operand.fields[-1]}: want {wanted} got {len(given)}")
+        return method(*given)
+
+    def _function(self, command: tuple[Operand, ...], piped: tuple[Any, ...], dot: Any, scopes: Scopes) -> Any:
+        head, arguments = command[0], command[1:]
+        name, whole = head.value, _words(command)
+        given = len(arguments) + len(piped)
+        if given < LEAST.get(name, 0) or given != EXACTLY.get(name, given):
+            wanted = f"want {EXACTLY[name]}" if name in EXACTLY else f"want at least {LEAST[name]}"
+            raise self._error(head, f"wrong number of args for {name}: {wanted} got {given}")
+        if name in LAZY:
+            return self._and_or(name, arguments, piped, dot, scopes)
+        values = [self._operand(argument, dot, scopes) for argument in arguments]
+        if name == "call" and not callable(values[0]):
+            raise self._error(head, f"error calling call: non-function {arguments[0].text} of type {type_name(values[0])}", whole=whole)  # fmt: skip
+        for argument, value, kind in zip((*arguments, head), (*values, *piped), PARAMETERS.get(name, ()), strict=False):
+            self._check_type(argument, value, kind)
+        try:
+            result = self._functions[name](*values, *piped)
+        except ArgumentError as error:
+            raise self._error(head, f"error calling {name}: {error}", whole=whole) from None
+        except (TypeError, AttributeError):
+            raise self._error(head, f"wrong number or type of args for {name}", whole=whole) from None
+        return self._fields(head._replace(kind="pipeline"), result) if head.fields else result
+
+    def _check_type(self, operand: Operand, value: Any, kind: type) -> None:
+        if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+            return
+        name = {str: "string", list: "[]string", int: "int"}[kind]
+        if operand.kind == "constant":
+            raise self._error(operand, f"expected {'integer' if kind is int else name}; found {operand.text}")
+        raise self._error(operand, f"wrong type for value; expected {name}; got {type_name(value)}")
+
+    def _and_or(
+        self, name: str, arguments: tuple[Operand, ...], piped: tuple[Any, ...], dot: Any, scopes: Scopes
+    ) -> Any:
+        value: Any = None
+        for argument in arguments:
+            value = self._operand(argument, dot, scopes)
+            if bool(value) == (name == "or"):
+                return value
+        return piped[0] if piped else value
+
+    def _operand(self, operand: Operand, dot: Any, scopes: Scopes, *, calls: bool = True) -> Any:
+        match operand.kind:
+            case "constant":
+                value = operand.value
+            case "nil":
+                return None
+            case "dot":
+                value = dot
+            case "pipeline":
+                value = self._pipe(operand.value, dot, scopes)
+            case "function":
+                return self._function((operand,), (), dot, scopes)
+            case _:
+                value = self._variable(operand, scopes)
+        value = self._fields(operand, value)
+        return self._method(operand, value, []) if calls and callable(value) else value
+
+    def _variable(self, operand: Operand, scopes: Scopes) -> Any:
+        for scope in reversed(scopes):
+            if operand.value in scope:
+                return scope[operand.value]
+        raise ParseError(f'template: {self._name}:{operand.line}: undefined variable "{operand.value}"')
+
+    def _fields(self, operand: Operand, value: Any) -> Any:
+        for at, key in enumerate(operand.fields):
+            value = self._field(operand, value, key, at)
         return value
 
-    def _field(self, value: Any, key: str, word: str) -> Any:
+    def _field(self, operand: Operand, value: Any, key: str, at: int) -> Any:
+        """Go's position of a field is that of its dot in the whole chain."""
+        before = sum(len(name) + 1 for name in operand.fields[at:])
+        end = operand.column + len(operand.text.encode())
+        column = end - before if operand.kind != "pipeline" else operand.field_column
+        if isinstance(value, Struct):
+            if key in value and key not in value.hidden:
+                return value[key]
+            if key in value.extra:
+                return value.extra[key]
+            raise self._error(
+                operand, f"can't evaluate field {key} in type {value.go_type or 'interface {}'}", column=column
+            )
         if isinstance(value, dict):
             if key in value:
-                return value[key]
+                return MISSING if self._strict and value[key] is None else value[key]
             if self._strict:
-                raise TemplateError(
-                    f'template: :1:{self._column}: executing "" at <{word}>: map has no entry for key "{key}"'
-                )
+                raise self._error(operand, f'map has no entry for key "{key}"', column=column)
             return MISSING
         if value is None or isinstance(value, Missing):
-            if self._strict:
-                raise TemplateError(
-                    f'template: :1:{self._column}: executing "" at <{word}>: nil pointer evaluating interface {{}}.{key}'
-                )
-            return MISSING
-        raise TemplateError(
-            f'template: :1:{self._column}: executing "" at <{word}>: can\'t evaluate field {key} in type {type(value).__name__}'
-        )
+            raise self._error(operand, f"nil pointer evaluating interface {{}}.{key}", column=column)
+        kind = "interface {}" if self._strict else type_name(value)
+        raise self._error(operand, f"can't evaluate field {key} in type {kind}", column=column)
 
 
-def _pipeline(text: str) -> list[list[Any]]:
-    """Commands separated by `|`; a command is a list of words, a word a string, a ("value", x) or a nested pipeline."""
-    tokens, end = [], 0
-    while end < len(text):
-        found = _TOKEN.match(text, end)
-        if not found:
-            raise TemplateError(f"template parsing error: template: :1: unexpected {text[end]!r} in command")
-        end = found.end()
-        if found[0].strip():
-            tokens.append(found[0])
-    pipe, rest = _commands(tokens)
-    if rest or not pipe[-1]:
-        raise TemplateError("template parsing error: template: :1: missing value for command")
-    return pipe
+def _assign(name: str, value: Any, scopes: Scopes) -> None:
+    next((scope for scope in reversed(scopes) if name in scope), scopes[-1])[name] = value
 
 
-def _commands(tokens: list[str]) -> tuple[list[list[Any]], list[str]]:
-    pipe: list[list[Any]] = [[]]
-    while tokens:
-        token, tokens = tokens[0], tokens[1:]
-        if token == ")":
-            return pipe, [")", *tokens]
-        if token == "(":
-            nested, tokens = _commands(tokens)
-            if not tokens:
-                raise TemplateError("template parsing error: template: :1: unclosed left paren")
-            tokens = tokens[1:]
-            pipe[-1].append(nested)
-        elif token == "|":
-            pipe.append([])
-        elif token[0] == '"':
-            pipe[-1].append(("value", json.loads(token, strict=False)))
-        elif token[0] == "`":
-            pipe[-1].append(("value", token[1:-1]))
-        elif token[0].isdigit() or token[0] == "-":
-            pipe[-1].append(("value", float(token) if "." in token else int(token)))
-        else:
-            pipe[-1].append(token)
-    return pipe, []
+def _words(command: tuple[Operand, ...]) -> str:
+    return " ".join(operand.text for operand in command)
+
+
+def _text(pipe: Pipe) -> str:
+    return " | ".join(_words(command) for command in pipe.commands)

@@ -6,7 +6,8 @@ import os
 import sys
 
 from onggi.cli import progress
-from onggi.cli.login import credentials_for
+from onggi.cli.creating import platform_of
+from onggi.cli.credentials import credentials_for
 from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
 from onggi.client import images
@@ -32,7 +33,7 @@ def _pull(context: Context, options: Options, words: list[str]) -> None:
         if not options.on("quiet") and tag == "latest" and not name.endswith(":latest"):
             sys.stdout.write("Using default tag: latest\n")
     stream = images.pull(
-        repository, tag, platform=options.text("platform") or None, auth=credentials_for(context, repository)
+        repository, tag, platform=platform_of(options) or None, auth=credentials_for(context, repository)
     )
     progress.show(context.engine.stream(stream), quiet=options.on("quiet"))
     host = (
@@ -54,7 +55,8 @@ def _push(context: Context, options: Options, words: list[str]) -> None:
         tag = "latest"
         if not options.on("quiet"):
             sys.stdout.write("Using default tag: latest\n")
-    stream = images.push(repository, tag, auth=credentials_for(context, repository))
+    platform = options.text("platform") or None
+    stream = images.push(repository, tag, platform=platform, auth=credentials_for(context, repository))
     progress.show(context.engine.stream(stream), quiet=options.on("quiet"))
     if options.on("quiet"):
         sys.stdout.write(f"{repository}:{tag}\n")
@@ -78,22 +80,30 @@ def _load(context: Context, options: Options, words: list[str]) -> None:
         raise Exit(1, "requested load from stdin, but stdin is empty")
     if path and not os.path.exists(path):
         raise Exit(1, f"open {path}: no such file or directory")
-    stream = images.load(blocks(path or "-"), quiet=options.on("quiet") or not sys.stdout.isatty())
+    quiet = options.on("quiet") or not sys.stdout.isatty()
+    stream = images.load(blocks(path or "-"), quiet=quiet, platforms=options.list("platform"))
     progress.show(context.engine.stream(stream))
 
 
 def _save(context: Context, options: Options, words: list[str]) -> None:
-    from onggi.cli.output import write_stream
+    from onggi.cli.output import check_output, told_as, write_stream
 
-    write_stream(context.engine.stream(images.save(words)), options.text("output"))
+    with told_as("save image"):
+        check_output(options.text("output"))
+    write_stream(context.engine.stream(images.save(words, platforms=options.list("platform"))), options.text("output"))
 
 
 def _import(context: Context, options: Options, words: list[str]) -> None:
+    source, url = words[0], "-"
+    if source.startswith(("http://", "https://")):
+        source, url = "", source
+    elif source != "-" and not os.path.exists(source):
+        raise Exit(1, f"open {source}: no such file or directory")
     repository, tag = split(words[1]) if len(words) > 1 else ("", None)
-    if words[0] != "-" and not os.path.exists(words[0]):
-        raise Exit(1, f"open {words[0]}: no such file or directory")
     stream = images.import_(
-        blocks(words[0]),
+        blocks(source) if source else None,
+        url=url,
+        platform=options.text("platform") or None,
         repository=repository,
         tag=tag or "",
         message=options.text("message"),
@@ -125,13 +135,18 @@ COMMANDS = {
         _load, "[OPTIONS]", "Load an image from a tar archive or STDIN",
         """
 -i --input string  Read from tar archive file, instead of STDIN
+   --platform strings  Load these platforms of a multi-platform image only
 -q --quiet bool  Suppress the load output
 """,
         most=0,
     ),
     "save": Command(
         _save, "[OPTIONS] IMAGE [IMAGE...]", "Save one or more images to a tar archive (streamed to STDOUT by default)",
-        "-o --output string  Write to a file, instead of STDOUT", least=1,
+        """
+-o --output string  Write to a file, instead of STDOUT
+   --platform strings  Save these platforms of a multi-platform image only
+""",
+        least=1,
     ),
     "import_": Command(
         _import, "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", "Import the contents from a tarball to create a filesystem image",
@@ -140,6 +155,6 @@ COMMANDS = {
 -m --message string  Set commit message for imported image
    --platform string  Set platform if server is multi-platform capable
 """,
-        least=1, most=2,
+        least=1,
     ),
 }  # fmt: skip

@@ -20,12 +20,21 @@ def parse_bytes(text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """Go's `1h2m3.5s` in nanoseconds. Raises ValueError in Go's words."""
-    if text == "0":
+    bare = text[1:] if text[:1] in ("+", "-") else text
+    if bare == "0":
         return 0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.lstrip("+-"):
-        raise ValueError(f'time: invalid duration "{text}"')
+    parts = _DURATION.findall(bare)
+    if not parts or "".join(number + unit for number, unit in parts) != bare:
+        raise ValueError(_bad_duration(text, bare))
     return (-1 if text.startswith("-") else 1) * sum(int(float(number) * _NANOSECONDS[unit]) for number, unit in parts)
+
+
+def _bad_duration(text: str, bare: str) -> str:
+    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", bare):
+        return f'time: missing unit in duration "{text}"'
+    if found := re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))*\d+(?:\.\d+)?([^\d.]+).*", bare):
+        return f'time: unknown unit "{found[1]}" in duration "{text}"'
+    return f'time: invalid duration "{text}"'
 
 
 def _scaled(size: float, base: float, units: tuple[str, ...], digits: int) -> str:

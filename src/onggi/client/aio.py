@@ -66,7 +66,7 @@ class AsyncClient:
         try:
             if isinstance(address, str):
                 return await asyncio.open_unix_connection(address)
-            context = self.endpoint.tls_context() if self.endpoint.certificates else None
+            context = self.endpoint.tls.context() if self.endpoint.tls else None
             return await asyncio.open_connection(*address, ssl=context)
         except OSError as error:
             raise ConnectionRefused(

@@ -48,8 +48,11 @@ def inspect(container: str, *, size: bool = False) -> Call[Json]:
     return Call(Request("GET", _path(container, "/json"), {"size": size}), lambda body: cast("Json", parsed(body)))
 
 
-def start(container: str, *, detach_keys: str | None = None) -> Call[None]:
-    return Call(Request("POST", _path(container, "/start"), {"detachKeys": detach_keys}), nothing)
+def start(
+    container: str, *, detach_keys: str | None = None, checkpoint: str = "", checkpoint_dir: str = ""
+) -> Call[None]:
+    query = {"detachKeys": detach_keys, "checkpoint": checkpoint or None, "checkpoint-dir": checkpoint_dir or None}
+    return Call(Request("POST", _path(container, "/start"), query), nothing)
 
 
 def stop(container: str, *, timeout_s: int | None = None, signal: str | None = None) -> Call[None]:

@@ -12,35 +12,94 @@ if TYPE_CHECKING:
     import ssl
 
 DEFAULT = "unix:///run/onggi.sock"
+_PORTS = {"tcp": "2375", "http": "80", "https": "443"}
+_TLS_PORT = "2376"
+
+
+class Tls:
+    """Files for TLS: the authority to trust, and the client's own certificate; any may be missing."""
+
+    __slots__ = ("ca", "cert", "key", "verify")
+
+    def __init__(self, ca: str = "", cert: str = "", key: str = "", *, verify: bool = True) -> None:
+        self.ca, self.cert, self.key, self.verify = ca, cert, key, verify
+
+    @classmethod
+    def of_directory(cls, directory: str, *, verify: bool = True) -> Tls:
+        """ca.pem, cert.pem and key.pem of `directory`."""
+        return cls(*(os.path.join(directory, name) for name in ("ca.pem", "cert.pem", "key.pem")), verify=verify)
+
+    def context(self) -> ssl.SSLContext:
+        """Raises ConnectionRefused when a file that was named isn't there."""
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+            if self.cert and self.key:
+                context.load_cert_chain(self.cert, self.key)
+        except OSError as error:
+            missing = next((path for path in (self.ca, self.cert, self.key) if path and not os.path.exists(path)), "")
+            raise ConnectionRefused(
+                f"Failed to initialize: unable to resolve docker endpoint: open {missing}: no such file or directory"
+                if missing
+                else f"Failed to initialize: unable to resolve docker endpoint: {error}"
+            ) from None
+        if not self.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
 
 
 class Endpoint:
-    """`unix:///path` or `tcp://host:port`; TLS when `certificates` names a directory with ca.pem, cert.pem, key.pem."""
+    """`unix:///path`, `tcp://host[:port]` with or without TLS, or `ssh://[user@]host[:port][/socket]`.
 
-    __slots__ = ("address", "certificates", "text")
+    Raises ConnectionRefused, in docker's words, for what is none of these.
+    """
 
-    def __init__(self, text: str, certificates: str | None = None) -> None:
+    __slots__ = ("address", "text", "tls")
+
+    def __init__(self, text: str, tls: Tls | None = None) -> None:
         scheme, separator, rest = text.partition("://")
-        if not separator or scheme not in ("unix", "tcp", "http", "https") or not rest:
-            raise ConnectionRefused(f"unable to parse docker host `{text}`")
-        self.text, self.certificates = text, certificates
+        if not separator:
+            scheme, rest, text = "tcp", text, f"tcp://{text}"
+        if scheme == "npipe":
+            raise ConnectionRefused("Failed to initialize: protocol not available")
+        if scheme not in ("unix", "tcp", "http", "https", "ssh") or not rest:
+            raise ConnectionRefused(f"Failed to initialize: unable to parse docker host `{text}`")
+        self.tls = tls if scheme in ("tcp", "http", "https") else None
+        self.text = text
         self.address: str | tuple[str, int] = rest
-        if scheme != "unix":
-            host, _, port = rest.rstrip("/").rpartition(":")
-            if not host or not port.isdigit():
-                raise ConnectionRefused(f"invalid host {text!r}: use tcp://HOST:PORT")
-            self.address = (host.strip("[]"), int(port))
+        if scheme == "ssh":
+            from onggi.client.ssh import check
+
+            check(text)
+        elif scheme != "unix":
+            self.address = self._tcp(scheme, rest)
+            host, port = self.address
+            self.text = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def _tcp(self, scheme: str, rest: str) -> tuple[str, int]:
+        place = rest.partition("/")[0]
+        host, colon, port = place.rpartition(":")
+        if not colon or place.endswith("]"):
+            host, port = place, _TLS_PORT if self.tls and scheme == "tcp" else _PORTS[scheme]
+        if not port.isdigit():
+            raise ConnectionRefused(f"Failed to initialize: unable to parse docker host `{self.text}`")
+        return host.strip("[]"), int(port)
 
     @classmethod
     def from_environment(cls, host: str | None = None) -> Endpoint:
-        """`host` (--host), else ONGGI_HOST, else DOCKER_HOST, else onggid's own socket."""
+        """`host`, else ONGGI_HOST, else DOCKER_HOST, else onggid's own socket; TLS as DOCKER_TLS_VERIFY, DOCKER_TLS and
+        DOCKER_CERT_PATH say.
+        """
         text = host or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT
-        verify = os.environ.get("DOCKER_TLS_VERIFY") or os.environ.get("DOCKER_TLS")
-        directory = os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker")
-        return cls(text, directory if verify and not text.startswith("unix:") else None)
+        return cls(text, tls_from_environment())
 
     def connect(self, timeout: float | None = None) -> socket.socket:
         """A connected stream socket. Raises ConnectionRefused in docker's words."""
+        if self.text.startswith("ssh:"):
+            from onggi.client.ssh import connect
+
+            return connect(self.text)
         try:
             if isinstance(self.address, str):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -52,20 +111,29 @@ class Endpoint:
             else:
                 sock = socket.create_connection(self.address, timeout)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except PermissionError as error:
+            raise ConnectionRefused(
+                f"permission denied while trying to connect to the docker API at {self.text} ({error.strerror})"
+            ) from error
         except OSError as error:
             raise ConnectionRefused(
-                f"Cannot connect to the Docker daemon at {self.text}. Is the docker daemon running? ({error.strerror or error})"
+                f"Cannot connect to the Docker daemon at {self.text}. Is the docker daemon running?"
             ) from error
         sock.settimeout(timeout)
-        if not self.certificates:
-            return sock
-        return self.tls_context().wrap_socket(sock, server_hostname=self.address[0])
+        return self._with_tls(sock) if self.tls else sock
 
-    def tls_context(self) -> ssl.SSLContext:
-        """Trusts the endpoint's own ca.pem and shows its client certificate."""
-        import ssl
+    def _with_tls(self, sock: socket.socket) -> socket.socket:
+        assert self.tls is not None  # noqa: S101 - narrows the type
+        try:
+            return self.tls.context().wrap_socket(sock, server_hostname=self.address[0])
+        except OSError as error:
+            sock.close()
+            raise ConnectionRefused(f"error during connect: {self.text}: {error}") from error
 
-        directory = self.certificates or ""
-        context = ssl.create_default_context(cafile=os.path.join(directory, "ca.pem"))
-        context.load_cert_chain(os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem"))
-        return context
+
+def tls_from_environment() -> Tls | None:
+    verify = os.environ.get("DOCKER_TLS_VERIFY")
+    if not verify and not os.environ.get("DOCKER_TLS"):
+        return None
+    directory = os.environ.get("DOCKER_CERT_PATH") or os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    return Tls.of_directory(directory, verify=bool(verify))

@@ -25,17 +25,40 @@ def _progress(request: Request) -> Stream[Progress]:
     return cast("Stream[Progress]", Stream(request, json_lines))
 
 
-def listing(*, all: bool = False, filters: Filters | None = None, digests: bool = False) -> Call[list[Json]]:
-    request = Request("GET", "/images/json", {"all": all, "filters": filters or {}, "digests": digests})
+def listing(
+    *, all: bool = False, filters: Filters | None = None, digests: bool = False, manifests: bool = False
+) -> Call[list[Json]]:
+    query = {"all": all, "filters": filters or {}, "digests": digests, "manifests": manifests}
+    request = Request("GET", "/images/json", query)
     return Call(request, lambda body: cast("list[Json]", parsed(body)))
 
 
-def inspect(image: str) -> Call[Json]:
-    return Call(Request("GET", _path(image, "/json")), lambda body: cast("Json", parsed(body)))
+def _platform(text: str | None) -> str | None:
+    """`os[/arch[/variant]]` as the JSON object that newer parts of the API want. Raises ValueError."""
+    if not text:
+        return None
+    system, _, rest = text.lower().partition("/")
+    architecture, _, variant = rest.partition("/")
+    if not system or "/" in variant:
+        raise ValueError(f"invalid platform: {text}")
+    found = {"os": system, "architecture": architecture, "variant": variant}
+    return json_body({key: value for key, value in found.items() if value}).decode()
 
 
-def history(image: str) -> Call[list[Json]]:
-    return Call(Request("GET", _path(image, "/history")), lambda body: cast("list[Json]", parsed(body)))
+def inspect(image: str, *, platform: str | None = None) -> Call[Json]:
+    query = {"platform": _platform(platform)}
+    return Call(Request("GET", _path(image, "/json"), query), lambda body: cast("Json", parsed(body)))
+
+
+def history(image: str, *, platform: str | None = None) -> Call[list[Json]]:
+    query = {"platform": _platform(platform)}
+    return Call(Request("GET", _path(image, "/history"), query), lambda body: cast("list[Json]", parsed(body)))
+
+
+def search(term: str, *, limit: int = 0, filters: Filters | None = None, auth: Json | None = None) -> Call[list[Json]]:
+    query = {"term": term, "limit": limit or None, "filters": filters or {}}
+    request = Request("GET", "/images/search", query, headers=registry_auth(auth))
+    return Call(request, lambda body: cast("list[Json]", parsed(body) or []))
 
 
 def pull(
@@ -46,16 +69,27 @@ def pull(
     return _progress(Request("POST", "/images/create", query, headers=registry_auth(auth)))
 
 
-def push(repository: str, tag: str | None, *, auth: Json | None = None) -> Stream[Progress]:
-    return _progress(Request("POST", _path(repository, "/push"), {"tag": tag}, headers=registry_auth(auth)))
+def push(
+    repository: str, tag: str | None, *, platform: str | None = None, auth: Json | None = None
+) -> Stream[Progress]:
+    query = {"tag": tag, "platform": _platform(platform)}
+    return _progress(Request("POST", _path(repository, "/push"), query, headers=registry_auth(auth)))
 
 
 def import_(
-    source: Body, *, repository: str = "", tag: str = "", message: str = "", changes: Iterable[str] = ()
+    source: Body,
+    *,
+    url: str = "-",
+    repository: str = "",
+    tag: str = "",
+    message: str = "",
+    changes: Iterable[str] = (),
+    platform: str | None = None,
 ) -> Stream[Progress]:
-    """A file system tar becomes an image of one layer."""
+    """A file system tar becomes an image of one layer: `source`'s bytes, or what the engine fetches from `url`."""
     query = {
-        "fromSrc": "-",
+        "fromSrc": url,
+        "platform": platform,
         "repo": repository or None,
         "tag": tag or None,
         "message": message or None,
@@ -64,20 +98,25 @@ def import_(
     return _progress(Request("POST", "/images/create", query, source, {"Content-Type": "application/x-tar"}))
 
 
-def load(archive: Body, *, quiet: bool = False) -> Stream[Progress]:
-    return _progress(Request("POST", "/images/load", {"quiet": quiet}, archive, {"Content-Type": "application/x-tar"}))
+def load(archive: Body, *, quiet: bool = False, platforms: Iterable[str] = ()) -> Stream[Progress]:
+    query = {"quiet": quiet, "platform": [_platform(one) for one in platforms]}
+    return _progress(Request("POST", "/images/load", query, archive, {"Content-Type": "application/x-tar"}))
 
 
-def save(names: Iterable[str]) -> Stream[bytes]:
-    return Stream(Request("GET", "/images/get", {"names": list(names)}), raw)
+def save(names: Iterable[str], *, platforms: Iterable[str] = ()) -> Stream[bytes]:
+    query = {"names": list(names), "platform": [_platform(one) for one in platforms]}
+    return Stream(Request("GET", "/images/get", query), raw)
 
 
 def tag(image: str, repository: str, tag: str | None) -> Call[None]:
     return Call(Request("POST", _path(image, "/tag"), {"repo": repository, "tag": tag}), nothing)
 
 
-def remove(image: str, *, force: bool = False, noprune: bool = False) -> Call[list[dict[str, str]]]:
-    request = Request("DELETE", _path(image), {"force": force, "noprune": noprune})
+def remove(
+    image: str, *, force: bool = False, noprune: bool = False, platforms: Iterable[str] = ()
+) -> Call[list[dict[str, str]]]:
+    query = {"force": force, "noprune": noprune, "platforms": [_platform(one) for one in platforms]}
+    request = Request("DELETE", _path(image), query)
     return Call(request, lambda body: cast("list[dict[str, str]]", parsed(body)))
 
 
@@ -93,8 +132,10 @@ def build(context: Body, query: Mapping[str, object], *, registries: Json | None
     return _progress(Request("POST", "/build", query, context, headers))
 
 
-def build_prune(*, all: bool = False, filters: Filters | None = None) -> Call[Json]:
-    request = Request("POST", "/build/prune", {"all": all, "filters": filters or {}})
+def build_prune(*, all: bool = False, filters: Filters | None = None, keep_storage: int | None = None) -> Call[Json]:
+    """`keep_storage` bytes of the cache may stay. Its newer name in the API is reserved-space; engines take both."""
+    query = {"all": all, "filters": filters or {}, "keep-storage": keep_storage}
+    request = Request("POST", "/build/prune", query)
     return Call(request, lambda body: cast("Json", parsed(body)))
 
 

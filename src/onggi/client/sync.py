@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Self, TypeVar
@@ -16,6 +17,8 @@ from onggi.client.errors import ApiError, BrokenAnswer
 T = TypeVar("T")
 API_VERSION = "1.51"
 _CHUNK = 1 << 18
+_OLDER = re.compile(rb"client version [\d.]+ is too new. Maximum supported API version is ([\d.]+)")
+"""How an engine that is older than this client says so (moby, httputils: version middleware)."""
 
 
 class Connection:
@@ -42,7 +45,15 @@ class Connection:
     def close_write(self) -> None:
         """End of stdin; output goes on."""
         with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+            if hasattr(self.socket, "unwrap"):
+                # TLS: its close_notify says the same. Waiting for the other side's would throw its output away.
+                self.socket.settimeout(0)
+                try:
+                    self.socket.unwrap()
+                finally:
+                    self.socket.settimeout(None)
+            else:
+                self.socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self.socket.close()
@@ -58,12 +69,21 @@ class Client:
     """Carries out calls on the engine at `host`, by default the one that DOCKER_HOST names.
 
     Not for use by several threads at once: give each its own. Raises ApiError for the engine's errors,
-    ConnectionRefused when nobody answers.
+    ConnectionRefused when nobody answers. Speaks `version` and nothing else; without it the newest one it knows, or an
+    older engine's newest: such an engine refuses the first call and says which one that is.
     """
 
-    def __init__(self, host: str | None = None, *, timeout: float | None = None, version: str = API_VERSION) -> None:
-        self.endpoint = Endpoint.from_environment(host)
-        self.version = version
+    def __init__(
+        self,
+        host: str | Endpoint | None = None,
+        *,
+        timeout: float | None = None,
+        version: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.endpoint = host if isinstance(host, Endpoint) else Endpoint.from_environment(host)
+        self.version, self._negotiates = version or API_VERSION, not version
+        self._headers = headers or {}
         self._timeout = timeout
         self._kept: socket.socket | None = None
 
@@ -127,6 +147,22 @@ class Client:
 
     def _send(self, request: Request) -> tuple[socket.socket, wire.ResponseParser, list[bytes]]:
         """Sends `request` and reads until the answer's head is there."""
+        sock, parser, pieces = self._send_once(request)
+        if (
+            parser.status != 400
+            or not self._negotiates
+            or not (request.body is None or isinstance(request.body, bytes))
+        ):
+            return sock, parser, pieces
+        pieces += self._pieces(sock, parser)
+        older = _OLDER.search(b"".join(pieces))
+        if older is None:
+            return sock, parser, pieces
+        self._keep(sock, parser)
+        self.version, self._negotiates = older[1].decode(), False
+        return self._send_once(request)
+
+    def _send_once(self, request: Request) -> tuple[socket.socket, wire.ResponseParser, list[bytes]]:
         sock, self._kept, reused = self._kept or self.endpoint.connect(self._timeout), None, self._kept is not None
         try:
             return self._exchange(sock, request)
@@ -141,7 +177,7 @@ class Client:
         self, sock: socket.socket, request: Request
     ) -> tuple[socket.socket, wire.ResponseParser, list[bytes]]:
         with self._closing_on_error(sock):
-            headers = {"Host": "onggi", "User-Agent": "onggi"} | request.headers
+            headers = {"Host": "onggi", "User-Agent": "onggi"} | self._headers | request.headers
             body = request.body
             if isinstance(body, bytes):
                 headers.setdefault("Content-Type", "application/json")

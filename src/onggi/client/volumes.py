@@ -28,3 +28,8 @@ def remove(volume: str, *, force: bool = False) -> Call[None]:
 
 def prune(filters: Filters | None = None) -> Call[Json]:
     return Call(Request("POST", "/volumes/prune", {"filters": filters or {}}), lambda body: cast("Json", parsed(body)))
+
+
+def update(volume: str, version: int, config: Json) -> Call[None]:
+    request = Request("PUT", f"/volumes/{quote(volume)}", {"version": version}, json_body(config))
+    return Call(request, nothing)

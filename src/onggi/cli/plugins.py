@@ -1,0 +1,80 @@
+"""Programs that add a command: docker-compose, docker-buildx … as docker's client finds and runs them.
+
+A plugin answers `docker-cli-plugin-metadata` with JSON; it is run with its own name as the first word and gets the global
+flags before it (docker/cli, cli-plugins/manager).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.cli.configfile import ConfigFile
+    from onggi.cli.main import Context
+    from onggi.client.shapes import Json
+
+_SYSTEM = ("/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins",
+           "/usr/libexec/docker/cli-plugins")  # fmt: skip
+_METADATA = "docker-cli-plugin-metadata"
+_NAME = re.compile("[a-z][a-z0-9]*")
+_BAKE = """ERROR: docker bake requires the buildx component but it is missing or broken.
+       Install the buildx component to use bake:
+       https://docs.docker.com/go/buildx/"""
+
+
+def directories(config: ConfigFile) -> list[str]:
+    """Where plugins are looked for, the first place first."""
+    return [*config.words("cliPluginsExtraDirs"), os.path.join(config.directory, "cli-plugins"), *_SYSTEM]
+
+
+def find(config: ConfigFile, name: str) -> str:
+    """The program of a plugin; empty when there is none."""
+    if not _NAME.fullmatch(name):
+        return ""
+    for directory in directories(config):
+        path = os.path.join(directory, f"docker-{name}")
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return ""
+
+
+def every(config: ConfigFile) -> dict[str, str]:
+    """Name → program, of all that are there."""
+    found: dict[str, str] = {}
+    for directory in directories(config):
+        for entry in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+            name = entry.removeprefix("docker-")
+            if entry.startswith("docker-") and _NAME.fullmatch(name) and name not in found:
+                found[name] = os.path.join(directory, entry)
+    return found
+
+
+def metadata(path: str) -> Json:
+    """What a plugin says of itself; {} when it is none."""
+    try:
+        done = subprocess.run([path, _METADATA], capture_output=True, check=False, timeout=10)
+        found = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return {}
+    return found if isinstance(found, dict) and found.get("SchemaVersion") == "0.1.0" else {}
+
+
+def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # noqa: RET503 - execve doesn't return
+    """Becomes the plugin called `name`; None when there is none. `bake` is one of buildx's commands."""
+    target = "buildx" if name == "bake" else name
+    path = find(context.config, target)
+    if not path or not metadata(path):
+        if name == "bake":
+            sys.stderr.write(_BAKE + "\n")
+            return 1
+        return None
+    sys.stdout.flush()
+    again = [path, *context.global_words, target, *([name] if name != target else []), *words]
+    # Plugins that call the main program back find it here (docker/cli, metadata.ReexecEnvvar).
+    environment = os.environ | {"DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": os.path.realpath(sys.argv[0])}
+    os.execve(path, again, environment)  # noqa: S606 - the program that the user asked for takes our place

@@ -1,0 +1,176 @@
+"""The flags of `service create` and `service update`."""
+
+CREATE = """
+--cap-add list  Add: Cap
+   --cap-drop list  Cap drop
+   --config config  Config
+   --constraint list  Constraint
+   --container-label list  Container label
+   --credential-spec credential-spec  Credential spec
+-d --detach bool  Return at once
+   --dns list  Dns
+   --dns-option list  Dns option
+   --dns-search list  Dns search
+   --endpoint-mode string=vip  Endpoint mode
+   --entrypoint command  Entrypoint
+-e --env list  Environment variable (name=value)
+   --env-file list  File of environment variables
+   --generic-resource list  Generic resource
+   --group list  Group
+   --health-cmd string  Health cmd
+   --health-interval duration  Health interval
+   --health-retries int  Health retries
+   --health-start-interval duration  Health start interval
+   --health-start-period duration  Health start period
+   --health-timeout duration  Health timeout
+   --host list  Host
+   --hostname string  Hostname
+   --init bool  Init
+   --isolation string  Isolation
+-l --label list  Label (name=value)
+   --limit-cpu decimal  Limit cpu
+   --limit-memory bytes  Limit memory
+   --limit-pids int=0 = unlimited  Limit pids
+   --log-driver string  Log driver
+   --log-opt list  Log opt
+   --max-concurrent uint  Most tasks of a job that run at a time
+   --memory-swap bytes  Memory swap
+   --memory-swappiness int=-1  Memory swappiness
+   --mode string=replicated  Mode
+   --mount mount  Mount
+   --name string  Name
+   --network network  Network
+   --no-healthcheck bool  No healthcheck
+   --no-resolve-image bool  No resolve image
+   --oom-score-adj int  Oom score adj
+   --placement-pref pref  Placement pref
+-p --publish port  Publish
+-q --quiet bool  Print ids only
+   --read-only bool  Read only
+   --replicas uint  Replicas
+   --replicas-max-per-node uint  Most tasks on a node
+   --reserve-cpu decimal  Reserve cpu
+   --reserve-memory bytes  Reserve memory
+   --restart-condition string=any  Restart condition
+   --restart-delay duration=5s  Restart delay
+   --restart-max-attempts uint  Restart max attempts
+   --restart-window duration  Restart window
+   --rollback-delay duration  Rollback delay
+   --rollback-failure-action string=pause  Rollback failure action
+   --rollback-max-failure-ratio float=0  Rollback max failure ratio
+   --rollback-monitor duration=5s  Rollback monitor
+   --rollback-order string=stop-first  Rollback order
+   --rollback-parallelism uint=1  Rollback parallelism
+   --secret secret  Secret
+   --stop-grace-period duration=10s  Stop grace period
+   --stop-signal string  Stop signal
+   --sysctl list  Sysctl
+-t --tty bool  Tty
+   --ulimit ulimit  Ulimit
+   --update-delay duration  Update delay
+   --update-failure-action string=pause  Update failure action
+   --update-max-failure-ratio float=0  Update max failure ratio
+   --update-monitor duration=5s  Update monitor
+   --update-order string=stop-first  Update order
+   --update-parallelism uint=1  Update parallelism
+-u --user string  User
+   --with-registry-auth bool  With registry auth
+-w --workdir string  Workdir
+"""
+
+UPDATE = """
+--args command  Args
+   --cap-add list  Add: Cap
+   --cap-drop list  Cap drop
+   --config-add config  Add: Config
+   --config-rm list  Remove: Config
+   --constraint-add list  Add: Constraint
+   --constraint-rm list  Remove: Constraint
+   --container-label-add list  Add: Container label
+   --container-label-rm list  Remove: Container label
+   --credential-spec credential-spec  Credential spec
+-d --detach bool  Return at once
+   --dns-add list  Add: Dns
+   --dns-option-add list  Add: Dns option
+   --dns-option-rm list  Remove: Dns option
+   --dns-rm list  Remove: Dns
+   --dns-search-add list  Add: Dns search
+   --dns-search-rm list  Remove: Dns search
+   --endpoint-mode string  Endpoint mode
+   --entrypoint command  Entrypoint
+   --env-add list  Add: Env
+   --env-rm list  Remove: Env
+   --force bool  Even if something speaks against it
+   --generic-resource-add list  Add: Generic resource
+   --generic-resource-rm list  Remove: Generic resource
+   --group-add list  Add: Group
+   --group-rm list  Remove: Group
+   --health-cmd string  Health cmd
+   --health-interval duration  Health interval
+   --health-retries int  Health retries
+   --health-start-interval duration  Health start interval
+   --health-start-period duration  Health start period
+   --health-timeout duration  Health timeout
+   --host-add list  Add: Host
+   --host-rm list  Remove: Host
+   --hostname string  Hostname
+   --image string  Image
+   --init bool  Init
+   --isolation string  Isolation
+   --label-add list  Add: Label
+   --label-rm list  Remove: Label
+   --limit-cpu decimal  Limit cpu
+   --limit-memory bytes  Limit memory
+   --limit-pids int=0 = unlimited  Limit pids
+   --log-driver string  Log driver
+   --log-opt list  Log opt
+   --max-concurrent uint  Most tasks of a job that run at a time
+   --memory-swap bytes  Memory swap
+   --memory-swappiness int=-1  Memory swappiness
+   --mount-add mount  Add: Mount
+   --mount-rm list  Remove: Mount
+   --network-add network  Add: Network
+   --network-rm list  Remove: Network
+   --no-healthcheck bool  No healthcheck
+   --no-resolve-image bool  No resolve image
+   --oom-score-adj int  Oom score adj
+   --placement-pref-add pref  Add: Placement pref
+   --placement-pref-rm pref  Remove: Placement pref
+   --publish-add port  Add: Publish
+   --publish-rm port  Remove: Publish
+-q --quiet bool  Print ids only
+   --read-only bool  Read only
+   --replicas uint  Replicas
+   --replicas-max-per-node uint  Most tasks on a node
+   --reserve-cpu decimal  Reserve cpu
+   --reserve-memory bytes  Reserve memory
+   --restart-condition string  Restart condition
+   --restart-delay duration  Restart delay
+   --restart-max-attempts uint  Restart max attempts
+   --restart-window duration  Restart window
+   --rollback bool  Rollback
+   --rollback-delay duration  Rollback delay
+   --rollback-failure-action string  Rollback failure action
+   --rollback-max-failure-ratio float  Rollback max failure ratio
+   --rollback-monitor duration  Rollback monitor
+   --rollback-order string  Rollback order
+   --rollback-parallelism uint  Rollback parallelism
+   --secret-add secret  Add: Secret
+   --secret-rm list  Remove: Secret
+   --stop-grace-period duration  Stop grace period
+   --stop-signal string  Stop signal
+   --sysctl-add list  Add: Sysctl
+   --sysctl-rm list  Remove: Sysctl
+-t --tty bool  Tty
+   --ulimit-add ulimit  Add: Ulimit
+   --ulimit-rm list  Remove: Ulimit
+   --update-delay duration  Update delay
+   --update-failure-action string  Update failure action
+   --update-max-failure-ratio float  Update max failure ratio
+   --update-monitor duration  Update monitor
+   --update-order string  Update order
+   --update-parallelism uint  Update parallelism
+-u --user string  User
+   --with-registry-auth bool  With registry auth
+-w --workdir string  Workdir
+"""
