@@ -75,6 +75,16 @@ class IgnoreRules:
     def __bool__(self) -> bool:
         return bool(self._patterns)
 
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether a pattern lets something in again."""
+        return any(pattern.negated for pattern in self._patterns)
+
+    @property
+    def ignores_everything(self) -> bool:
+        """Whether a pattern by itself leaves out all that the root holds."""
+        return any(pattern.glob.matches("any") and pattern.glob.matches("other") for pattern in self._patterns)
+
     def ignores(self, path: str) -> bool:
         """Whether `path`, relative to the root and clean, is left out."""
         above = [path[:at] for at, letter in enumerate(path) if letter == "/"]

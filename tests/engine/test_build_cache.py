@@ -49,7 +49,7 @@ def test_what_a_step_reads_decides_whether_it_is_done_again(tmp_path: Path) -> N
         assert (await build(engine, DOCKERFILE, FILES, nocache="1")).cached == 0
         used = "FROM busybox\nARG A=1\nARG B=1\nRUN echo b\n"
         await build(engine, used)
-        assert (await build(engine, used, buildargs='{"B":"2"}')).cached == 2
+        assert (await build(engine, used, buildargs='{"B":"2"}')).cached == 0
 
     with_engine(tmp_path, test)
 
@@ -152,7 +152,7 @@ def test_an_image_lends_its_steps_to_a_build_that_names_it(tmp_path: Path) -> No
     async def test(engine: Engine) -> None:
         first = await build(engine, DOCKERFILE, FILES, t="earlier")
         keys, _ = await engine.builder.prune(all=True)
-        assert len(keys) == 5
+        assert len(keys) == 3
         again = await build(engine, DOCKERFILE, FILES, cachefrom='["earlier","not-here"]')
         assert again.image.layers == first.image.layers
 

@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from onggi.build.classic import Classic
 from onggi.build.context import Context
 from onggi.build.entries import DIRECTORY, FILE, SYMLINK, Entry
 from onggi.build.gowords import duration
-from onggi.build.output import Message, Script
+from onggi.build.output import Message
 from onggi.build.ports import exposed
 from onggi.errors import Corrupt, InvalidArgument
 from onggi.globs import Glob
@@ -153,21 +154,36 @@ def test_durations_are_printed_as_go_prints_them(value: int, expected: str) -> N
 
 
 @pytest.mark.row("F-046")
-def test_stages_speak_one_after_the_other() -> None:
+def test_steps_are_told_in_the_order_of_the_file() -> None:
     said: list[str] = []
-    script = Script(lambda message: said.append(message.stream if isinstance(message, Message) else ""), 3)
-    first, second, third = script.stages
-    second.text("2a")
-    third.text("3a")
-    first.text("1a")
-    assert said == ["1a"]
-    script.ended(1)
-    second.text("2b")
-    script.ended(0)
-    assert said == ["1a", "2a", "2b", "3a"]
-    third.text("3b")
-    assert said[-1] == "3b"
-    assert len(third._held) == 0
+    classic = Classic(lambda message: said.append(message.stream if isinstance(message, Message) else ""), remove=True)
+    first, second = classic.vertex("[a 1/1] RUN one"), classic.vertex("[b 1/1] RUN two")
+    classic.script([("FROM x", None), ("RUN one", first), ("FROM y", None), ("RUN two", second)], {0: "base", 2: ""})
+    second.start()
+    second.log(1, b"from two\n")
+    assert said == []
+    first.start()
+    first.log(1, b"from one\n")
+    assert said[-2:] == [f" ---> Running in {first.digest[7:19]}\n", "from one\n"]
+    second.done()
+    first.done()
+    assert said.index("from one\n") < said.index("from two\n")
+    assert [line for line in said if line.startswith("Step")] == [
+        "Step 1/4 : FROM x\n", "Step 2/4 : RUN one\n", "Step 3/4 : FROM y\n", "Step 4/4 : RUN two\n",
+    ]  # fmt: skip
+
+
+@pytest.mark.row("F-014")
+def test_what_a_failed_step_said_is_told_though_it_is_not_its_turn() -> None:
+    said: list[str] = []
+    classic = Classic(lambda message: said.append(message.stream if isinstance(message, Message) else ""), remove=True)
+    first, second = classic.vertex("RUN one"), classic.vertex("RUN two")
+    classic.script([("RUN one", first), ("RUN two", second)], {})
+    first.start()
+    second.start()
+    second.log(2, b"why\n")
+    second.done("failed")
+    assert said[-2:] == ["Step 2/2 : RUN two\n", "why\n"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513])

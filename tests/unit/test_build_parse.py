@@ -34,7 +34,7 @@ def test_lines_are_joined_and_comments_vanish() -> None:
     assert texts("RUN a \\") == ["RUN a "]
     assert texts("RUN a \\\\\nRUN b\n") == ["RUN a \\\\", "RUN b"]
     assert texts("RUN a # not a comment\n") == ["RUN a # not a comment"]
-    assert split_lines(b"RUN a \\\n\n b\n").warnings
+    assert split_lines(b"RUN a \\\n\n b\n").empty_continuations == [3]
 
 
 @pytest.mark.row("F-001")
@@ -149,8 +149,7 @@ def test_health_checks_have_durations_and_forms() -> None:
         ("FROM a\nCOPY --chown x y", "missing a value on flag: --chown"),
         ("FROM a\nCOPY --chown=a --chown=b x y", "duplicate flag specified: --chown"),
         ("FROM a\nCOPY --link=maybe x y", "expecting boolean value for flag --link, not: maybe"),
-        ("FROM a\nCOPY --from=$x y z", "variable expansion is not supported for --from"),
-        ("FROM a\nRUN --mount=type=cache,target=/x a", "the --mount option requires BuildKit"),
+        ("FROM a\nRUN --mount=from=$x,target=/x a", "'from' doesn't support variable expansion, define alias stage instead"),
         ("FROM a\nSHELL a b", "SHELL requires the arguments to be in JSON form"),
         ("FROM a\nONBUILD ONBUILD RUN x", "Chaining ONBUILD"),
         ("FROM a\nONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),

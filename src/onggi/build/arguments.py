@@ -18,18 +18,23 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PR
 PREDEFINED: Final = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 
 
-def platform_arguments(build: Platform, target: Platform) -> dict[str, str]:
-    """BUILDPLATFORM, TARGETARCH and so on."""
-    return {
+def platform_arguments(
+    build: Platform, target: Platform, stage: str, given: Mapping[str, str | None]
+) -> dict[str, str]:
+    """BUILDPLATFORM, TARGETARCH and so on; who gives one of them means it. `stage` is the target's name."""
+    found = {
         f"{prefix}{name}": value
         for prefix, platform in (("BUILD", build), ("TARGET", target))
         for name, value in (
             ("PLATFORM", str(platform)),
             ("OS", platform.os),
+            ("OSVERSION", platform.os_version),
             ("ARCH", platform.architecture),
             ("VARIANT", platform.variant),
         )
     }
+    found["TARGETSTAGE"] = stage or "default"
+    return {name: given.get(name) or value for name, value in found.items()}
 
 
 @dataclass(slots=True)
@@ -51,16 +56,17 @@ class GlobalArguments:
         return {**self.platform, **{name: value for name, value in self.declared.items() if value is not None}}
 
     def unused(self) -> list[str]:
-        """--build-args that no ARG has asked for."""
-        return sorted(name for name in self.given if name not in self.consumed and name not in PREDEFINED)
+        """--build-args that no ARG has asked for; those that speak to the builder itself need none."""
+        known = {*self.consumed, *PREDEFINED, *self.platform, "SOURCE_DATE_EPOCH"}
+        return sorted(name for name in self.given if name not in known and not name.startswith("BUILDKIT_"))
 
-    def proxies(self, declared: Mapping[str, str | None]) -> dict[str, str]:
-        """Proxy arguments that RUN gets though no ARG names them: in no key and no history."""
-        return {
-            name: value
-            for name, value in self.given.items()
-            if name in PREDEFINED and name not in declared and value is not None
-        }
+    def proxies(self, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Proxy arguments that RUN gets though no ARG names them, in both spellings: in no key and no history."""
+        found: dict[str, str] = {}
+        for name, value in sorted(self.given.items()):
+            if name in PREDEFINED and value:
+                found |= {name.upper(): value, name.lower(): value}
+        return tuple(f"{name}={value}" for name, value in found.items() if name not in environment)
 
     def _value(self, name: str, default: str | None, lexer: Lexer, variables: Mapping[str, str]) -> str | None:
         self.consumed.add(name)

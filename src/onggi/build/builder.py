@@ -1,4 +1,4 @@
-"""One build from its first byte to its image: receive, read, solve the stages side by side, name the result."""
+"""All builds of one engine: what they share, and one build from its request to its images."""
 
 from __future__ import annotations
 
@@ -6,41 +6,45 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
+from onggi.build.bases import Bases
 from onggi.build.cache import BuildCache, CacheRecord
+from onggi.build.cachemounts import CacheMounts
+from onggi.build.classic import Classic
 from onggi.build.context import Context
-from onggi.build.dockerfile import parse_dockerfile
-from onggi.build.entries import Received
-from onggi.build.fetching import is_git, is_remote, opened
+from onggi.build.definition import load_definition
+from onggi.build.errors import BuildFailed
+from onggi.build.flights import Flights
+from onggi.build.frontend import Frontend
+from onggi.build.git import GitSources
 from onggi.build.layering import Layering
-from onggi.build.lines import SIZE_LIMIT
+from onggi.build.locals import LocalFiles
 from onggi.build.options import BuildOptions
-from onggi.build.output import Message, Output, StageOutput
+from onggi.build.origins import Sources
+from onggi.build.output import Aux, HeldOutput, Message, Output
+from onggi.build.plan import Kind, Plan
+from onggi.build.posted import NoAgents, PostedContexts, PostedCredentials, PostedSecrets
+from onggi.build.private import PrivatePlaces
 from onggi.build.receivejob import Receive
+from onggi.build.remote import Remotes, indexed
+from onggi.build.request import Built, Request, Solved
 from onggi.build.runner import StepRunner
-from onggi.build.solving import Solving
-from onggi.errors import InvalidArgument, NotFound
-from onggi.ignore import IgnoreRules, clean, read_ignore_file
-from onggi.images import Image, Images
-from onggi.oci.platform import Platform, preference
-from onggi.oci.reference import DEFAULT_DOMAIN, parse_reference
+from onggi.build.solving import Outcome, Script, Solving
+from onggi.build.vertices import Progress, Vertex
+from onggi.errors import NotFound
+from onggi.images import Images
+from onggi.oci.digest import Digest, sha256_of
+from onggi.oci.image import encode_image_config
 from onggi.store.database import Database
 from onggi.store.layers import Layers
 from onggi.store.pipes import pumped
 from onggi.store.snapshots import Snapshots
 from onggi.store.workers import Workers
 
-_DOCKERFILES: Final = ("Dockerfile", "Containerfile")
-_IGNORE_LIMIT: Final = 8 * 1024 * 1024
 _UNUSED_S: Final = 60 * 24 * 3600
 """A step that no build has asked for in so long is forgotten, as in BuildKit's default rules."""
-
-_HUB: Final = "https://index.docker.io/v1/"
-"""What clients call Docker Hub in X-Registry-Config."""
 
 
 class Builder:
@@ -56,36 +60,84 @@ class Builder:
         *,
         workers: Workers,
         root: str | os.PathLike[str],
+        private: PrivatePlaces,
     ) -> None:
-        self.images, self._workers = images, workers
-        self._ingest = os.path.join(root, "ingest")
+        self.images, self.workers, self.private = images, workers, private
+        self.ingest = os.path.join(root, "ingest")
         self.layering = Layering(layers, snapshots, workers, runner)
+        self.cache = BuildCache(images, layers, database)
+        self.cache_mounts = CacheMounts(os.fspath(root))
+        self.flights: Flights[Outcome] = Flights()
         self._running: dict[str, asyncio.Task[object]] = {}
         self._collected = False
         """Whether this engine has thrown away what builds no longer ask for."""
-        self.cache = BuildCache(images, layers, database)
 
     def restore(self) -> None:
-        """Reads the cache's rows."""
+        """Reads the cache's rows, and clears what an ended engine has left."""
         self.cache.restore()
+        self.cache_mounts.clean()
+        self.private.clean()
 
-    async def build(self, context: AsyncIterable[bytes], options: BuildOptions, output: Output) -> str:
-        """The id of the image, which has its names. Tells of everything through `output`.
+    @contextlib.asynccontextmanager
+    async def solve(
+        self, request: Request, progress: Progress, *, script: Callable[[Plan, Script], None] | None = None
+    ) -> AsyncIterator[Solved]:
+        """Carries out a build; its layers are held while the block lasts, and no name has moved.
+
+        Raises InvalidArgument, DockerfileError, BuildFailed, NotFound, NoSpace … . Failed or cancelled: no process, mount or temporary
+        file is left, the layers of steps that were done stay in the cache.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            yield Solved(tuple(await self._solved(request, progress, stack, script)))
+        if not self._collected:
+            self._collected = True
+            await self.cache.prune(everything=False, keep_bytes=0, until_s=int(time.time()) - _UNUSED_S)
+
+    async def _solved(
+        self,
+        request: Request,
+        progress: Progress,
+        stack: contextlib.AsyncExitStack,
+        script: Callable[[Plan, Script], None] | None,
+    ) -> list[Built]:
+        def hold(layer: Digest) -> None:
+            stack.callback(self.images.lease([layer]))
+
+        bases = Bases(self.images, request, progress, hold)
+        stack.push_async_callback(bases.close)
+        git = GitSources(self, request)
+        remotes = Remotes(self, git, progress, stack)
+        definition = await load_definition(request, progress, remotes, stack)
+        frontend = Frontend(request, progress, definition, bases)
+        plans = await frontend.plans()
+        sources = Sources(bases, LocalFiles(request, progress, definition.patterns, stack), remotes, git)
+        return await Solving(self, request, progress, definition.file, plans, sources, stack).run(script)
+
+    async def build(
+        self,
+        context: AsyncIterable[bytes],
+        options: BuildOptions,
+        output: Output,
+        secrets: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """`POST /build`: the id of the image, which has its names. Tells of everything through `output`.
 
         Raises InvalidArgument, DockerfileError (nothing was said yet), BuildFailed, NoSpace … . Failed or cancelled: no name
-        has moved, no process, mount or temporary file is left, the layers of steps that were done stay in the cache.
+        has moved.
         """
         task = asyncio.current_task()
         if options.build_id and task is not None:
             self._running[options.build_id] = task
         # With `q` nothing is said but the id, unless the build fails: then all that was said so far comes first.
-        held = StageOutput(output) if options.quiet else None
+        held = HeldOutput(output) if options.quiet else None
         try:
-            image_id = await self._build(context, options, held.say if held else output)
-        except Exception:
+            image_id = await self._build(context, options, held.say if held else output, secrets or {})
+        except BuildFailed as error:
             if held:
-                held.go_live()
-            raise
+                held.release()
+            told = BuildFailed(error.classic, error.code)
+            told.location, told.vertex = error.location, error.vertex
+            raise told from error
         finally:
             self._running.pop(options.build_id, None)
         if held:
@@ -105,36 +157,51 @@ class Builder:
         """What the cache lets go: keys and bytes."""
         return await self.cache.prune(everything=all, keep_bytes=keep_bytes, until_s=until_s)
 
-    async def _build(self, body: AsyncIterable[bytes], options: BuildOptions, output: Output) -> str:
+    async def _build(
+        self, body: AsyncIterable[bytes], options: BuildOptions, output: Output, secrets: Mapping[str, bytes]
+    ) -> str:
         async with self._received(body, options) as context:
-            dockerfile = await asyncio.to_thread(parse_dockerfile, _dockerfile_of(context, options))
-            image_id = await Solving(self, options, context, dockerfile, output).run()
-        if not self._collected:
-            self._collected = True
-            await self.cache.prune(everything=False, keep_bytes=0, until_s=int(time.time()) - _UNUSED_S)
-        return image_id
+            request = Request(
+                options,
+                PostedContexts(context, options),
+                PostedSecrets(secrets),
+                NoAgents(),
+                PostedCredentials(options.auths),
+            )
+            classic = Classic(output, remove=options.remove_intermediate)
+
+            def script(plan: Plan, lines: Sequence[tuple[str, Vertex | None]]) -> None:
+                classic.script(lines, self._base_ids(plan))
+                unused.extend(plan.unused_args)
+
+            unused: list[str] = []
+            async with self.solve(request, classic, script=script) as solved:
+                return await self._finish(solved.images[0], options, output, classic, unused)
+
+    def _base_ids(self, plan: Plan) -> dict[int, str]:
+        """Number of each FROM among the lines → short id of its image, "" for what is none."""
+        found: dict[int, str] = {}
+        at = len(plan.global_lines)
+        for stage in plan.stages.values():
+            found[at] = ""
+            if stage.base.kind is Kind.IMAGE:
+                with contextlib.suppress(NotFound):
+                    found[at] = self.images.resolve(stage.base.name).short_id
+            at += len(stage.lines)
+        return found
 
     @contextlib.asynccontextmanager
-    async def _received(self, body: AsyncIterable[bytes], options: BuildOptions) -> AsyncIterator[Context]:
-        """The context, in a nameless file that goes with the block."""
-        if is_git(options.remote):
-            raise InvalidArgument(
-                "git contexts are not supported here yet: send the files, or the URL of an archive of them"
-            )
-        if options.remote and not is_remote(options.remote):
-            raise InvalidArgument(
-                f"remote context {options.remote!r} is not supported: it must be an http or https URL"
-            )
-        os.makedirs(self._ingest, mode=0o700, exist_ok=True)
-        spool = os.open(self._ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    async def _received(self, body: AsyncIterable[bytes], options: BuildOptions) -> AsyncIterator[Context | None]:
+        """The context, in a nameless file that goes with the block; None when it is to come from elsewhere."""
+        if options.remote:
+            yield None
+            return
+        os.makedirs(self.ingest, mode=0o700, exist_ok=True)
+        spool = os.open(self.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            if options.remote:
-                async with opened(options.remote) as response:
-                    answer = await self._receive(response.content.iter_any(), spool, plain="Dockerfile")
-            else:
-                answer = await self._receive(body, spool, plain="")
-            # A hundred thousand names take a while: the loop goes on meanwhile.
-            context = await asyncio.to_thread(_indexed, answer, spool)
+            async with pumped(body) as source:
+                answer = await self.workers.run("onggi.build.receivejob:receive", Receive(), [source, spool])
+            context = await asyncio.to_thread(indexed, answer, spool)
         except BaseException:
             os.close(spool)
             raise
@@ -143,46 +210,23 @@ class Builder:
         finally:
             context.close()
 
-    async def _receive(self, body: AsyncIterable[bytes], spool: int, *, plain: str) -> bytes:
-        async with pumped(body) as source:
-            return await self._workers.run("onggi.build.receivejob:receive", Receive(plain), [source, spool])
-
-    async def find_image(self, name: str, options: BuildOptions, platform: Platform | None, output: Output) -> Image:
-        """A base image: the one that is here, unless another is asked for. Raises NotFound, InvalidArgument."""
-        try:
-            image = None if options.pull else self.images.resolve(name)
-        except NotFound:
-            image = None
-        if image is not None and (platform is None or preference(platform, image.config.platform) is not None):
-            return image
-        reference = parse_reference(name)
-        registry = _HUB if reference.domain == DEFAULT_DOMAIN else reference.domain
-        auth = options.auths.get(registry) or options.auths.get(f"https://{registry}")
-        await self.images.pull(reference, auth=auth, platform=platform, progress=output)
-        return self.images.resolve(name)
-
-
-def _indexed(answer: bytes, spool: int) -> Context:
-    return Context(msgspec.msgpack.decode(answer, type=Received).entries, spool)
-
-
-def _dockerfile_of(context: Context, options: BuildOptions) -> bytes:
-    """The Dockerfile's bytes; it and .dockerignore leave the context when .dockerignore says so. Raises InvalidArgument."""
-    names = [clean(options.dockerfile)] if options.dockerfile and not options.remote else list(_DOCKERFILES)
-    if names[0].startswith("../") or names[0] == "..":
-        raise InvalidArgument(f"the Dockerfile ({options.dockerfile}) must be within the build context")
-    names = [name.removeprefix("/") for name in names]
-    name = next((name for name in names if context.find(name) is not None), names[0])
-    node = context.find(name)
-    if node is None:
-        raise InvalidArgument(f"Cannot locate specified Dockerfile: {names[0]}")
-    data = context.read(node, SIZE_LIMIT)
-    if not data:
-        raise InvalidArgument(f"the Dockerfile ({name}) cannot be empty")
-    ignore = context.find(".dockerignore")
-    if ignore is not None:
-        rules = IgnoreRules(read_ignore_file(context.read(ignore, _IGNORE_LIMIT)))
-        for path in (name, ".dockerignore"):
-            if rules.ignores(path):
-                context.remove(path)
-    return data
+    async def _finish(
+        self, built: Built, options: BuildOptions, output: Output, classic: Classic, unused: Sequence[str]
+    ) -> str:
+        """The image and its names, in one commit."""
+        images = self.images
+        known = images.find(sha256_of(encode_image_config(built.config)))
+        image = known or await images.create(built.config, names=options.tags)
+        for tag in options.tags:
+            if known:
+                await images.tag(image, tag)
+            else:
+                images.on_event("tag", image.id, tag.familiar())
+        classic.ended(image.short_id)
+        if unused:
+            output(Message(stream=f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"))
+        output(Message(aux=Aux(image.id)))
+        output(Message(stream=f"Successfully built {image.short_id}\n"))
+        for tag in options.tags:
+            output(Message(stream=f"Successfully tagged {tag.familiar()}\n"))
+        return image.id

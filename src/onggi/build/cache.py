@@ -7,7 +7,6 @@ lets go. Row after layer: a crash between the two costs a step, nothing else.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from typing import Final
@@ -25,7 +24,7 @@ _TOUCH_S: Final = 3600
 
 
 class CacheRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`diff_id` is empty for a step that changed no file."""
+    """`kind` is BuildKit's record type: regular, or source.local for a directory of the client."""
 
     created: str
     description: str
@@ -34,6 +33,7 @@ class CacheRow(msgspec.Struct, frozen=True, omit_defaults=True):
     diff_id: str = ""
     size: int = 0
     uses: int = 0
+    kind: str = "regular"
 
 
 class CacheRecord(msgspec.Struct, frozen=True):
@@ -45,11 +45,6 @@ class CacheRecord(msgspec.Struct, frozen=True):
 
 
 TABLE: Final = Table("build_cache", CacheRow)
-
-
-def key_of(kind: str, *parts: object) -> str:
-    """A key: digest of everything that the step reads. `parts` are text, numbers, bytes and tuples of them."""
-    return hashlib.sha256(repr((kind, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class BuildCache:
@@ -88,10 +83,10 @@ class BuildCache:
             self._write(Put(TABLE, key, touched))
         return row
 
-    def add(self, key: str, created: str, description: str, diff_id: str, size: int) -> None:
+    def add(self, key: str, created: str, description: str, diff_id: str, size: int, *, kind: str = "regular") -> None:
         """Holds: the layer is in the store. The row is durable when `settled` returns."""
         now = time.time_ns()
-        row = CacheRow(created, description[:500], now, now, diff_id, size)
+        row = CacheRow(created, description[:500], now, now, diff_id, size, kind=kind)
         self._rows[key] = row
         self._hold(row)
         self._write(Put(TABLE, key, row))

@@ -67,6 +67,13 @@ class Context:
         for entry in entries:
             self._add(entry)
 
+    def again(self) -> Context:
+        """The same files with a descriptor of its own: what is taken out of one is still in the other."""
+        twin = Context([], os.dup(self.spool))
+        twin.root = Node(self.root.entry)
+        twin.root.children = dict(self.root.children or {})
+        return twin
+
     def close(self) -> None:
         if self.spool >= 0:
             os.close(self.spool)

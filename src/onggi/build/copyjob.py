@@ -37,7 +37,7 @@ _RATIO_FROM: Final = 1 << 30
 
 
 class Spooled(msgspec.Struct, tag="spooled", array_like=True):
-    """A file, or a directory's contents, from the spool. Paths of `entries` are relative to the source, which comes first.
+    """A file, or a directory's contents, from the spool of this number. Paths of `entries` are relative to the source, which comes first.
 
     `name` is what a file is called in a directory (with --parents: a path). `unpack`: an archive gives its contents.
     """
@@ -45,6 +45,7 @@ class Spooled(msgspec.Struct, tag="spooled", array_like=True):
     name: str
     entries: list[Entry]
     unpack: bool = False
+    spool: int = 0
 
 
 class InTree(msgspec.Struct, tag="tree", array_like=True):
@@ -72,14 +73,14 @@ class CopyArgs(msgspec.Struct):
 
 
 def copy(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
-    """Descriptors: the arguments (a memfd: they may be long), the spool. Raises InvalidArgument, OSError."""
-    memfd, spool = fds
+    """Descriptors: the arguments (a memfd: they may be long), spools. Raises InvalidArgument, OSError."""
+    memfd, *spools = fds
     request = msgspec.msgpack.decode(_all(memfd), type=CopyArgs)
     del args
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(_open_root(request))
         source = stack.enter_context(_open_source(request)) if request.source_lower else None
-        _Copying(request, root, spool, source).run()
+        _Copying(request, root, spools, source).run()
     return b""
 
 
@@ -93,13 +94,12 @@ def digest_sources(args: bytes, fds: list[int], report: Report) -> bytes:  # noq
 
 
 def make_directory(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
-    """WORKDIR: `destination` is a directory when this answers; b"y" when it has been made."""
+    """WORKDIR: `destination` is a directory when this answers; what had to be made belongs to `chown`."""
     del fds
     request = msgspec.msgpack.decode(args, type=CopyArgs)
     with _open_root(request) as root:
-        destination = Destination(root, _owner(root, request.chown))
-        os.close(destination.directory(request.destination))
-    return b"y" if destination.made else b""
+        os.close(Destination(root, _owner(root, request.chown)).directory(request.destination))
+    return b""
 
 
 def _all(fd: int) -> bytes:
@@ -150,10 +150,10 @@ def _number(text: str) -> int | None:
 
 
 class _Copying:
-    def __init__(self, request: CopyArgs, root: Fd, spool: int, source: Fd | None) -> None:
+    def __init__(self, request: CopyArgs, root: Fd, spools: list[int], source: Fd | None) -> None:
         self._request = request
         self._root = root
-        self._spool = spool
+        self._spools, self._spool = spools, -1
         self._source = source
         self._destination = Destination(root, _owner(root, request.chown))
         self._owner = self._destination.owner
@@ -177,12 +177,19 @@ class _Copying:
                     keep_owner=not self._request.chown,
                     mode=self._mode,
                 )
-            elif source.unpack and self._unpacked(source.entries[0]):
-                pass
-            elif source.entries[0].kind == DIRECTORY:
-                self._contents(source)
             else:
-                self._one(source)
+                self._spool = self._spools[source.spool]
+                # Hard links are within one copy of one source.
+                self._links = {}
+                self._spooled(source)
+
+    def _spooled(self, source: Spooled) -> None:
+        if source.unpack and self._unpacked(source.entries[0]):
+            return
+        if source.entries[0].kind == DIRECTORY:
+            self._contents(source)
+        else:
+            self._one(source)
 
     def _one(self, source: Spooled) -> None:
         entry = source.entries[0]
@@ -199,7 +206,7 @@ class _Copying:
         base = self._request.destination.rstrip("/")
         if self._request.parents and source.name:
             base = f"{base}/{source.name}"
-        top = self._destination.directory(base or "/", contents=True)
+        top = self._destination.directory(base or "/")
         times: list[tuple[str, int]] = []
         try:
             for path, parent, name, entry in self._below(top, source.entries[1:]):
@@ -281,7 +288,7 @@ class _Copying:
             return False
         if not _is_archive(self._spool, entry):
             return False
-        top = self._destination.directory(self._request.destination, contents=True)
+        top = self._destination.directory(self._request.destination)
         try:
             # The archive's own owners and modes: docker keeps them when it unpacks, unless told otherwise.
             owner = (self._owner.uid, self._owner.gid) if self._request.chown else None

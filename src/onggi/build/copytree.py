@@ -194,8 +194,6 @@ def copy(
 ) -> None:
     """Raises NotFound, InvalidArgument, OSError."""
     paths = find(root, pattern)
-    if not paths:
-        raise NotFound("COPY failed: no source files were specified")
     several = several or len(paths) > 1
     walk = _Walk(root, destination, exclude, mode, keep_owner=keep_owner)
     for path in paths:
@@ -205,7 +203,7 @@ def copy(
             if stat.S_ISDIR(status.st_mode):
                 if parents and path:
                     base = f"{base}/{path}"
-                top = destination.directory(base or "/", contents=True)
+                top = destination.directory(base or "/")
                 try:
                     with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
                         walk.contents(opened, top, "")

@@ -28,17 +28,16 @@ class Owner:
 
 
 class Destination:
-    """`made` says whether a directory had to be made. Directories that are made belong to `owner`."""
+    """Directories that are made belong to `owner`."""
 
     def __init__(self, root: Fd, owner: Owner) -> None:
         self.root = root
         self.owner = owner
-        self.made = False
 
-    def directory(self, path: str, *, contents: bool = False) -> int:
+    def directory(self, path: str) -> int:
         """The directory `path`, made with its parents where they are missing. Raises InvalidArgument when it is something else.
 
-        What is made belongs to the owner; when a tree's `contents` go into it, its parents are root's, as docker has it.
+        What is made belongs to the owner.
         """
         try:
             return open_in_root(self.root, path or "/", _DIRECTORY).detach()
@@ -49,16 +48,16 @@ class Destination:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         fd = open_in_root(self.root, "/", _DIRECTORY).detach()
         walked = ""
-        for number, part in enumerate(parts, 1):
+        for part in parts:
             walked = f"{walked}/{part}"
             try:
-                below = self._enter(fd, part, walked, owned=not contents or number == len(parts))
+                below = self._enter(fd, part, walked)
             finally:
                 os.close(fd)
             fd = below
         return fd
 
-    def _enter(self, fd: int, part: str, walked: str, *, owned: bool) -> int:
+    def _enter(self, fd: int, part: str, walked: str) -> int:
         try:
             return open_in_root(self.root, walked, _DIRECTORY).detach()
         except NotADirectoryError:
@@ -73,9 +72,8 @@ class Destination:
             raise InvalidArgument(
                 f"cannot copy to non-directory: {walked} is a link whose target doesn't exist"
             ) from None
-        self.made = True
         made = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-        if owned and (self.owner.uid or self.owner.gid):
+        if self.owner.uid or self.owner.gid:
             os.fchown(made, self.owner.uid, self.owner.gid)
         return made
 

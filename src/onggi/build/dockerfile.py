@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from onggi.build.errors import DockerfileError
-from onggi.build.instructions import Arg, Copy, From, Instruction
+from onggi.build.instructions import Arg, From, Instruction
 from onggi.build.lines import split_lines
 from onggi.build.parse import parse_line
 from onggi.build.suggest import suggestion
@@ -28,10 +27,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Dockerfile:
+    """`escape` and `directives` are from its top; `empty_continuations` lines that a check names."""
+
     global_args: list[Arg]
     stages: list[Stage]
     escape: str
-    warnings: list[str]
+    directives: dict[str, str]
+    empty_continuations: list[int]
 
     def find(self, name: str, before: int) -> Stage | None:
         """The stage that `name` means in stage `before`: the nearest earlier one of this name, or by its number."""
@@ -41,6 +43,11 @@ class Dockerfile:
         if name.isascii() and name.isdigit() and len(name) < 6 and int(name) < before:
             return self.stages[int(name)]
         return None
+
+    def named(self, name: str) -> Stage | None:
+        """The last stage of this name, wherever it is."""
+        found = [stage for stage in self.stages if stage.name and stage.name == name.lower()]
+        return found[-1] if found else None
 
     def target(self, name: str) -> Stage:
         """The last stage, or the one that is asked for. Raises InvalidArgument in docker's words."""
@@ -70,15 +77,4 @@ def parse_dockerfile(data: bytes) -> Dockerfile:
             raise DockerfileError("no build stage in current context", line.first)
     if not stages:
         raise DockerfileError("no build stage in current context")
-    _check_origins(stages)
-    return Dockerfile(global_args, stages, found.escape, found.warnings)
-
-
-def _check_origins(stages: Sequence[Stage]) -> None:
-    for stage in stages:
-        for instruction in stage.instructions:
-            if isinstance(instruction, Copy) and "$" in instruction.origin:
-                raise DockerfileError(
-                    f"variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround: {instruction.origin}",
-                    instruction.line,
-                )
+    return Dockerfile(global_args, stages, found.escape, found.directives, found.empty_continuations)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from onggi.errors import InvalidArgument, OnggiError
+
+if TYPE_CHECKING:
+    from onggi.build.vertices import Location, Vertex
 
 
 class DockerfileError(InvalidArgument):
     """The Dockerfile can't be read. `line` counts from 1, 0 when the file as a whole is meant."""
 
-    def __init__(self, message: str, line: int = 0) -> None:
+    def __init__(self, message: str, line: int = 0, last: int = 0) -> None:
         super().__init__(f"dockerfile parse error on line {line}: {message}" if line else message)
-        self.line = line
+        self.line, self.last = line, last or line
+        self.location: Location | None = None
 
 
 class BuildFailed(OnggiError):
-    """A step has failed: `code` is what the stream's errorDetail says, for RUN the exit code of its command; 0 is left out."""
+    """A step has failed.
 
-    def __init__(self, message: str, code: int = 0) -> None:
+    `code` is what the stream's errorDetail says, for RUN the exit code of its command; 0 is left out. `classic` is how docker's
+    older builder says it, which `POST /build` does. `location` and `vertex` are where, when that is known.
+    """
+
+    def __init__(self, message: str, code: int = 0, *, classic: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.classic = classic or message
+        self.location: Location | None = None
+        self.vertex: Vertex | None = None

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from onggi.build.entries import FILE, Entry
 from onggi.build.errors import BuildFailed
+from onggi.build.gitwords import is_git
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import parse_digest
 
@@ -26,14 +27,8 @@ _PIECE: Final = 256 * 1024
 
 
 def is_remote(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
-
-
-def is_git(source: str) -> bool:
-    """As docker tells them: by scheme, by `git@`, or a URL whose path ends in .git."""
-    if source.startswith(("git://", "git@", "ssh://", "github.com/")):
-        return True
-    return is_remote(source) and urlsplit(source).path.split("#")[0].endswith(".git")
+    """An address of a file; one of a git repository isn't."""
+    return source.startswith(("http://", "https://")) and not is_git(source)
 
 
 def name_of(url: str, *, needed: bool) -> str:
@@ -46,18 +41,38 @@ def name_of(url: str, *, needed: bool) -> str:
     return "download"
 
 
+class Spool:
+    """A nameless file of one build, made when something goes into it, closed with `stack`."""
+
+    def __init__(self, directory: str, stack: contextlib.AsyncExitStack) -> None:
+        self._directory, self._stack = directory, stack
+        self._fd = -1
+
+    @property
+    def fd(self) -> int:
+        if self._fd < 0:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            self._fd = os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._stack.callback(os.close, self._fd)
+        return self._fd
+
+
 class Fetcher:
     """Appends to one spool, one file at a time."""
 
-    def __init__(self, spool: int) -> None:
-        self._spool = spool
+    def __init__(self, spool: Spool) -> None:
+        self._file = spool
         self._lock = asyncio.Lock()
+
+    @property
+    def fd(self) -> int:
+        return self._file.fd
 
     async def keep(self, data: bytes, mode: int) -> Entry:
         """A file of these bytes, whose time is the same for every build."""
         async with self._lock:
-            offset = os.lseek(self._spool, 0, os.SEEK_END)
-            os.pwrite(self._spool, data, offset)
+            offset = os.lseek(self._file.fd, 0, os.SEEK_END)
+            os.pwrite(self._file.fd, data, offset)
         return Entry("", FILE, mode, 0, len(data), offset, hashlib.sha256(data).digest())
 
     async def fetch(self, url: str, checksum: str) -> Entry:
@@ -66,11 +81,11 @@ class Fetcher:
         if wanted is not None and not wanted.startswith("sha256:"):
             raise InvalidArgument(f"unsupported checksum {checksum}: only sha256 is")
         async with self._lock, opened(url) as response:
-            start = offset = os.lseek(self._spool, 0, os.SEEK_END)
+            start = offset = os.lseek(self._file.fd, 0, os.SEEK_END)
             hasher = hashlib.sha256()
             async for piece in response.content.iter_chunked(_PIECE):
                 hasher.update(piece)
-                os.pwrite(self._spool, piece, offset)
+                os.pwrite(self._file.fd, piece, offset)
                 offset += len(piece)
                 if offset - start > _SIZE_LIMIT:
                     raise BuildFailed(f"ADD failed: {url} has more than {_SIZE_LIMIT} bytes")

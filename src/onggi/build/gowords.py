@@ -46,5 +46,19 @@ def _decimal(value: int, unit: int) -> str:
 
 
 def health(config: HealthConfig) -> str:
+    """`%q` of the structure: the number of retries is quoted as a letter."""
     times = (config.interval, config.timeout, config.start_period, config.start_interval)
-    return f"&{{{plain(config.test)} {' '.join(duration(each) for each in times)} {config.retries}}}"
+    words = " ".join(f'"{duration(each)}"' for each in times)
+    return f"&{{{quoted(config.test)} {words} {_rune(config.retries)}}}"
+
+
+def _rune(value: int) -> str:
+    """`%q` of a number."""
+    escapes = {7: r"\a", 8: r"\b", 9: r"\t", 10: r"\n", 11: r"\v", 12: r"\f", 13: r"\r", 39: r"\'", 92: r"\\"}
+    if value in escapes:
+        return f"'{escapes[value]}'"
+    if value > 0x10FFFF:
+        return "'\ufffd'"
+    if chr(value).isprintable():
+        return f"'{chr(value)}'"
+    return rf"'\x{value:02x}'" if value < 0x80 else rf"'\u{value:04x}'"

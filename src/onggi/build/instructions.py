@@ -1,4 +1,4 @@
-"""What the instructions of a Dockerfile say, as values. Variables are not replaced yet: that needs a stage (steps.py)."""
+"""What the instructions of a Dockerfile say, as values. Variables are not replaced yet: that needs a stage (planning.py)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from onggi.oci.image import HealthConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """`text` is the instruction as it was written, joined over its lines; `line` where it begins."""
+    """`text` is the instruction as it was written, joined over its lines; `line` where it begins, `last` where it ends.
+
+    `spelt` is the instruction's name as it was written; `comments` are those right above it, without their `#`.
+    """
 
     text: str
     line: int
+    last: int = 0
+    spelt: str = ""
+    comments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class From(Instruction):
+    """`written` is the stage's name before it was made lower-case, `joint` the word AS as it was spelt."""
+
     base: str
     name: str
     platform: str
+    written: str = ""
+    joint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +42,16 @@ class Arg(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Env(Instruction):
+    """`legacy`: `ENV name value`, without the sign."""
+
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Instruction):
-    """`literal`: from the command line, where no variable means anything."""
-
     pairs: tuple[tuple[str, str], ...]
-    literal: bool = False
+    legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +72,7 @@ class Copy(Instruction):
     parents: bool = False
     exclude: tuple[str, ...] = ()
     checksum: str = ""
-    keep_git_dir: bool = False
+    keep_git_dir: bool | None = None
     unpack: bool | None = None
 
     @property
@@ -80,7 +91,12 @@ class CommandLine(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(CommandLine):
+    """`mounts` and `devices` are the values of their flags; variables in mounts are replaced in the stage (runmounts.py)."""
+
     network: str = ""
+    security: str = ""
+    mounts: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

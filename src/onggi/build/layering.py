@@ -23,8 +23,11 @@ from onggi.store.layers import LayerInfo, Layers
 from onggi.store.snapshots import Snapshot, Snapshots
 from onggi.store.workers import Workers
 
-_AT_ONCE: Final = max(2, os.cpu_count() or 2)
-"""Steps of one engine that run side by side: each may take a core."""
+_RUNS: Final = 4 * max(2, os.cpu_count() or 2)
+"""RUN steps of one engine side by side: many of them wait for the network, few for a core."""
+
+_COPIES: Final = max(2, os.cpu_count() or 2)
+"""Copies side by side: each takes a core."""
 
 
 def new_id() -> str:
@@ -36,12 +39,12 @@ class Layering:
 
     def __init__(self, layers: Layers, snapshots: Snapshots, workers: Workers, runner: StepRunner) -> None:
         self.layers, self._snapshots, self.workers, self._runner = layers, snapshots, workers, runner
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._runs, self._copies = asyncio.Semaphore(_RUNS), asyncio.Semaphore(_COPIES)
 
     @contextlib.asynccontextmanager
-    async def step(self, diff_ids: Sequence[Digest]) -> AsyncIterator[Snapshot]:
-        """Directories for one step over `diff_ids`."""
-        async with self._slots:
+    async def step(self, diff_ids: Sequence[Digest], *, run: bool = False) -> AsyncIterator[Snapshot]:
+        """Directories for one step over `diff_ids`; `run`: a process will be started in it."""
+        async with self._runs if run else self._copies:
             identifier = new_id()
             snapshot = self._snapshots.prepare(identifier, diff_ids)
             try:
@@ -49,52 +52,56 @@ class Layering:
             finally:
                 self._snapshots.remove(identifier)
 
-    async def run(self, step: RunStep) -> LayerInfo | None:
-        """The layer that the step's process made; None when it changed nothing.
+    async def capture(self, snapshot: Snapshot) -> LayerInfo:
+        """What a step has put into its directory, as a layer. The directory is gone then."""
+        return await self.layers.capture(snapshot.upper, keep=False, root_entry=False)
+
+    async def run(self, step: RunStep) -> LayerInfo:
+        """The layer that the step's process made; an empty one when it changed nothing.
 
         Raises BuildFailed when the process could not be started or ended with anything but 0.
         """
-        before = _root_of(step.snapshot.upper)
         try:
             end = await self._runner.run(step)
         except RuntimeStepError as error:
             raise BuildFailed(str(error)) from error
         if end.exit_code:
-            raise BuildFailed(_returned(step, end), end.exit_code)
-        if not os.listdir(step.snapshot.upper) and _root_of(step.snapshot.upper) == before:
-            return None
-        return await self.layers.capture(step.snapshot.upper, keep=False)
+            raise _failed(step, end)
+        return await self.capture(step.snapshot)
 
-    async def copy(self, snapshot: Snapshot, args: CopyArgs, spool: int) -> LayerInfo:
-        """What COPY or ADD makes of its sources. Raises InvalidArgument, NotFound, Corrupt, NoSpace."""
+    async def copy(self, snapshot: Snapshot, args: CopyArgs, spools: Sequence[int]) -> LayerInfo:
+        """What COPY or ADD makes of its sources, which are in `spools` or in layers.
+
+        Raises InvalidArgument, NotFound, Corrupt, NoSpace.
+        """
         # Arguments name each file: longer than a message may be.
         memfd = os.memfd_create("onggi-copy", os.MFD_CLOEXEC)
         try:
             with os.fdopen(os.dup(memfd), "wb") as file:
                 file.write(msgspec.msgpack.encode(args))
-            await self.workers.run("onggi.build.copyjob:copy", None, [memfd, spool])
+            await self.workers.run("onggi.build.copyjob:copy", None, [memfd, *spools])
         finally:
             os.close(memfd)
-        return await self.layers.capture(snapshot.upper, keep=False)
+        return await self.capture(snapshot)
 
     async def digest_sources(self, args: CopyArgs) -> str:
         """Of what COPY --from would take, by content. Raises NotFound, OSError."""
         return (await self.workers.run("onggi.build.copyjob:digest_sources", args)).decode()
 
-    async def make_directory(self, snapshot: Snapshot, args: CopyArgs) -> LayerInfo | None:
-        """WORKDIR: None when the directory was there."""
-        made = await self.workers.run("onggi.build.copyjob:make_directory", args)
-        return await self.layers.capture(snapshot.upper, keep=False) if made else None
+    async def make_directory(self, snapshot: Snapshot, args: CopyArgs) -> LayerInfo:
+        """WORKDIR: an empty layer when the directory was there."""
+        await self.workers.run("onggi.build.copyjob:make_directory", args)
+        return await self.capture(snapshot)
 
 
-def _root_of(upper: str) -> tuple[int, int, int]:
-    status = os.stat(upper)
-    return status.st_mode, status.st_uid, status.st_gid
-
-
-def _returned(step: RunStep, end: StepEnd) -> str:
-    text = f"The command '{' '.join(step.args)}' returned a non-zero code: {end.exit_code}"
-    return f"{text} (the kernel killed it: out of memory)" if end.oom_killed else text
+def _failed(step: RunStep, end: StepEnd) -> BuildFailed:
+    command = " ".join(step.args)
+    why = ": the kernel killed it, out of memory" if end.oom_killed else ""
+    return BuildFailed(
+        f'process "{command}" did not complete successfully: exit code: {end.exit_code}{why}',
+        end.exit_code,
+        classic=f"The command '{command}' returned a non-zero code: {end.exit_code}{why}",
+    )
 
 
 def copy_failure(word: str, error: Exception) -> BuildFailed:

@@ -46,16 +46,17 @@ class Line:
     first: int
     last: int
     heredocs: tuple[Heredoc, ...] = ()
+    comments: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Lines:
-    """All instructions of a file. `warnings` are texts for people."""
+    """All instructions of a file. `empty_continuations` are the lines on which an instruction with such ones ends."""
 
     lines: list[Line]
     escape: str = "\\"
     directives: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    empty_continuations: list[int] = field(default_factory=list)
 
 
 def split_lines(data: bytes) -> Lines:
@@ -103,12 +104,16 @@ class _Splitter:
 
     def split(self) -> Lines:
         found = Lines([], self._escape)
-        empty_continuation = False
+        comments: list[str] = []
         while self._at < len(self._raw):
             first = self._at + 1
             line = self._take().lstrip()
+            if line.startswith("#"):
+                # An empty comment sets what is above it apart from the instruction below.
+                comments = [*comments, line[1:].strip()] if line[1:].strip() else []
             if line.startswith("#") or not line:
                 continue
+            empty_continuation = False
             text, continued = self._continuation(line)
             parts = [text]
             while continued and self._at < len(self._raw):
@@ -122,10 +127,11 @@ class _Splitter:
                 text, continued = self._continuation(following)
                 parts.append(text)
             joined = "".join(parts)
+            if empty_continuation:
+                found.empty_continuations.append(self._at)
             if joined.strip():
-                found.lines.append(self._with_heredocs(_utf8(joined), first))
-        if empty_continuation:
-            found.warnings.append("[Warning] Empty continuation lines will become errors in a future release.")
+                found.lines.append(self._with_heredocs(_utf8(joined), first, tuple(comments)))
+                comments = []
         return found
 
     def _take(self) -> str:
@@ -140,11 +146,11 @@ class _Splitter:
             return line, False
         return stripped[:-1], True
 
-    def _with_heredocs(self, text: str, first: int) -> Line:
+    def _with_heredocs(self, text: str, first: int, comments: tuple[str, ...]) -> Line:
         if "<<" not in text or not _may_have_heredocs(text):
-            return Line(text, first, self._at)
+            return Line(text, first, self._at, (), comments)
         bodies = tuple(self._body(*begun, first) for begun in _heredocs(text))
-        return Line(text, first, self._at, bodies)
+        return Line(text, first, self._at, bodies, comments)
 
     def _body(self, name: str, expand: bool, chomp: bool, first: int) -> Heredoc:
         body: list[str] = []

@@ -31,6 +31,11 @@ class Mode:
         return mode
 
 
+def check_mode(text: str) -> None:
+    """Raises InvalidArgument for what `parse` doesn't take."""
+    parse(text)
+
+
 def parse(text: str) -> Mode:
     """Raises InvalidArgument."""
     if _OCTAL.fullmatch(text) and int(text, 8) <= 0o7777:

@@ -15,7 +15,7 @@ import msgspec
 from onggi.build.runner import StepLimits
 from onggi.errors import InvalidArgument
 from onggi.images.challenge import RegistryAuth
-from onggi.oci.platform import Platform, parse_platform
+from onggi.oci.platform import Platform, host_platform, parse_platform
 from onggi.oci.reference import Reference, parse_reference
 
 T = TypeVar("T")
@@ -49,6 +49,25 @@ class BuildOptions:
     build_id: str = ""
     auths: Mapping[str, RegistryAuth] = field(default_factory=dict)
     """Registry → credentials, from X-Registry-Config."""
+    platforms: tuple[Platform, ...] = ()
+    """More than one makes an index; empty: `platform`, or the host's."""
+    no_cache_filter: tuple[str, ...] = ()
+    """Stages whose steps are found in no cache."""
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    """Named contexts as the client wrote them: `docker-image://…`, `local:name`, a git or http URL."""
+    entitlements: frozenset[str] = frozenset()
+    hostname: str = ""
+    inline_cache: bool = False
+    """The image says in its config which steps made its layers, for builds elsewhere that name it as a cache."""
+
+    @property
+    def wanted_platforms(self) -> tuple[Platform, ...]:
+        return self.platforms or (self.platform or host_platform(),)
+
+    @property
+    def cache_namespace(self) -> str:
+        """What sets the cache mounts of one project apart from another's."""
+        return self.build_args.get("BUILDKIT_CACHE_MOUNT_NS") or ""
 
 
 def options_from_query(
@@ -87,6 +106,9 @@ def options_from_query(
         extra_hosts=_extra_hosts(query),
         platform=parse_platform(platform) if platform else None,
         cache_from=tuple(_json(query, "cachefrom", list[str], [])),
+        # Scripts of the older builder expect any image to do for --cache-from.
+        inline_cache=True,
+        entitlements=frozenset({"network.host"} if _one(query, "networkmode") == "host" else ()),
         limits=_limits(query),
         build_id=_one(query, "buildid"),
         auths=auths or {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from onggi.build.errors import DockerfileError
@@ -28,6 +29,7 @@ from onggi.build.instructions import (
     Workdir,
 )
 from onggi.build.lines import Heredoc, Line, heredoc_start, split_lines
+from onggi.build.runmounts import check_mount
 from onggi.build.suggest import suggestion
 from onggi.build.words import Flags, json_array, name_values, split_blanks, split_command, split_words
 from onggi.errors import InvalidArgument
@@ -45,7 +47,6 @@ _UNITS: Final = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_FLAGS_LATER: Final = ("mount", "security", "device")
 
 
 def parse_line(line: Line, escape: str) -> Instruction:
@@ -55,7 +56,9 @@ def parse_line(line: Line, escape: str) -> Instruction:
     if maker is None:
         raise DockerfileError(f"unknown instruction: {word}{suggestion(word, _MAKERS)}", line.first)
     try:
-        return maker(_Request(line, flags, rest, escape))
+        made = maker(_Request(line, flags, rest, escape))
+        spelt = line.text.split(None, 1)[0]
+        return replace(made, last=line.last, spelt=spelt, comments=line.comments)
     except DockerfileError:
         raise
     except InvalidArgument as error:
@@ -107,16 +110,24 @@ class _Request:
 def _from(request: _Request) -> From:
     flags = request.flags(("platform",))
     words = split_blanks(request.rest)
-    name = ""
+    name = written = joint = ""
     if len(words) == 3 and words[1].lower() == "as":
-        name = words[2].lower()
+        joint, written, name = words[1], words[2], words[2].lower()
         if not _STAGE_NAME.fullmatch(name):
             raise InvalidArgument(
                 f'invalid name for build stage: "{words[2]}", name can\'t start with a number or contain symbols'
             )
     elif len(words) != 1:
         raise InvalidArgument("FROM requires either one or three arguments")
-    return From(text=request.text, line=request.at, base=words[0], name=name, platform=flags.one("platform"))
+    return From(
+        text=request.text,
+        line=request.at,
+        base=words[0],
+        name=name,
+        platform=flags.one("platform"),
+        written=written,
+        joint=joint,
+    )
 
 
 def _arg(request: _Request) -> Arg:
@@ -135,14 +146,14 @@ def _arg(request: _Request) -> Arg:
 
 def _env(request: _Request) -> Env:
     request.flags()
-    pairs = name_values(request.rest, "ENV", request.escape)
-    return Env(text=request.text, line=request.at, pairs=tuple(pairs))
+    pairs, legacy = name_values(request.rest, "ENV", request.escape)
+    return Env(text=request.text, line=request.at, pairs=tuple(pairs), legacy=legacy)
 
 
 def _label(request: _Request) -> Label:
     request.flags()
-    pairs = name_values(request.rest, "LABEL", request.escape)
-    return Label(text=request.text, line=request.at, pairs=tuple(pairs))
+    pairs, legacy = name_values(request.rest, "LABEL", request.escape)
+    return Label(text=request.text, line=request.at, pairs=tuple(pairs), legacy=legacy)
 
 
 def _copy(request: _Request) -> Copy:
@@ -179,7 +190,7 @@ def _add(request: _Request) -> Copy:
         link=flags.true("link"),
         exclude=flags.all("exclude"),
         checksum=flags.one("checksum"),
-        keep_git_dir=flags.true("keep-git-dir"),
+        keep_git_dir=flags.maybe("keep-git-dir"),
         unpack=flags.maybe("unpack"),
     )
 
@@ -205,11 +216,14 @@ def _sources(request: _Request, word: str) -> tuple[tuple[str, ...], tuple[Hered
 
 
 def _run(request: _Request) -> Run:
-    for flag in request.given:
-        name = flag[2:].partition("=")[0]
-        if name in _FLAGS_LATER:
-            raise InvalidArgument(f"the --{name} option requires BuildKit, which is not spoken here yet")
-    flags = request.flags(("network",))
+    flags = request.flags(("network", "security"), (), ("mount", "device"))
+    if flags.given("network") and flags.one("network") not in ("default", "none", "host"):
+        raise InvalidArgument(f'network mode "{flags.one("network")}" is not supported')
+    if flags.given("security") and flags.one("security") not in ("sandbox", "insecure"):
+        raise InvalidArgument(f'security "{flags.one("security")}" is not valid')
+    mounts = flags.all("mount")
+    for mount in mounts:
+        check_mount(mount)
     words, is_json = request.command()
     return Run(
         text=request.text,
@@ -218,6 +232,9 @@ def _run(request: _Request) -> Run:
         is_json=is_json,
         heredocs=request.line.heredocs,
         network=flags.one("network"),
+        security=flags.one("security"),
+        mounts=mounts,
+        devices=flags.all("device"),
     )
 
 

@@ -25,3 +25,13 @@ def exposed(word: str) -> list[str]:
     if not first <= last <= 65535:
         raise InvalidArgument(f"Invalid containerPort: {word}")
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
+
+
+def protocol_of(word: str) -> str:
+    """As it was written."""
+    return word.rpartition("/")[2] if "/" in word else ""
+
+
+def is_mapping(word: str) -> bool:
+    """Whether the word names an address or a port of the host, which EXPOSE has no use for."""
+    return ":" in word

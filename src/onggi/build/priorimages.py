@@ -1,50 +1,65 @@
-"""`cachefrom`: images built elsewhere, whose steps are taken for ours where their history says the same. Pure."""
+"""`--cache-from`: images whose configs say which steps made their layers, so that those needn't be made again.
+
+The field is ours, beside BuildKit's of the same purpose: keys of steps are a builder's own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from onggi.build.state import StageState
+import msgspec
+
+from onggi.errors import OnggiError
 from onggi.oci.digest import Digest
-from onggi.oci.image import History, ImageConfig
+from onggi.oci.image import ImageConfig
+
+if TYPE_CHECKING:
+    from onggi.images import Images
+
+FIELD: Final = "onggi.build.cache.v1"
+
+
+class _Inline(msgspec.Struct, frozen=True):
+    """Keys of the steps that made the last layers, in order."""
+
+    keys: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class PriorStep:
-    """`diff_id` None: the step changed no file."""
-
+class Lent:
+    layer: Digest
     created: str
-    diff_id: Digest | None
 
 
 class PriorImages:
-    """The history of COPY steps names its sources by our digests: images of other builders match up to their first COPY."""
+    """Those of `names` that are here; what can't be read is as if it weren't."""
 
-    def __init__(self, images: Sequence[ImageConfig]) -> None:
-        self._images = images
-
-    def find(self, state: StageState, created_by: str) -> PriorStep | None:
-        """The step after `state` in one of the images, if all before it is the same."""
-        for image in self._images:
-            history = image.history or []
-            at = len(state.history)
-            if at >= len(history) or history[at].created_by != created_by:
+    def __init__(self, images: Images, names: Sequence[str]) -> None:
+        self._known: dict[str, Lent] = {}
+        for name in names:
+            try:
+                self._add(images.resolve(name).config)
+            except (OnggiError, msgspec.DecodeError):
                 continue
-            if not _same(state.history, history[:at]):
-                continue
-            layers = [Digest(diff) for diff in image.rootfs.diff_ids]
-            if tuple(layers[: len(state.layers)]) != state.layers:
-                continue
-            step = history[at]
-            if step.empty_layer:
-                return PriorStep(step.created or "", None)
-            if len(layers) > len(state.layers):
-                return PriorStep(step.created or "", layers[len(state.layers)])
-        return None
+
+    def find(self, key: str) -> Lent | None:
+        return self._known.get(key)
+
+    def _add(self, config: ImageConfig) -> None:
+        raw = config.extra.get(FIELD)
+        if raw is None:
+            return
+        keys = msgspec.json.decode(raw, type=_Inline).keys
+        layers = config.rootfs.diff_ids[-len(keys) :] if keys else []
+        times = [entry.created or "" for entry in config.history or () if not entry.empty_layer][-len(keys) :]
+        if len(layers) == len(times) == len(keys):
+            for key, layer, created in zip(keys, layers, times, strict=True):
+                self._known.setdefault(key, Lent(Digest(layer), created))
 
 
-def _same(ours: Sequence[History], theirs: Sequence[History]) -> bool:
-    return [(step.created_by, step.empty_layer) for step in ours] == [
-        (step.created_by, step.empty_layer) for step in theirs
-    ]
+def with_keys(config: ImageConfig, keys: Sequence[str]) -> ImageConfig:
+    """The config with what `PriorImages` reads."""
+    raw = msgspec.Raw(msgspec.json.encode(_Inline(list(keys))))
+    return msgspec.structs.replace(config, extra={**config.extra, FIELD: raw}) if keys else config

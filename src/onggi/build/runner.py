@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from onggi.oci.runtime import Mount
+from onggi.oci.runtime import Device, Mount
 from onggi.store.snapshots import Snapshot
 
 
@@ -33,7 +33,8 @@ class RunStep:
 
     `container_id` is unique, and its directory is the builder's (it has upper and work; files beside them are welcome).
     `env` has no HOSTNAME or HOME; `user` is docker's "name|uid[:group|gid]". `network` is docker's NetworkMode.
-    `output` gets what the process writes, both streams, as it comes, on the engine's loop.
+    `output` gets what the process writes, with its stream (1, 2), as it comes, on the engine's loop.
+    `privileged`: all capabilities and devices, no filter.
     """
 
     container_id: str
@@ -42,12 +43,15 @@ class RunStep:
     env: tuple[str, ...]
     user: str
     cwd: str
-    output: Callable[[bytes], None]
+    output: Callable[[int, bytes], None]
     network: str = "default"
     extra_hosts: tuple[str, ...] = ()
     limits: StepLimits = field(default_factory=StepLimits)
     mounts: tuple[Mount, ...] = ()
-    """Bind mounts from the host, ours: scripts of heredocs."""
+    """What is mounted over the layers; their places are in the lowest layer."""
+    hostname: str = "buildkitsandbox"
+    privileged: bool = False
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class StepEnd:
 
 
 class StepRunner(Protocol):
-    """Runs steps in containers with docker's default rights, never privileged."""
+    """Runs steps in containers with docker's default rights, unless a step says `privileged`."""
 
     async def run(self, step: RunStep) -> StepEnd:
         """Starts the process and waits for its end.

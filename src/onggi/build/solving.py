@@ -1,230 +1,325 @@
-"""The graph of one build, solved: each stage is a task that waits where it reads another one; the result gets its names."""
+"""A plan carried out: stages side by side, each step from the cache, from another build that is at it, or made now."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onggi.build.arguments import GlobalArguments, platform_arguments
-from onggi.build.context import Context
-from onggi.build.dockerfile import Dockerfile, Stage
+from onggi.build import state, trees
+from onggi.build.copying import Copying, make_directory
+from onggi.build.copyjob import CopyArgs, InTree
 from onggi.build.errors import BuildFailed
-from onggi.build.fetching import Fetcher
-from onggi.build.instructions import Label
-from onggi.build.needs import base_name, needed_stages
-from onggi.build.options import BuildOptions
-from onggi.build.output import Aux, Message, Output, Script
-from onggi.build.priorimages import PriorImages
-from onggi.build.shellwords import Lexer
-from onggi.build.stages import Shared, StageBuild
-from onggi.build.state import StageState
-from onggi.errors import NotFound, OnggiError, Unauthorized, Unavailable
-from onggi.images import Image
+from onggi.build.fetching import Fetcher, Spool
+from onggi.build.flights import Listener
+from onggi.build.keys import StepKey, step_key
+from onggi.build.origins import Sources
+from onggi.build.plan import CopyStepPlan, DirectoryStepPlan, Kind, Origin, Plan, PlannedStage, RunStepPlan, Step
+from onggi.build.priorimages import PriorImages, with_keys
+from onggi.build.request import Built, Request
+from onggi.build.running import Running, Shown
+from onggi.build.sources import tree_of
+from onggi.build.together import together
+from onggi.build.vertices import Location, Progress, SourceFile, Vertex
+from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.oci.digest import Digest
-from onggi.oci.platform import Platform, host_platform, parse_platform
+from onggi.store.layers import LayerInfo
 
 if TYPE_CHECKING:
     from onggi.build.builder import Builder
 
+Script = Sequence[tuple[str, Vertex | None]]
+"""Instructions in the order of the file, with the vertex of each that has one: what the classic door reads out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step has made: the layer, and when."""
+
+    layer: Digest
+    created: str
+    key: str = ""
+
+
+@dataclass(slots=True)
+class StageResult:
+    """Layers, lowest first; `times` and `keys` are those of the last ones, which this build's steps made or found."""
+
+    layers: tuple[Digest, ...] = ()
+    times: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def with_step(self, outcome: Outcome) -> StageResult:
+        return StageResult((*self.layers, outcome.layer), (*self.times, outcome.created), (*self.keys, outcome.key))
+
 
 class Solving:
-    """One build: its graph, what was found for it, what is held for it."""
+    """One build. `stack` closes what it opens. `script` is told of once, before anything runs."""
 
     def __init__(
-        self, builder: Builder, options: BuildOptions, context: Context, dockerfile: Dockerfile, output: Output
+        self,
+        builder: Builder,
+        request: Request,
+        progress: Progress,
+        file: SourceFile,
+        plans: Sequence[Plan],
+        sources: Sources,
+        stack: contextlib.AsyncExitStack,
     ) -> None:
-        self._builder, self._options, self._context, self._output = builder, options, context, output
-        self._dockerfile = dockerfile
-        self._lexer = Lexer(dockerfile.escape)
-        self._platform = options.platform or host_platform()
-        self._arguments = GlobalArguments(options.build_args, platform_arguments(host_platform(), self._platform))
-        self._releases: list[Callable[[], None]] = []
-        self._stages: dict[int, asyncio.Future[StageState]] = {}
-        self._pulled: dict[tuple[str, str], asyncio.Future[Image]] = {}
-        prior = PriorImages([image.config for name in options.cache_from if (image := self._present(name))])
-        self._shared = Shared(
-            options,
-            context,
-            Fetcher(context.spool),
-            self._arguments,
-            builder.cache,
-            builder.layering,
-            prior,
-            self._hold,
-            self._origin,
-        )
+        self.builder, self.request, self.progress, self.file = builder, request, progress, file
+        self.options, self.sources = request.options, sources
+        self.fetcher = Fetcher(Spool(builder.ingest, stack))
+        self._plans, self._stack = plans, stack
+        self._vertices: dict[tuple[int, int, int], Vertex] = {}
+        self._bases: dict[tuple[int, int], Vertex] = {}
+        self._stages: dict[tuple[int, int], asyncio.Task[StageResult]] = {}
+        self._trees: dict[tuple[Origin, str], asyncio.Task[Shown]] = {}
+        self._prior = PriorImages(builder.images, request.options.cache_from)
+        sources.locals.follow(plan.follow for plan in plans)
 
-    async def run(self) -> str:
-        """Raises what the first stage that failed raised."""
-        dockerfile, options = self._dockerfile, self._options
-        target = dockerfile.target(options.target)
-        if options.labels:
-            pairs = tuple(sorted(options.labels.items()))
-            text = "LABEL " + " ".join(f"{name}={value}" for name, value in pairs)
-            target.instructions.append(Label(text=text, line=0, pairs=pairs, literal=True))
-        for each in dockerfile.global_args:
-            self._arguments.declare(each, self._lexer)
-        variables = self._arguments.variables()
-        bases = {stage.number: stage.start.base for stage in dockerfile.stages}
-        bases |= {
-            stage.number: base_name(stage, self._lexer, variables) for stage in dockerfile.stages[: target.number + 1]
-        }
-        needed = needed_stages(dockerfile, target, bases)
-        try:
-            state = await self._solve([dockerfile.stages[number] for number in needed], bases)
-            return await self._finish(state)
-        finally:
-            await self._builder.cache.settled()
-            for release in self._releases:
-                release()
+    async def run(self, script: Callable[[Plan, Script], None] | None = None) -> list[Built]:
+        """One for each platform. Raises what the first step that failed raised."""
+        self._announce()
+        if script is not None:
+            script(self._plans[0], self._lines(0))
+        results = await self._solve()
+        await self.builder.cache.settled()
+        return [self._built(plan, result) for plan, result in zip(self._plans, results, strict=True)]
 
-    async def _solve(self, stages: Sequence[Stage], bases: Mapping[int, str]) -> StageState:
-        """All of `stages`, each in a task, which waits where it reads another one."""
-        loop = asyncio.get_running_loop()
-        total = len(self._dockerfile.global_args) + sum(1 + len(stage.instructions) for stage in stages)
-        script = Script(self._output, len(stages))
-        at = 0
-        for warning in self._dockerfile.warnings:
-            self._output(Message(stream=f"{warning}\n"))
-        for arg in self._dockerfile.global_args:
-            at += 1
-            self._output(Message(stream=f"Step {at}/{total} : {arg.text}\n"))
-        self._stages = {stage.number: loop.create_future() for stage in stages}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for order, stage in enumerate(stages):
-                    steps = _Steps(at, total)
-                    at += 1 + len(stage.instructions)
-                    group.create_task(
-                        self._stage(stage, bases[stage.number], order, script, steps),
-                        name=f"build stage {stage.number}",
-                    )
-        except BaseExceptionGroup as failed:
-            raise _first(failed) from None
-        finally:
-            for future in self._stages.values():
-                future.cancel()
-        return self._stages[stages[-1].number].result()
+    # Vertices
 
-    async def _stage(self, stage: Stage, base: str, order: int, script: Script, steps: _Steps) -> None:
-        say = script.stages[order]
-        try:
-            say.text(steps.line(stage.start.text))
-            state = await self._base(stage, base, say.say)
-            build = StageBuild(self._shared, stage, state, say, self._dockerfile.escape)
-            await build.begin()
-            say.text(f" ---> {build.state.short_id}\n")
-            for instruction in stage.instructions:
-                say.text(steps.line(instruction.text))
-                await build.carry_out(instruction)
-                say.text(f" ---> {build.state.short_id}\n")
-        except Exception:
-            script.failed(order)
-            raise
-        script.ended(order)
-        self._stages[stage.number].set_result(build.state)
+    def _announce(self) -> None:
+        """All steps, before the first one runs; inputs come before what reads them."""
+        for number, plan in enumerate(self._plans):
+            for stage in plan.stages.values():
+                below = self._announced_base(number, stage)
+                for at, step in enumerate(stage.steps):
+                    inputs = [below] if below else []
+                    key = f"{step!r} {below.digest if below else ''} {plan.epoch}"
+                    below = self.progress.vertex(step.name, inputs=inputs, key=key)
+                    self._vertices[number, stage.number, at] = below
 
-    async def _base(self, stage: Stage, base: str, output: Output) -> StageState:
-        earlier = self._dockerfile.find(base, stage.number)
-        if earlier is not None:
-            return await asyncio.shield(self._stages[earlier.number])
-        wanted = self._lexer.word(stage.start.platform, self._arguments.variables())
-        platform = parse_platform(wanted) if wanted else self._options.platform
-        if base == "scratch":
-            return StageState(platform or self._platform)
-        image = await self._image(base, platform, output)
-        for layer in image.layers:
-            self._hold(layer)
-        config = image.config
-        return StageState(
-            platform=config.platform,
-            config=config.run,
-            layers=tuple(image.layers),
-            history=tuple(config.history or ()),
-            author=config.author,
-            created=config.created or "",
-            image_id=image.id,
-        )
-
-    async def _image(self, name: str, platform: Platform | None, output: Output) -> Image:
-        """Found, or pulled, once in a build, however many stages name it."""
-        key = (name, str(platform or ""))
-        known = self._pulled.get(key)
-        if known is not None:
-            return await asyncio.shield(known)
-        future: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
-        self._pulled[key] = future
-        try:
-            image = await self._builder.find_image(name, self._options, platform, output)
-        except BaseException as error:
-            future.set_exception(error if isinstance(error, OnggiError) else BuildFailed(f"{name} could not be had"))
-            future.exception()
-            raise
-        future.set_result(image)
-        return image
-
-    async def _origin(self, stage: Stage, name: str) -> Sequence[Digest]:
-        """The layers that `--from=name` means in `stage`."""
-        earlier = self._dockerfile.find(name, stage.number)
-        if earlier is not None:
-            return (await asyncio.shield(self._stages[earlier.number])).layers
-        if name.isascii() and name.isdigit():
-            raise BuildFailed(f"invalid from flag value {name}: index out of bounds")
-        try:
-            image = await self._image(name, None, lambda _message: None)
-        except (NotFound, Unavailable, Unauthorized) as error:
-            raise BuildFailed(f"invalid from flag value {name}: {error}") from error
-        for layer in image.layers:
-            self._hold(layer)
-        return image.layers
-
-    def _present(self, name: str) -> Image | None:
-        try:
-            return self._builder.images.resolve(name)
-        except OnggiError:
+    def _announced_base(self, number: int, stage: PlannedStage) -> Vertex | None:
+        if stage.base.kind is Kind.STAGE:
+            base = self._plans[number].stages[stage.base.number]
+            last = self._vertices.get((number, base.number, len(base.steps) - 1))
+            return last or self._bases.get((number, base.number))
+        if not stage.base_name:
             return None
+        vertex = self.progress.vertex(stage.base_name, key=f"{stage.base!r}")
+        self._bases[number, stage.number] = vertex
+        return vertex
+
+    def _lines(self, number: int) -> list[tuple[str, Vertex | None]]:
+        plan = self._plans[number]
+        found: list[tuple[str, Vertex | None]] = [(text, None) for text in plan.global_lines]
+        for stage in plan.stages.values():
+            at = {id(step): self._vertices[number, stage.number, index] for index, step in enumerate(stage.steps)}
+            found += [(text, at.get(id(step)) if step is not None else None) for text, step in stage.lines]
+        return found
+
+    # Stages
+
+    async def _solve(self) -> list[StageResult]:
+        targets = [(number, plan.target) for number, plan in enumerate(self._plans)]
+        async with together() as group:
+            for number, plan in enumerate(self._plans):
+                for stage in plan.stages.values():
+                    self._stages[number, stage.number] = group.create_task(
+                        self._stage(number, stage), name=f"build stage {stage.name}"
+                    )
+        return [self._stages[target].result() for target in targets]
+
+    async def _stage(self, number: int, stage: PlannedStage) -> StageResult:
+        result = await self._base(number, stage)
+        # Linked copies are the same over anything: nobody has to wait for what is below them.
+        early = {
+            at: asyncio.ensure_future(self._step(number, stage, at, ()))
+            for at, step in enumerate(stage.steps)
+            if isinstance(step, CopyStepPlan) and step.alone
+        }
+        try:
+            for at in range(len(stage.steps)):
+                outcome = await (early[at] if at in early else self._step(number, stage, at, result.layers))
+                result = result.with_step(outcome)
+        finally:
+            for task in early.values():
+                task.cancel()
+            if early:
+                await asyncio.wait(early.values())
+        return result
+
+    async def _base(self, number: int, stage: PlannedStage) -> StageResult:
+        origin = stage.base
+        if origin.kind is Kind.SCRATCH:
+            return StageResult()
+        if origin.kind is Kind.STAGE:
+            return await asyncio.shield(self._stages[number, origin.number])
+        vertex = self._bases[number, stage.number]
+        if origin.kind is Kind.IMAGE:
+            image = await self.sources.bases.image(origin)
+            vertex.cached()
+            return StageResult(tuple(image.layers))
+        shown = await self.shown(origin, "/", number)
+        vertex.cached()
+        return StageResult(tuple(shown.layers), tuple(state.now_text() for _ in shown.layers))
+
+    async def _step(self, number: int, stage: PlannedStage, at: int, layers: Sequence[Digest]) -> Outcome:
+        step, vertex = stage.steps[at], self._vertices[number, stage.number, at]
+        try:
+            match step:
+                case RunStepPlan():
+                    run = Running(self, number, step, layers)
+                    await run.gather()
+                    return await self._outcome(step, vertex, run.key(), run.make, run.content(), own=run.has_own)
+                case CopyStepPlan():
+                    copy = Copying(self, number, step, () if step.alone else layers)
+                    await copy.gather()
+                    return await self._outcome(step, vertex, copy.key(), copy.make, copy.content())
+                case DirectoryStepPlan():
+                    key = step_key(
+                        ("step", "workdir"), ("files of the steps before", tuple(layers)), ("path", step.path), ("user", step.user)
+                    )  # fmt: skip
+                    return await self._outcome(step, vertex, key, make_directory(self, step, layers), None)
+        except asyncio.CancelledError:
+            vertex.done("context canceled")
+            raise
+        except (OnggiError, UnicodeEncodeError) as error:
+            raise self._failed(step, vertex, error) from error
+        raise AssertionError(type(step).__name__)
+
+    def _failed(self, step: Step, vertex: Vertex, error: Exception) -> Exception:
+        """The error with its place; what the machine is to blame for stays what it is."""
+        vertex.done(str(error))
+        failed = (
+            BuildFailed(str(error)) if isinstance(error, InvalidArgument | UnicodeEncodeError | NotFound) else error
+        )
+        if isinstance(failed, BuildFailed):
+            failed.vertex = failed.vertex or vertex
+            if failed.location is None:
+                failed.location = Location(self.file, step.at.line, step.at.last)
+        return failed
+
+    # Steps
+
+    async def _outcome(
+        self,
+        step: Step,
+        vertex: Vertex,
+        key: StepKey,
+        make: Callable[[Listener], Awaitable[LayerInfo]],
+        by_content: Callable[[], Awaitable[StepKey]] | None,
+        *,
+        own: bool = False,
+    ) -> Outcome:
+        """The layer of a step: from the cache, from another build that is making it, or made now and remembered.
+
+        `by_content` gives a second key, which costs reading what the step reads: asked for when the first isn't known. `own`: the
+        step uses what only this client has.
+        """
+        keys = [key]
+        if not step.fresh:
+            known = self._known(key)
+            if known is None and by_content is not None:
+                keys.append(await by_content())
+                known = self._known(keys[-1])
+            if known is not None:
+                outcome = known
+                self._hold(outcome.layer)
+                self._remember(keys, step, outcome)
+                vertex.cached()
+                return outcome
+        vertex.start()
+
+        async def work(listener: Listener) -> Outcome:
+            made = await make(listener)
+            outcome = Outcome(made.diff_id, state.now_text(), key.digest)
+            self._remember(keys, step, outcome)
+            return outcome
+
+        flight = key.digest if not (step.fresh or own) else f"{key.digest} {id(self)}"
+        outcome = await self.builder.flights.join(flight, work, vertex.log)
+        self._hold(outcome.layer)
+        vertex.done()
+        return outcome
+
+    def _known(self, key: StepKey) -> Outcome | None:
+        row = self.builder.cache.find(key.digest)
+        if row is not None:
+            return Outcome(Digest(row.diff_id), row.created, key.digest)
+        lent = self._prior.find(key.digest)
+        return Outcome(lent.layer, lent.created, key.digest) if lent else None
+
+    def _remember(self, keys: Sequence[StepKey], step: Step, outcome: Outcome) -> None:
+        """A step under each of its keys that isn't known yet."""
+        size = self.builder.layering.layers.size(outcome.layer)
+        for key in keys:
+            if step.fresh or not self.builder.cache.has(key.digest):
+                self.builder.cache.add(key.digest, outcome.created, step.name, outcome.layer, size)
 
     def _hold(self, layer: Digest) -> None:
         """Nobody removes the layer before the build ends."""
-        self._releases.append(self._builder.images.lease([layer]))
+        self._stack.callback(self.builder.images.lease([layer]))
 
-    async def _finish(self, state: StageState) -> str:
-        """The image and its names, in one commit."""
-        if not state.image_id:
-            raise BuildFailed("No image was generated. Is your Dockerfile empty?")
-        images = self._builder.images
-        known = images.find(state.image_id)
-        image = known or await images.create(state.document(), names=self._options.tags)
-        for tag in self._options.tags:
-            if known:
-                await images.tag(image, tag)
-            else:
-                images.on_event("tag", image.id, tag.familiar())
-        unused = self._arguments.unused()
-        if unused:
-            self._output(Message(stream=f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"))
-        self._output(Message(aux=Aux(image.id)))
-        self._output(Message(stream=f"Successfully built {image.short_id}\n"))
-        for tag in self._options.tags:
-            self._output(Message(stream=f"Successfully tagged {tag.familiar()}\n"))
-        return image.id
+    # What steps read
 
+    async def shown(self, origin: Origin, path: str, number: int) -> Shown:
+        """A directory or file of a stage, an image or a context, as layers and a path in them. Raises BuildFailed, NotFound."""
+        if origin.kind is Kind.STAGE:
+            layers = (await asyncio.shield(self._stages[number, origin.number])).layers
+            return Shown(layers or (await self._nothing(),), path)
+        if origin.kind is Kind.SCRATCH:
+            return Shown((await self._nothing(),), path)
+        if origin.kind is Kind.IMAGE:
+            return Shown((await self.sources.bases.image(origin)).layers, path)
+        known = self._trees.get((origin, path))
+        if known is None:
+            known = self._trees[origin, path] = asyncio.ensure_future(self._tree(origin, path))
+        return await asyncio.shield(known)
 
-class _Steps:
-    """Counts `Step n/m`."""
+    async def _nothing(self) -> Digest:
+        """A layer that holds nothing: what a stage without layers shows."""
+        async with self.builder.layering.step(()) as snapshot:
+            layer = (await self.builder.layering.capture(snapshot)).diff_id
+        self._hold(layer)
+        return layer
 
-    def __init__(self, before: int, total: int) -> None:
-        self._at, self._total = before, total
+    async def _tree(self, origin: Origin, path: str) -> Shown:
+        """A context's files as a layer: those that a mount shows."""
+        context = await self.sources.context(origin)
+        found = await asyncio.to_thread(tree_of, context, path)
+        name = "/" if found.is_directory else "/file"
+        key = step_key(("step", "tree"), ("files", found.digest)).digest
+        cache, layering = self.builder.cache, self.builder.layering
+        known = cache.find(key)
+        layer = Digest(known.diff_id) if known else None
+        if layer is None:
+            async with layering.step(()) as snapshot:
+                args = CopyArgs([], snapshot.upper, snapshot.work, name, found.items)
+                made = await layering.copy(snapshot, args, [context.spool])
+            layer = made.diff_id
+            cache.add(key, state.now_text(), f"local source for {origin.name}", layer, made.size, kind="source.local")
+        self._hold(layer)
+        return Shown((layer,), name)
 
-    def line(self, text: str) -> str:
-        self._at += 1
-        return f"Step {self._at}/{self._total} : {text}\n"
+    def directories_of(self, shown: Shown) -> list[str]:
+        """On the disk, topmost first, or one file. Raises NotFound."""
+        layers = [self.builder.layering.layers.path(layer) for layer in reversed(shown.layers)]
+        return trees.below(layers, shown.path)
 
+    async def digest_of(self, shown: Shown) -> str:
+        """By content."""
+        layers = [self.builder.layering.layers.path(layer) for layer in reversed(shown.layers)]
+        args = CopyArgs([], "", "", "/", [InTree(shown.path)], layers)
+        return await self.builder.layering.digest_sources(args)
 
-def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of the stage that failed; the others were only cancelled."""
-    error: BaseException = failed
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    def _built(self, plan: Plan, result: StageResult) -> Built:
+        target = plan.stages[plan.target]
+        asked = self.options.platforms or ((self.options.platform,) if self.options.platform else ())
+        platform = plan.platform if asked else target.state.platform
+        config = state.document(target.state, result.layers, result.times, platform=platform, epoch=plan.epoch)
+        if self.options.inline_cache:
+            config = with_keys(config, result.keys)
+        return Built(platform, config, result.layers, self.file, tuple(self.sources.bases.materials.values()))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,91 +14,116 @@ from onggi.build.context import Context, Node
 from onggi.build.copyjob import InTree, Spooled
 from onggi.build.entries import DIRECTORY, Entry
 from onggi.build.errors import BuildFailed
-from onggi.build.fetching import Fetcher, is_git, is_remote, name_of
-from onggi.build.instructions import Copy
+from onggi.build.fetching import Fetcher, name_of
+from onggi.build.plan import CopyStepPlan
 from onggi.globs import has_wildcard
 from onggi.ignore import IgnoreRules
 from onggi.oci.digest import Digest
 
+if TYPE_CHECKING:
+    from onggi.build.solving import Solving
+    from onggi.build.vertices import Vertex
+
+OWN_SPOOL = 1
+"""Number of the build's own spool among a copying job's; 0 is that of the context."""
+
 
 @dataclass(slots=True)
 class Sources:
-    """`items` for the copying job, `digest` over their content, `kind` (file, dir, multi) for history's text.
+    """`items` for the copying job, `digests` over their content. `files`: path and digest of each, for who asks what changed.
 
     `layers` are those of the stage or image that `InTree` items are in.
     """
 
     items: list[Spooled | InTree] = field(default_factory=list)
     digests: list[tuple[str, ...]] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
     layers: Sequence[Digest] = ()
+    files: list[tuple[str, str]] = field(default_factory=list)
+    spools: list[int] = field(default_factory=list)
+    """Of repositories: their numbers follow OWN_SPOOL."""
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(repr(self.digests).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
-    def described(self) -> str:
-        """`file:…`, `dir:…` or `multi:…`, as docker's history has it."""
-        return f"{self.kinds[0] if len(self.kinds) == 1 else 'multi'}:{self.digest}"
+    def is_directory(self) -> bool:
+        """Whether the first one is the contents of a directory."""
+        first = self.items[0]
+        return isinstance(first, Spooled) and first.entries[0].kind == DIRECTORY
 
-    def add(self, name: str, nodes: list[Entry], digest: bytes, kind: str, *, unpack: bool) -> None:
-        self.items.append(Spooled(name, nodes, unpack))
+    def add(self, name: str, nodes: list[Entry], digest: bytes, kind: str, *, unpack: bool, spool: int = 0) -> None:
+        self.items.append(Spooled(name, nodes, unpack, spool))
         self.digests.append((name if kind == "file" else "", kind, digest.hex()))
-        self.kinds.append(kind)
+        self.files += [(each.path or name, each.digest.hex()[:16]) for each in nodes if each.digest]
 
 
-async def from_context(
-    instruction: Copy, paths: Sequence[str], bodies: Sequence[tuple[str, str]], context: Context, fetcher: Fetcher
-) -> Sources:
-    """`paths` and `bodies` (name and text of heredocs) with their variables replaced. Raises BuildFailed, InvalidArgument."""
-    found = Sources()
-    word = instruction.word
-    rules = IgnoreRules(instruction.exclude)
+def add_from_context(found: Sources, step: CopyStepPlan, path: str, context: Context) -> None:
+    """What `path` (perhaps with wildcards) means in a context. Raises BuildFailed."""
+    word, parents = step.copy.word, step.copy.parents
+    matches = context.match(path)
+    if not matches:
+        if has_wildcard(path):
+            return
+        told = f'"/{path.strip("/")}": not found'
+        raise BuildFailed(
+            f"failed to calculate checksum of ref: {told}",
+            classic=f"{word} failed: file not found in build context or excluded by .dockerignore: "
+            f"stat {path.strip('/')}: file does not exist",
+        )
+    unpack = step.copy.add and step.copy.unpack is not False
+    _add_matches(found, matches, path, IgnoreRules(step.exclude), unpack=unpack, parents=parents)
+
+
+async def add_bodies(found: Sources, step: CopyStepPlan, fetcher: Fetcher) -> None:
+    """Heredocs."""
+    for name, text in step.bodies:
+        entry = await fetcher.keep(text.encode("utf-8", "surrogateescape"), 0o644)
+        found.add(name, [entry], entry.digest, "file", unpack=False, spool=OWN_SPOOL)
+
+
+async def add_remote(found: Sources, step: CopyStepPlan, url: str, fetcher: Fetcher) -> None:
+    """A file from the network. Raises BuildFailed, InvalidArgument."""
+    name = name_of(url, needed=step.destination.endswith("/"))
+    entry = await fetcher.fetch(url, step.copy.checksum)
+    digest = entry.digest + str(entry.mtime_ns).encode()
+    found.add(name, [entry], digest, "file", unpack=bool(step.copy.unpack), spool=OWN_SPOOL)
+
+
+async def add_repository(found: Sources, step: CopyStepPlan, url: str, solving: Solving, vertex: Vertex) -> None:
+    """All that a git repository holds. Raises BuildFailed."""
+    context = await solving.sources.git.context(
+        url, vertex, keep_git_dir=step.copy.keep_git_dir, checksum=step.copy.checksum
+    )
+    found.spools.append(context.spool)
+    at = len(found.items)
+    _add_matches(found, [("", context.root)], "/", IgnoreRules(step.exclude), unpack=False, parents=False)
+    for item in found.items[at:]:
+        if isinstance(item, Spooled):
+            item.spool = OWN_SPOOL + len(found.spools)
+
+
+async def add_local(found: Sources, step: CopyStepPlan, paths: Sequence[str], context: Context) -> None:
+    """A large tree takes a while to digest: the loop goes on meanwhile. Raises BuildFailed."""
     for path in paths:
-        if instruction.add and is_git(path):
-            raise BuildFailed("ADD failed: git repositories are not supported here: add an archive of it by its URL")
-        if is_remote(path):
-            if not instruction.add:
-                raise BuildFailed(f"source can't be a URL for {word}")
-            name = name_of(path, needed=instruction.destination.endswith("/"))
-            entry = await fetcher.fetch(path, instruction.checksum)
-            digest = entry.digest + str(entry.mtime_ns).encode()
-            found.add(name, [entry], digest, "file", unpack=bool(instruction.unpack))
-            continue
-        if instruction.checksum:
-            raise BuildFailed(
-                "checksum can't be specified for COPY" if not instruction.add else "checksum requires HTTP(S) sources"
-            )
-        matches = context.match(path)
-        if not matches:
-            if has_wildcard(path):
-                raise BuildFailed(f"{word} failed: no source files were specified")
-            raise BuildFailed(
-                f"{word} failed: file not found in build context or excluded by .dockerignore: "
-                f"stat {path.strip('/')}: file does not exist"
-            )
-        # A large tree takes a while to digest: the loop goes on meanwhile.
-        await asyncio.to_thread(_add_matches, found, instruction, matches, path, rules)
-    for name, text in bodies:
-        data = text.encode("utf-8", "surrogateescape")
-        entry = await fetcher.keep(data, 0o644)
-        found.add(name, [entry], entry.digest, "file", unpack=False)
-    if not found.items:
-        raise BuildFailed(f"{word} failed: no source files were specified")
-    return found
+        await asyncio.to_thread(add_from_context, found, step, path, context)
 
 
 def _add_matches(
-    found: Sources, instruction: Copy, matches: list[tuple[str, Node]], pattern: str, rules: IgnoreRules
+    found: Sources,
+    matches: list[tuple[str, Node]],
+    pattern: str,
+    rules: IgnoreRules,
+    *,
+    unpack: bool,
+    parents: bool,
 ) -> None:
-    unpack = instruction.add and instruction.unpack is not False
-    pivot = pattern.find("/./") if instruction.parents else -1
+    pivot = pattern.find("/./") if parents else -1
     for path, node in matches:
         if path and rules and rules.ignores(path):
             continue
         name = path.rpartition("/")[2]
-        if instruction.parents:
+        if parents:
             name = path[len(pattern[:pivot].strip("/")) :].lstrip("/") if pivot >= 0 else path
         if not node.is_directory:
             entry = msgspec.structs.replace(node.entry, path="")
@@ -113,9 +139,9 @@ def _add_matches(
                 repr([(e.path, e.mode, e.kind, e.digest, e.link) for e in entries]).encode()
             ).digest()
         found.add(
-            name if instruction.parents else "",
+            name if parents else "",
             entries,
-            digest + name.encode() * instruction.parents,
+            digest + name.encode() * parents,
             "dir",
             unpack=False,
         )
@@ -128,9 +154,14 @@ def _ignored(rules: IgnoreRules, below: str, path: str) -> bool:
 
 def from_tree(paths: Sequence[str], layers: Sequence[Digest]) -> Sources:
     """Sources in another stage or image: its layers stand for its content."""
-    return Sources(
-        items=[InTree(path) for path in paths],
-        digests=[(*paths, *layers)],
-        kinds=["multi" if len(paths) > 1 else "dir"],
-        layers=layers,
-    )
+    return Sources(items=[InTree(path) for path in paths], digests=[(*paths, *layers)], layers=layers)
+
+
+def tree_of(context: Context, path: str) -> Sources:
+    """A directory or file of a context by itself: what a mount shows. Raises BuildFailed."""
+    found = Sources()
+    matches = context.match(path)
+    if not matches:
+        raise BuildFailed(f'failed to calculate checksum of ref: "/{path.strip("/")}": not found')
+    _add_matches(found, matches[:1], path, IgnoreRules(()), unpack=False, parents=False)
+    return found

@@ -1,30 +1,20 @@
-"""One stage from FROM to its last instruction: what each one changes, what it is called in the output and in history.
-
-Instructions that change no file cost nothing but a row of the cache, which is there for the time that stands in history: a build
-that finds everything gives the same image again.
-"""
+"""One stage from FROM to its last instruction: what each one does to the config, and the steps that make layers. Pure."""
 
 from __future__ import annotations
 
-import contextlib
 import posixpath
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from onggi.build import gowords, ports
-from onggi.build.arguments import GlobalArguments
-from onggi.build.cache import BuildCache, key_of
-from onggi.build.context import Context
-from onggi.build.copyjob import CopyArgs
-from onggi.build.dockerfile import Stage
-from onggi.build.errors import BuildFailed, DockerfileError
-from onggi.build.fetching import Fetcher
+from onggi.build import gowords, ports, stepwords
+from onggi.build.checks import Rule, check_legacy, check_missing, check_secret
+from onggi.build.errors import BuildFailed
+from onggi.build.fetching import is_remote
+from onggi.build.gitwords import is_git
 from onggi.build.instructions import (
     Arg,
     Cmd,
-    CommandLine,
     Copy,
     Entrypoint,
     Env,
@@ -41,345 +31,378 @@ from onggi.build.instructions import (
     Volume,
     Workdir,
 )
-from onggi.build.layering import Layering, copy_failure
-from onggi.build.options import BuildOptions
-from onggi.build.output import StageOutput
-from onggi.build.parse import parse_trigger
-from onggi.build.priorimages import PriorImages, PriorStep
-from onggi.build.running import run_step
+from onggi.build.modes import check_mode
+from onggi.build.plan import SCRATCH, CopyStepPlan, DirectoryStepPlan, Kind, Origin, PlannedStage, RunStepPlan, Step
+from onggi.build.runmounts import RunMount, parse_device, parse_mount
 from onggi.build.shellwords import Lexer
 from onggi.build.signals import check_signal
-from onggi.build.sources import Sources, from_context, from_tree
-from onggi.build.state import StageState, now_text
-from onggi.errors import InvalidArgument, NoSpace, OnggiError, Unavailable
+from onggi.build.state import NOT_IN_ENVIRONMENT, StageState
+from onggi.errors import InvalidArgument
 from onggi.ignore import clean
-from onggi.oci.digest import Digest
-from onggi.store.layers import LayerInfo
-from onggi.store.snapshots import Snapshot
 
-DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEFAULT_SHELL = ("/bin/sh", "-c")
+if TYPE_CHECKING:
+    from onggi.build.dockerfile import Stage
+    from onggi.build.planning import Namer, Planning
 
-
-@dataclass(slots=True)
-class Shared:
-    """What all stages of one build have in common. `origin` gives the layers that a `--from` means."""
-
-    options: BuildOptions
-    context: Context
-    fetcher: Fetcher
-    arguments: GlobalArguments
-    cache: BuildCache
-    layering: Layering
-    prior: PriorImages
-    hold: Callable[[Digest], None]
-    origin: Callable[[Stage, str], Awaitable[Sequence[Digest]]]
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 
 
-class StageBuild:
-    """Builds one stage; `say` is told of it."""
+class StagePlanner:
+    """Plans one stage; `follow` collects what it reads of local directories."""
 
-    def __init__(self, shared: Shared, stage: Stage, state: StageState, say: StageOutput, escape: str) -> None:
-        self.shared = shared
-        self.stage = stage
-        self.state = state
-        self.say = say
-        self.lexer = Lexer(escape)
-        self._escape = escape
+    def __init__(
+        self, planning: Planning, stage: Stage, made: PlannedStage, namer: Namer, follow: dict[str, list[str]]
+    ) -> None:
+        self._planning, self._stage, self._made, self._namer, self._follow = planning, stage, made, namer, follow
+        self._checker = planning.checker
+        self._lexer = planning.lexer
+        self._triggered = False
+        options = planning.options
+        names = {stage.name, made.name} - {""}
+        self._fresh = options.no_cache or bool(names & {name.lower() for name in options.no_cache_filter})
 
-    async def begin(self) -> None:
-        """After FROM: a PATH where there is none, and the triggers of the base."""
-        config = self.state.config
-        if not any(word.startswith("PATH=") for word in config.env or ()):
-            self.state = self.state.with_config(env=[*(config.env or ()), DEFAULT_PATH])
-        triggers = config.on_build or []
-        self.state = replace(self.state.with_config(on_build=None), has_command=False)
-        if triggers:
-            self.say.text(f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}\n")
-        for trigger in triggers:
-            await self.carry_out(parse_trigger(trigger, self._escape))
+    @property
+    def state(self) -> StageState:
+        return self._made.state
 
-    async def carry_out(self, instruction: Instruction) -> None:
-        """Raises BuildFailed, DockerfileError. Cancelled: what the step has made is gone, what was before stays."""
+    @state.setter
+    def state(self, state: StageState) -> None:
+        self._made.state = state
+
+    def run(self) -> None:
+        """Raises BuildFailed, DockerfileError, with the place."""
+        if "PATH" not in self.state.environment or not any(
+            word.startswith("PATH=") for word in self.state.config.env or ()
+        ):
+            self.state = self.state.with_env([("PATH", DEFAULT_PATH)])
+        for instruction in self._planning.graph.triggers.get(self._stage.number, ()):
+            self._triggered = True
+            self._carry_out(instruction)
+        self._triggered = False
+        for instruction in self._stage.instructions:
+            self._carry_out(instruction)
+
+    def _carry_out(self, instruction: Instruction) -> None:
         try:
-            await self._dispatch(instruction)
-        except (BuildFailed, DockerfileError, NoSpace, Unavailable):
-            raise
-        except InvalidArgument as error:
-            raise BuildFailed(str(error)) from error
+            step = self._dispatch(instruction)
+        except (BuildFailed, InvalidArgument) as error:
+            raise self._planning.locate(error, instruction) from error
         except UnicodeEncodeError as error:
-            raise BuildFailed(f"line {instruction.line}: the heredoc has bytes that are not UTF-8") from error
+            failed = BuildFailed(f"line {instruction.line}: the heredoc has bytes that are not UTF-8")
+            raise self._planning.locate(failed, instruction) from error
+        self._made.lines.append((instruction.text, step))
 
-    async def _dispatch(self, instruction: Instruction) -> None:
+    def _dispatch(self, instruction: Instruction) -> Step | None:
         match instruction:
             case Run():
-                await run_step(self, instruction)
+                step: Step = self._run(instruction)
             case Copy():
-                await self._copy(instruction)
+                step = self._copy(instruction)
             case Workdir():
-                await self._workdir(instruction)
+                found = self._workdir(instruction)
+                if found is None:
+                    return None
+                step = found
+            case _:
+                self._set(instruction)
+                return None
+        self._made.steps.append(step)
+        return step
+
+    # Words
+
+    def word(self, text: str, at: Instruction, lexer: Lexer | None = None) -> str:
+        """With its variables replaced; a name that nothing has set is a finding. Raises InvalidArgument."""
+        expansion = (lexer or self._lexer).expand(text, self.state.environment)
+        self._missing(expansion.missing, at)
+        return expansion.text
+
+    def _missing(self, names: Iterable[str], at: Instruction) -> None:
+        unknown = set(names) - self.state.arg_names - NOT_IN_ENVIRONMENT
+        if unknown:
+            check_missing(self._checker, at, unknown, self.state.environment, base=False)
+
+    def _pairs(self, pairs: Sequence[tuple[str, str]], at: Instruction) -> list[tuple[str, str]]:
+        """All of one instruction see the values from before it."""
+        found = [(self.word(name, at), self.word(value, at)) for name, value in pairs]
+        if any(not name for name, _ in found):
+            raise InvalidArgument(f"{at.spelt.upper()} names can not be blank")
+        return found
+
+    def _named(self, at: Instruction, variables: Mapping[str, str] | None = None, *, run: bool = False) -> str:
+        """The vertex's name: the instruction with its variables replaced."""
+        lexer = replace(self._lexer, raw_quotes=run, skip_unset=run)
+        try:
+            text = lexer.word(at.text, self.state.environment if variables is None else variables)
+        except InvalidArgument:
+            text = at.text
+        first, blank, rest = text.partition(" ")
+        return self._namer.name(f"{first.upper()}{blank}{rest}", self.state, triggered=self._triggered)
+
+    @property
+    def _shell(self) -> tuple[str, ...]:
+        return tuple(self.state.config.shell or DEFAULT_SHELL)
+
+    # Instructions that change the config alone
+
+    def _set(self, instruction: Instruction) -> None:
+        match instruction:
             case Arg():
                 self._arg(instruction)
             case Env():
-                pairs = self._pairs(instruction.pairs)
-                self.state = self.state.with_env(pairs)
-                self._note("ENV " + " ".join(f"{name}={value}" for name, value in pairs))
+                self._env(instruction)
             case Label():
-                pairs = list(instruction.pairs) if instruction.literal else self._pairs(instruction.pairs)
-                self.state = self.state.with_config(labels={**(self.state.config.labels or {}), **dict(pairs)})
-                self._note("LABEL " + " ".join(f"{name}={value}" for name, value in pairs))
+                self._label(instruction)
             case Cmd() | Entrypoint():
                 self._command(instruction)
+            case Expose():
+                self._expose(instruction)
+            case Healthcheck():
+                self._once(instruction, "HEALTHCHECK")
+                self.state = self.state.with_config(healthcheck=instruction.health)
+                self._note(f"HEALTHCHECK {gowords.health(instruction.health)}")
             case _:
-                self._setting(instruction)
+                self._set_one(instruction)
 
-    def _setting(self, instruction: Instruction) -> None:
-        """Instructions that set one field of the config."""
-        state = self.state
-        config = state.config
+    def _set_one(self, instruction: Instruction) -> None:
+        """Instructions that set one field."""
+        config = self.state.config
         match instruction:
-            case Expose(ports=words):
-                expanded = [each for word in words for each in self.lexer.words(word, state.variables())]
-                found: dict[str, dict[str, object]] = {port: {} for word in expanded for port in ports.exposed(word)}
-                merged = {**(config.exposed_ports or {}), **found}
-                self.state = state.with_config(exposed_ports=dict(sorted(merged.items())))
-                self._note("EXPOSE " + " ".join(sorted(expanded)))
             case User(user=user):
-                user = self.word(user)
-                self.state = state.with_config(user=user)
+                user = self.word(user, instruction)
+                self.state = self.state.with_config(user=user)
                 self._note(f"USER {user}")
             case Volume(paths=paths):
-                expanded = [self.word(path) for path in paths]
+                expanded = [self.word(path, instruction) for path in paths]
                 if "" in expanded:
                     raise InvalidArgument("VOLUME specified can not be an empty string")
-                self.state = state.with_config(volumes={**(config.volumes or {}), **{path: {} for path in expanded}})
+                volumes = {**(config.volumes or {}), **{path: {} for path in expanded}}
+                self.state = self.state.with_config(volumes=volumes)
                 self._note(f"VOLUME {gowords.plain(expanded)}")
             case StopSignal(signal=name):
-                name = self.word(name)
+                name = self.word(name, instruction)
                 check_signal(name)
-                self.state = state.with_config(stop_signal=name)
+                self.state = self.state.with_config(stop_signal=name)
                 self._note(f"STOPSIGNAL {name}")
-            case Healthcheck(health=health):
-                self.state = state.with_config(healthcheck=health)
-                self._note(f"HEALTHCHECK {gowords.health(health)}")
             case Shell(words=words):
-                self.state = state.with_config(shell=list(words))
+                self.state = self.state.with_config(shell=list(words))
                 self._note(f"SHELL {gowords.plain(words)}")
             case Maintainer(author=author):
-                self.state = replace(state, author=author)
+                self.state = replace(self.state, author=author)
                 self._note(f"MAINTAINER {author}")
             case OnBuild(expression=expression):
-                self.state = state.with_config(on_build=[*(config.on_build or ()), expression])
-                self._note(f"ONBUILD {expression}")
+                # BuildKit's history says nothing of it.
+                self.state = self.state.with_config(on_build=[*(config.on_build or ()), expression])
             case _:
                 raise AssertionError(type(instruction).__name__)
 
-    def word(self, text: str) -> str:
-        """With its variables replaced. Raises InvalidArgument."""
-        return self.lexer.word(text, self.state.variables())
+    def _note(self, created_by: str) -> None:
+        self.state = self.state.noted(created_by)
 
-    @property
-    def shell(self) -> tuple[str, ...]:
-        return tuple(self.state.config.shell or DEFAULT_SHELL)
-
-    def _pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """All of one instruction see the values from before it."""
-        variables = self.state.variables()
-        found = [(self.lexer.word(name, variables), self.lexer.word(value, variables)) for name, value in pairs]
-        if any(not name for name, _ in found):
-            raise InvalidArgument("names can not be blank")
-        return found
+    def _once(self, instruction: Instruction, word: str) -> None:
+        """Of several only the last counts: the one before is told."""
+        before = self.state.set_here.get(word)
+        if before:
+            earlier = Instruction(text="", line=before, last=before)
+            text = f"Multiple {word} instructions should not be used in the same stage because only the last one will be used"
+            self._checker.run(Rule.MultipleInstructionsDisallowed, earlier, text)
+        self.state = replace(self.state, set_here={**self.state.set_here, word: instruction.line})
 
     def _arg(self, instruction: Arg) -> None:
-        words = []
-        args = dict(self.state.args)
+        """History has the values too: scanners read them there, and so does who wonders why a step was made anew."""
+        told: list[str] = []
         for name, default in instruction.args:
-            variables = {**{n: v for n, v in args.items() if v is not None}, **self.state.env}
-            value = self.shared.arguments.stage_value(name, default, self.lexer, variables)
-            args[name] = value
-            words.append(name if default is None else f"{name}={self.lexer.word(default, variables)}")
-        self.state = replace(self.state, args=args)
-        self._note("ARG " + " ".join(words))
+            check_secret(self._checker, instruction, "ARG", name)
+            if default is not None and self._planning.arguments.given.get(name) is None:
+                self._missing(self._lexer.expand(default, self.state.environment).missing, instruction)
+            value = self._planning.arguments.stage_value(name, default, self._lexer, self.state.environment)
+            self.state = self.state.with_arg(name, value)
+            told.append(name if value is None else f"{name}={value}")
+        self._note(f"ARG {' '.join(told)}")
 
-    def _command(self, instruction: CommandLine) -> None:
-        words = list(instruction.words) if instruction.is_json else [*self.shell, *instruction.words]
-        if not instruction.is_json and not instruction.words:
-            words = []
+    def _env(self, instruction: Env) -> None:
+        pairs = self._pairs(instruction.pairs, instruction)
+        for name, _ in pairs:
+            if instruction.legacy:
+                check_legacy(self._checker, instruction, "ENV")
+            check_secret(self._checker, instruction, "ENV", name)
+        self.state = self.state.with_env(pairs)
+        self._note("ENV " + " ".join(f"{name}={value}" for name, value in pairs))
+
+    def _label(self, instruction: Label) -> None:
+        pairs = self._pairs(instruction.pairs, instruction)
+        if instruction.legacy:
+            check_legacy(self._checker, instruction, "LABEL")
+        self.state = self.state.with_config(labels={**(self.state.config.labels or {}), **dict(pairs)})
+        self._note("LABEL " + " ".join(f"{name}={value}" for name, value in pairs))
+
+    def _command(self, instruction: Cmd | Entrypoint) -> None:
+        word = "CMD" if isinstance(instruction, Cmd) else "ENTRYPOINT"
+        has_command = "CMD" in self.state.set_here
+        self._once(instruction, word)
+        words = list(instruction.words)
+        if not instruction.is_json:
+            if not self.state.config.shell:
+                text = f"JSON arguments recommended for {word} to prevent unintended behavior related to OS signals"
+                self._checker.run(Rule.JSONArgsRecommended, instruction, text)
+            words = [*self._shell, " ".join(words)]
         if isinstance(instruction, Cmd):
-            self.state = replace(self.state.with_config(cmd=words or None), has_command=True)
-            self._note(f"CMD {gowords.quoted(words)}")
-            return
-        # An ENTRYPOINT makes nothing of the base's CMD, which was meant for another one.
-        cmd = self.state.config.cmd if self.state.has_command else None
-        self.state = self.state.with_config(entrypoint=words or None, cmd=cmd)
-        self._note(f"ENTRYPOINT {gowords.quoted(words)}")
-
-    def _note(self, comment: str) -> None:
-        """A step that changes no file: `#(nop)` in history, as docker's classic builder writes it."""
-        created_by = f"{' '.join(self.shell)} #(nop)  {comment}"
-        key = key_of("note", self.state.image_id, created_by, self.state.author, self._config_key())
-        row = None if self.shared.options.no_cache else self.shared.cache.find(key)
-        created = row.created if row else now_text()
-        self.state = self.state.committed(created_by, created, None)
-        if row is None:
-            self.shared.cache.add(key, created, created_by, "", 0)
+            self.state = self.state.with_config(cmd=words, args_escaped=True)
         else:
-            self.say.text(" ---> Using cache\n")
+            # An ENTRYPOINT makes nothing of the base's CMD, which was meant for another one.
+            cmd = self.state.config.cmd if has_command else None
+            self.state = self.state.with_config(entrypoint=words, cmd=cmd)
+        self._note(f"{word} {gowords.quoted(words)}")
 
-    def _config_key(self) -> bytes:
-        return msgspec.json.encode(self.state.config)
+    def _expose(self, instruction: Expose) -> None:
+        words: list[str] = []
+        for word in instruction.ports:
+            expansion = self._lexer.expand(word, self.state.environment)
+            self._missing(expansion.missing, instruction)
+            words += expansion.words
+        found: list[str] = []
+        for word in words:
+            found += ports.exposed(word)
+            if ports.protocol_of(word) != ports.protocol_of(word).lower():
+                text = f"Defined protocol '{word}' in EXPOSE instruction should be lowercase"
+                self._checker.run(Rule.ExposeProtoCasing, instruction, text)
+            if ports.is_mapping(word):
+                text = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'"
+                self._checker.run(Rule.ExposeInvalidFormat, instruction, text)
+        merged = {**(self.state.config.exposed_ports or {}), **{port: {} for port in found}}
+        self.state = self.state.with_config(exposed_ports=dict(sorted(merged.items())))
+        self._note(f"EXPOSE {gowords.plain(found)}")
 
-    # Steps that make layers
+    # Instructions that make layers
 
-    async def layer(
-        self,
-        key: str,
-        created_by: str,
-        make: Callable[[], Awaitable[LayerInfo | None]],
-        by_content: Callable[[], Awaitable[str]] | None = None,
-    ) -> None:
-        """The layer of a step: from the cache, from an image of `cachefrom`, or made now and remembered.
-
-        `by_content` gives a second key, which costs reading what the step reads: asked for when the first isn't known.
-        """
-        shared = self.shared
-        keys = [key]
-        if not shared.options.no_cache:
-            known = self._known(key) or self._prior(created_by)
-            if known is None and by_content is not None:
-                keys.append(await by_content())
-                known = self._known(keys[-1])
-            if known is not None:
-                self.say.text(" ---> Using cache\n")
-                self._commit(created_by, known.created, known.diff_id)
-                self._remember(keys, created_by, known)
-                return
-        made = await make()
-        step = PriorStep(now_text(), made.diff_id if made else None)
-        self._commit(created_by, step.created, step.diff_id)
-        self._remember(keys, created_by, step)
-
-    def _known(self, key: str) -> PriorStep | None:
-        row = self.shared.cache.find(key)
-        return None if row is None else PriorStep(row.created, Digest(row.diff_id) if row.diff_id else None)
-
-    def _prior(self, created_by: str) -> PriorStep | None:
-        return self.shared.prior.find(self.state, created_by)
-
-    def _remember(self, keys: list[str], created_by: str, step: PriorStep) -> None:
-        """A step under each of its keys that isn't known yet."""
-        size = self.shared.layering.layers.size(step.diff_id) if step.diff_id else 0
-        for key in keys:
-            if self.shared.options.no_cache or not self.shared.cache.has(key):
-                self.shared.cache.add(key, step.created, created_by, step.diff_id or "", size)
-
-    def _commit(self, created_by: str, created: str, diff_id: Digest | None) -> None:
-        if diff_id is not None:
-            self.shared.hold(diff_id)
-        self.state = self.state.committed(created_by, created, diff_id)
-
-    async def _copy(self, instruction: Copy) -> None:
-        if instruction.keep_git_dir:
-            raise InvalidArgument("--keep-git-dir is for git repositories, which are not supported here")
-        paths = [self.word(path) for path in instruction.sources]
-        written = self.word(instruction.destination)
-        destination = self._destination(written)
-        chown, chmod = self.word(instruction.chown), self.word(instruction.chmod)
-        sources = await self._sources(instruction, paths)
-        several = len(sources.items) > 1
-        if several and not destination.endswith("/"):
-            raise InvalidArgument(
-                f"When using {instruction.word} with more than one source file, the destination must be a directory and end with a /"
-            )
-        flags = f"--chown={chown} " if chown else ""
-        created_by = f"{' '.join(self.shell)} #(nop) {instruction.word} {flags}{sources.described} in {written} "
-        # A linked layer is by itself: whoever it belongs to must be known without the layers below.
-        alone = instruction.link and chown.replace(":", "").isdigit() | (not chown)
-        below = () if alone else self.state.layers
-        how = (
-            instruction.add, destination, chown, chmod, instruction.parents, instruction.exclude, instruction.unpack, alone,
-        )  # fmt: skip
-        key = key_of("copy", below, sources.digest, *how)
-
-        def arguments(snapshot: Snapshot | None) -> CopyArgs:
-            return CopyArgs(
-                # Without the stubs that containers get: what isn't in the image isn't there.
-                lower=snapshot.lower[:-1] if snapshot else [],
-                upper=snapshot.upper if snapshot else "",
-                work=snapshot.work if snapshot else "",
-                destination=destination,
-                sources=sources.items,
-                source_lower=[self.shared.layering.layers.path(diff) for diff in reversed(sources.layers)],
-                chown=chown,
-                chmod=chmod,
-                parents=instruction.parents,
-                exclude=list(instruction.exclude),
-            )
-
-        async def make() -> LayerInfo:
-            with _told_as(instruction.word):
-                async with self.shared.layering.step(below) as snapshot:
-                    return await self.shared.layering.copy(snapshot, arguments(snapshot), self.shared.context.spool)
-
-        async def by_content() -> str:
-            with _told_as(instruction.word):
-                content = await self.shared.layering.digest_sources(arguments(None))
-            return key_of("copy by content", below, content, *how)
-
-        await self.layer(key, created_by, make, by_content if sources.layers else None)
-
-    async def _sources(self, instruction: Copy, paths: Sequence[str]) -> Sources:
-        if instruction.origin:
-            layers = await self.shared.origin(self.stage, instruction.origin)
-            if not layers:
-                raise BuildFailed(f"COPY failed: stat {paths[0] if paths else ''}: file does not exist")
-            return from_tree(paths, layers)
-        plain = replace_quotes(self.lexer)
-        variables = self.state.variables()
-        bodies = [
-            (heredoc.name, plain.word(heredoc.text, variables) if heredoc.expand else heredoc.text)
-            for heredoc in instruction.heredocs
-        ]
-        return await from_context(instruction, paths, bodies, self.shared.context, self.shared.fetcher)
-
-    def _destination(self, text: str) -> str:
-        """Absolute and clean; a slash at its end, which says that it is a directory, stays."""
-        joined = posixpath.join(self.state.config.working_dir or "/", text)
-        path = clean(joined if joined.startswith("/") else f"/{joined}")
-        is_directory = text in ("", ".") or text.endswith(("/", "/."))
-        return f"{path}/" if is_directory and path != "/" else path
-
-    async def _workdir(self, instruction: Workdir) -> None:
-        text = self.word(instruction.path)
+    def _workdir(self, instruction: Workdir) -> DirectoryStepPlan | None:
+        text = self.word(instruction.path, instruction)
         if not text:
-            raise InvalidArgument("cannot normalize nothing")
+            raise InvalidArgument("normalizing workdir: cannot normalize nothing")
+        if not self.state.has_workdir and not text.startswith("/"):
+            told = f'Relative workdir "{text}" can have unexpected results if the base image changes'
+            self._checker.run(Rule.WorkdirRelativePath, instruction, told)
         path = clean(posixpath.join("/", self.state.config.working_dir or "/", text))
-        self.state = self.state.with_config(working_dir=path)
-        created_by = f"{' '.join(self.shell)} #(nop) WORKDIR {path}"
-        layers = self.state.layers
+        self.state = replace(self.state.with_config(working_dir=path), has_workdir=True)
+        step = None
+        if path != "/":
+            step = DirectoryStepPlan(
+                name=self._named(instruction), at=instruction, fresh=self._fresh, path=path, user=self.state.config.user
+            )
+        self.state = self.state.noted(f"WORKDIR {path}", layer=step is not None)
+        return step
 
-        async def make() -> LayerInfo | None:
-            async with self.shared.layering.step(layers) as snapshot:
-                args = CopyArgs(snapshot.lower[:-1], snapshot.upper, snapshot.work, path, [])
-                try:
-                    return await self.shared.layering.make_directory(snapshot, args)
-                except (InvalidArgument, NotADirectoryError) as error:
-                    raise BuildFailed(f"Cannot mkdir: {path} is not a directory") from error
+    def _run(self, instruction: Run) -> RunStepPlan:
+        command, script = stepwords.command_of(instruction, self._shell)
+        mounts = [self._mount(text, instruction) for text in instruction.mounts]
+        masked = {mount.env: "****" for mount, _ in mounts if mount.kind == "secret" and mount.env}
+        name = self._named(instruction, {**self.state.environment, **masked}, run=True)
+        if script is not None or (instruction.heredocs and stepwords.is_alone(instruction)):
+            name += f" ({stepwords.summary(instruction.heredocs[0].content)})"
+        options = self._planning.options
+        given = instruction.network
+        network = given if given and given != "default" else options.network
+        if "host" in (network, options.network) and network == "host" and "network.host" not in options.entitlements:
+            raise BuildFailed(
+                "granting entitlement network.host is not allowed by build daemon configuration: build with --network=host or --allow network.host"
+            )
+        insecure = instruction.security == "insecure"
+        if insecure and "security.insecure" not in options.entitlements:
+            raise BuildFailed(
+                "granting entitlement security.insecure is not allowed: build with --allow security.insecure"
+            )
+        state = self.state
+        self.state = state.noted(f"RUN {state.told_args()}{' '.join(command)} # buildkit", layer=True)
+        return RunStepPlan(
+            name=name,
+            at=instruction,
+            fresh=self._fresh,
+            command=tuple(command),
+            environment=tuple(f"{name}={value}" for name, value in state.environment.items()),
+            proxies=self._planning.arguments.proxies(state.environment),
+            user=state.config.user,
+            directory=state.config.working_dir or "/",
+            script=script,
+            mounts=tuple(mounts),
+            network=network,
+            insecure=insecure,
+            devices=tuple(parse_device(text) for text in instruction.devices),
+            platform=state.platform,
+        )
 
-        await self.layer(key_of("workdir", layers, path), created_by, make)
+    def _mount(self, text: str, at: Instruction) -> tuple[RunMount, Origin]:
+        mount = parse_mount(text, lambda value: self.word(value, at))
+        stepwords.complete(mount, self.state.config.working_dir or "/", self._planning.options.cache_namespace)
+        if mount.kind not in ("bind", "cache"):
+            return mount, SCRATCH
+        if mount.origin:
+            origin = self._source(mount.origin, mount=True)
+        elif mount.kind == "bind":
+            origin = self._main()
+        else:
+            origin = SCRATCH
+        self._reads(origin, [mount.source or "/"])
+        return mount, origin
 
+    def _source(self, name: str, *, mount: bool = False) -> Origin:
+        return self._planning.graph.source(name, self._stage, self.state.platform, mount=mount)
 
-@contextlib.contextmanager
-def _told_as(word: str) -> Iterator[None]:
-    """What a copying job raises becomes the step's failure; a full or broken disk stays what it is."""
-    try:
-        yield
-    except (BuildFailed, NoSpace, Unavailable):
-        raise
-    except (OnggiError, OSError) as error:
-        raise copy_failure(word, error) from error
+    def _main(self) -> Origin:
+        """The build's own context."""
+        return self._planning.main
 
+    def _reads(self, origin: Origin, paths: Iterable[str]) -> None:
+        if origin.kind is Kind.LOCAL:
+            self._follow.setdefault(origin.name, []).extend(paths)
 
-def replace_quotes(lexer: Lexer) -> Lexer:
-    """For the body of a heredoc: quotes are text there, variables and escapes aren't."""
-    return replace(lexer, skip_quotes=True)
+    def _copy(self, instruction: Copy) -> CopyStepPlan:
+        written = self.word(instruction.destination, instruction)
+        sources = tuple(self.word(path, instruction) for path in instruction.sources)
+        plain = replace(Lexer(), skip_quotes=True)
+        bodies = tuple(
+            (heredoc.name, self.word(heredoc.text, instruction, plain) if heredoc.expand else heredoc.text)
+            for heredoc in instruction.heredocs
+        )
+        chown, chmod = self.word(instruction.chown, instruction), self.word(instruction.chmod, instruction)
+        if chmod:
+            check_mode(chmod)
+        stepwords.check_sources(instruction, sources)
+        origin = self._source(instruction.origin) if instruction.origin else self._main()
+        if not instruction.origin:
+            local = [path for path in sources if not (is_remote(path) or (instruction.add and is_git(path)))]
+            self._check_ignored(instruction, local)
+            self._reads(
+                origin,
+                [path.partition("/./")[0] or "/" if instruction.parents and "/./" in path else path for path in local],
+            )
+        name = self._named(instruction)
+        told = "".join(f" {word}" for word in stepwords.told(instruction, chown, chmod, sources, written))
+        self.state = self.state.noted(f"{instruction.word}{told} # buildkit", layer=True)
+        return CopyStepPlan(
+            name=name,
+            at=instruction,
+            fresh=self._fresh,
+            copy=instruction,
+            sources=sources,
+            bodies=bodies,
+            destination=stepwords.destination(written, self.state.config.working_dir or "/"),
+            chown=chown,
+            chmod=chmod,
+            exclude=tuple(self.word(pattern, instruction) for pattern in instruction.exclude),
+            origin=origin,
+        )
+
+    def _check_ignored(self, instruction: Copy, sources: Sequence[str]) -> None:
+        """Only where the ignore file takes nothing back: what it then says is certain."""
+        rules = self._planning.ignore
+        if rules is None or rules.has_exceptions:
+            return
+        for source in sources:
+            path = clean(source).lstrip("/") or "."
+            if path == "." and not rules.ignores_everything:
+                continue
+            if path == "." or rules.ignores(path):
+                word = "Add" if instruction.add else "Copy"
+                text = f'Attempting to {word} file "{path}" that is excluded by .dockerignore'
+                self._checker.run(Rule.CopyIgnoredFile, instruction, text)

@@ -12,12 +12,18 @@ _LENGTH_LIMIT: Final = 40
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """` (did you mean x?)`, or nothing."""
+    best = nearest(word, known)
+    return f" (did you mean {best}?)" if best else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The word itself, or nothing."""
     if len(word) > _LENGTH_LIMIT:
         return ""
     # Of two that are as near, the one that begins alike.
     ranked = [(_distance(word, each), each[:1] != word[:1], each) for each in known if len(each) <= _LENGTH_LIMIT]
     distance, _, best = min(ranked, default=(0, False, ""))
-    return f" (did you mean {best}?)" if 0 < distance <= _NEAR else ""
+    return best if 0 < distance <= _NEAR else ""
 
 
 def _distance(one: str, other: str) -> int:

@@ -103,8 +103,8 @@ def json_array(text: str) -> list[str] | None:
     return list(found)
 
 
-def name_values(text: str, instruction: str, escape: str) -> list[tuple[str, str]]:
-    """`name=value …`, or the old `name value`. Raises InvalidArgument."""
+def name_values(text: str, instruction: str, escape: str) -> tuple[list[tuple[str, str]], bool]:
+    """`name=value …`, or the old `name value`, which the second part says. Raises InvalidArgument."""
     words = split_words(text, escape)
     if not words:
         raise InvalidArgument(f"{instruction} requires at least one argument")
@@ -112,7 +112,7 @@ def name_values(text: str, instruction: str, escape: str) -> list[tuple[str, str
         name, separator, value = _cut(text)
         if not separator:
             raise InvalidArgument(f"{instruction} must have two arguments")
-        return [(name, value)]
+        return [(name, value)], True
     pairs: list[tuple[str, str]] = []
     for word in words:
         name, separator, value = word.partition("=")
@@ -121,7 +121,7 @@ def name_values(text: str, instruction: str, escape: str) -> list[tuple[str, str
         if not name:
             raise InvalidArgument(f"{instruction} names can not be blank")
         pairs.append((name, value))
-    return pairs
+    return pairs, False
 
 
 def split_blanks(text: str) -> list[str]:
@@ -153,6 +153,9 @@ class Flags:
             elif not separator:
                 raise InvalidArgument(f"missing a value on flag: --{name}")
             self._values.setdefault(name, []).append(value)
+
+    def given(self, name: str) -> bool:
+        return name in self._values
 
     def one(self, name: str) -> str:
         return self._values.get(name, [""])[0]

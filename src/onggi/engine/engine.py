@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onggi.build import Builder
+from onggi.build.private import PrivatePlaces
 from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
 from onggi.engine.archive import Archive
@@ -119,7 +120,14 @@ class Engine:
         self.deploy = Deploy(self)
         self.system = System(self)
         self.builder = Builder(
-            self.images, self.layers, self.snapshots, database, Steps(self), workers=self.workers, root=root
+            self.images,
+            self.layers,
+            self.snapshots,
+            database,
+            Steps(self),
+            workers=self.workers,
+            root=root,
+            private=PrivatePlaces(os.fspath(options.exec_root_path), self.tag),
         )
         self._buildkit: BuildKit | None = None
         self.volumes.on_event = lambda action, volume: self.events.emit(

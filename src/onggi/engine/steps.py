@@ -70,7 +70,7 @@ class Steps:
         host = HostConfig(
             memory=limits.memory_bytes, memory_swap=limits.memory_swap_bytes, cpu_shares=limits.cpu_shares, cpu_period=limits.cpu_period,
             cpu_quota=limits.cpu_quota, cpuset_cpus=limits.cpuset_cpus, cpuset_mems=limits.cpuset_mems, shm_size=limits.shm_bytes,
-            ulimits=[Ulimit(name, hard, soft) for name, soft, hard in limits.ulimits],
+            ulimits=[Ulimit(name, hard, soft) for name, soft, hard in limits.ulimits], privileged=step.privileged,
         )  # fmt: skip
         config = ContainerConfig(user=step.user, working_dir=step.cwd, env=list(step.env))
         namespaces: dict[str, str] = {}
@@ -89,7 +89,7 @@ class Steps:
             )
             if network.driver == "bridge":
                 links.append(endpoint.link("eth0", default_route=True))
-        hostname = step.container_id[:12]
+        hostname = step.hostname
         around = spec.Surroundings(
             hostname=hostname,
             rootfs=RootfsPlan(lower=step.snapshot.lower, upper=step.snapshot.upper, work=step.snapshot.work),
@@ -105,8 +105,10 @@ class Steps:
             raise InvalidArgument("a step without a command")
         plan = spec.make_plan(config, host, step.args[0], list(step.args[1:]), around)
         if plan.spec.process is not None:
-            plan.spec.process.env = [f"HOSTNAME={hostname}", *step.env]
+            plan.spec.process.env = list(step.env)
         plan.spec.mounts += list(step.mounts)
+        if plan.spec.linux is not None:
+            plan.spec.linux.devices = [*plan.spec.linux.devices, *step.devices]
         return StartContainer(
             container_id=step.container_id, plan=plan, cgroup_path=around.cgroup_path, log=LogPlan(driver="none")
         )
@@ -135,5 +137,5 @@ async def _read(sock: socket.socket, step: RunStep) -> None:
             end = 8 + int.from_bytes(buffer[4:8], "big")
             if len(buffer) < end:
                 break
-            step.output(bytes(buffer[8:end]))
+            step.output(buffer[0], bytes(buffer[8:end]))
             del buffer[:end]

@@ -200,6 +200,8 @@ def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
 
 def _make(mount: PreparedMount) -> Fd:
     """A new mount of its type. sysfs belongs to who owns the network namespace (sysfs_init_fs_context): without it the host's."""
+    if mount.type == "overlay":
+        return _overlay(mount)
     try:
         return mounts.new_mount(mount.type, mount.data, mount.options.set)
     except PermissionError:
@@ -208,6 +210,16 @@ def _make(mount: PreparedMount) -> Fd:
         bound = mounts.open_tree(AT_FDCWD, "/sys", clone=True, recursive=True)
         mounts.mount_setattr(bound, set=mount.options.set, propagation=MountFlag.PRIVATE, recursive=True)
         return bound
+
+
+def _overlay(mount: PreparedMount) -> Fd:
+    """Layers go in one by one: as one option they are cut at 255 bytes (fsconfig(2), FSCONFIG_SET_STRING)."""
+    data = dict(mount.data)
+    lower, upper, work = data.pop("lowerdir", ""), data.pop("upperdir", None), data.pop("workdir", None)
+    made = mounts.overlay((lower or "").split(":"), upper, work, options=data)
+    if mount.options.set:
+        mounts.mount_setattr(made, set=mount.options.set)
+    return made
 
 
 def _make_plain_directory(root: AnyFd, path: str) -> Fd:

@@ -91,6 +91,8 @@ class PackTree(msgspec.Struct, frozen=True):
     whiteouts: bool = False
     gzip: bool = False
     """The descriptor gets a gzip stream; digest and size are the tar's all the same."""
+    root_entry: bool = True
+    """Whether the tree's own directory is in the tar."""
 
 
 def pack_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
@@ -105,7 +107,7 @@ def digest_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: 
 
 def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
     request = msgspec.msgpack.decode(args, type=PackTree)
-    packer = Packer(Sink(out, digest=True, gzip=request.gzip), Packing(whiteouts=request.whiteouts))
+    packer = Packer(Sink(out, digest=True, gzip=request.gzip), Packing(whiteouts=request.whiteouts, root_entry=request.root_entry))
     packer.tree(tree)
     packer.end()
     if sync:

@@ -44,6 +44,8 @@ class LayerInfo(msgspec.Struct, frozen=True):
     checksum: int | None = None
     captured: bool = False
     """Made here from a tree: it packs to its own digest."""
+    root_entry: bool = True
+    """Whether its tar has the tree's own directory, with a time that changes with all that is made in it."""
 
 
 class Layers:
@@ -112,8 +114,10 @@ class Layers:
             if not lock.locked():
                 self._underway.pop(diff_id, None)
 
-    async def capture(self, upper: str, *, keep: bool) -> LayerInfo:
+    async def capture(self, upper: str, *, keep: bool, root_entry: bool = True) -> LayerInfo:
         """An overlay's upper directory as a layer: what a container or a build step has changed.
+
+        Without `root_entry` the layer says nothing of the root directory itself: one that changes nothing is then always the same.
 
         `keep=False` takes the directory itself (the caller has no use for it any more), `keep=True` leaves it and copies.
         Nobody may write to it meanwhile. Cancelled or failed: nothing is left, but a directory that was not to be kept may be.
@@ -121,11 +125,13 @@ class Layers:
         upper_fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if keep:
-                async with self._stream(jobs.PackTree(whiteouts=True), upper_fd) as read_end:
+                packing = jobs.PackTree(whiteouts=True)
+                async with self._stream(packing, upper_fd) as read_end:
                     return await self._unpack(read_end, None, None, Limits(), captured=True)
-            done = await self.workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [upper_fd])
+            packing = jobs.PackTree(whiteouts=True, root_entry=root_entry)
+            done = await self.workers.run("onggi.store.jobs:digest_tree", packing, [upper_fd])
             found = msgspec.msgpack.decode(done, type=jobs.Unpacked)
-            info = LayerInfo(found.diff_id, found.size, found.entries, captured=True)
+            info = LayerInfo(found.diff_id, found.size, found.entries, captured=True, root_entry=root_entry)
             with self._place() as place:
                 os.rename(upper, os.path.join(place, "diff"))
                 await self._settle(place, info)
@@ -141,7 +147,7 @@ class Layers:
         layer_fd = os.open(self.path(diff_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             answer = await self.workers.run(
-                "onggi.store.jobs:pack_tree", jobs.PackTree(whiteouts=True, gzip=gzip), [layer_fd, out_fd]
+                "onggi.store.jobs:pack_tree", self._packing(diff_id, gzip=gzip), [layer_fd, out_fd]
             )
         finally:
             os.close(layer_fd)
@@ -166,7 +172,7 @@ class Layers:
                 )
             if not info.captured:
                 return True
-            answer = await self.workers.run("onggi.store.jobs:digest_tree", jobs.PackTree(whiteouts=True), [layer_fd])
+            answer = await self.workers.run("onggi.store.jobs:digest_tree", self._packing(diff_id), [layer_fd])
             return msgspec.msgpack.decode(answer, type=jobs.Unpacked).diff_id == diff_id
         finally:
             os.close(layer_fd)
@@ -275,6 +281,10 @@ class Layers:
             await self.workers.run("onggi.store.jobs:remove_trees", jobs.RemoveTrees([name]), [fd])
         finally:
             os.close(fd)
+
+    def _packing(self, diff_id: Digest, *, gzip: bool = False) -> jobs.PackTree:
+        """As the layer's own tar was packed."""
+        return jobs.PackTree(whiteouts=True, gzip=gzip, root_entry=self.info(diff_id).root_entry)
 
     def _info_path(self, diff_id: Digest) -> str:
         return os.path.join(self._layers, hex_of(diff_id), "layer.json")

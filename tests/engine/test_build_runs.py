@@ -1,0 +1,153 @@
+"""RUN's mounts, network and rights on a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from onggi.build.errors import BuildFailed
+from onggi.engine.engine import Engine
+from tests.engine.building import build, tree
+from tests.engine.engines import needs_root, with_engine
+
+pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
+
+
+@pytest.mark.row("F-059")
+@pytest.mark.row("F-068")
+def test_a_bind_mount_shows_a_stage_an_image_or_the_context_and_leaves_nothing(tmp_path: Path) -> None:
+    dockerfile = """
+FROM busybox AS made
+RUN mkdir -p /d/sub && echo deep > /d/sub/f && ln -s d/sub /l
+RUN rm /d/sub/f && echo again > /d/sub/g
+FROM busybox
+RUN --mount=from=made,source=/l,target=/deep/er ls /deep/er > /listed && ! touch /deep/er/x
+RUN --mount=target=/ctx,rw cat /ctx/sub/file > /file && touch /ctx/new
+RUN --mount=source=sub/file,target=/one cat /one > /one-file
+RUN --mount=type=bind,from=busybox,target=/other ls /other/data > /data-listed
+RUN test ! -e /ctx -a ! -e /deep -a ! -e /one -a ! -e /other
+"""
+
+    async def test(engine: Engine) -> None:
+        built = await build(engine, dockerfile, {"sub/file": "content"})
+        found = tree(engine, built.image)
+        assert found == {
+            "listed": "644 0:0 g\n", "file": "644 0:0 content", "one-file": "644 0:0 content", "data-listed": "644 0:0 seed\n",
+        }  # fmt: skip
+        # Only what is shown counts: /ctx is the whole context, /one a file of it.
+        assert (await build(engine, dockerfile, {"sub/file": "content"})).cached == 7
+        assert (await build(engine, dockerfile, {"sub/file": "content", "unused": "1"})).cached < 7
+        again = await build(engine, dockerfile, {"sub/file": "changed"})
+        assert " ---> Using cache\n" in again.said
+        assert tree(engine, again.image)["one-file"] == "644 0:0 changed"
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-060")
+@pytest.mark.row("F-061")
+@pytest.mark.row("F-156")
+def test_a_cache_mount_outlives_its_build_and_counts_for_nothing(tmp_path: Path) -> None:
+    step = "FROM busybox\nRUN --mount=type=cache,target=/c{} echo {} >> /c/f; cp /c/f /out\n"
+
+    async def test(engine: Engine) -> None:
+        await build(engine, step.format("", "1"))
+        second = await build(engine, step.format("", "2"))
+        assert tree(engine, second.image) == {"out": "644 0:0 1\n2\n"}
+        # Another id is another directory, and the same step: found in the cache.
+        assert (await build(engine, step.format(",id=other", "2"))).cached == 1
+        third = await build(engine, step.format(",id=other,uid=7,gid=8,mode=0700", "3"))
+        assert tree(engine, third.image) == {"out": "644 0:0 3\n"}
+        seeded = "FROM busybox\nRUN --mount=type=cache,target=/c,id=s,from=busybox,source=/data cat /c/seed > /out\n"
+        assert tree(engine, (await build(engine, seeded)).image) == {"out": "644 0:0 from the image\n"}
+        owned = "FROM busybox\nRUN --mount=type=cache,target=/c,id=o,uid=7,gid=8,mode=0710 stat -c %u:%g:%a /c > /out\n"
+        assert tree(engine, (await build(engine, owned)).image) == {"out": "644 0:0 7:8:710\n"}
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-060")
+def test_a_locked_cache_mount_has_one_user_at_a_time_and_a_private_one_its_own(tmp_path: Path) -> None:
+    step = "FROM busybox\nRUN --mount=type=cache,target=/c,sharing={0} echo {0}{1}; test ! -e /c/in && touch /c/in && sleep 0.5 && rm /c/in\n"
+
+    async def test(engine: Engine) -> None:
+        for sharing in ("locked", "private"):
+            await asyncio.gather(*(build(engine, step.format(sharing, number)) for number in range(2)))
+        with pytest.raises(BuildFailed):
+            await asyncio.gather(*(build(engine, step.format("shared", number)) for number in range(2)))
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-063")
+@pytest.mark.row("F-067")
+def test_a_tmpfs_mount_has_its_size_and_is_gone(tmp_path: Path) -> None:
+    async def test(engine: Engine) -> None:
+        dockerfile = (
+            "FROM busybox\nRUN --mount=type=tmpfs,target=/t,size=64k grep ' /t ' /proc/mounts > /out; touch /t/x\n"
+        )
+        found = tree(engine, (await build(engine, dockerfile)).image)
+        assert list(found) == ["out"]
+        assert "tmpfs" in found["out"]
+        assert "size=64k" in found["out"]
+        with pytest.raises(BuildFailed, match='mode not allowed for "tmpfs" type mounts'):
+            await build(engine, "FROM busybox\nRUN --mount=type=tmpfs,target=/t,mode=1 true\n")
+        with pytest.raises(BuildFailed, match=r"unexpected key 'sourc' in 'sourc=x' \(did you mean source\?\)"):
+            await build(engine, "FROM busybox\nRUN --mount=sourc=x,target=/t true\n")
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-069")
+@pytest.mark.row("F-070")
+@pytest.mark.row("F-072")
+def test_network_and_rights_of_a_step_are_what_it_and_the_client_agree_on(tmp_path: Path) -> None:
+    async def test(engine: Engine) -> None:
+        lone = await build(engine, "FROM busybox\nRUN --network=none ls /sys/class/net > /out\n", networkmode="default")
+        assert tree(engine, lone.image) == {"out": "644 0:0 lo\n"}
+        with pytest.raises(BuildFailed, match=r"network\.host"):
+            await build(engine, "FROM busybox\nRUN --network=host true\n")
+        with pytest.raises(BuildFailed, match=r"security\.insecure"):
+            await build(engine, "FROM busybox\nRUN --security=insecure true\n")
+        hosts = await build(
+            engine, "FROM busybox\nRUN --network=host readlink /proc/self/ns/net > /out\n", networkmode="host"
+        )
+        assert tree(engine, hosts.image)["out"].split()[-1] == Path("/proc/self/ns/net").readlink().name
+        await build(engine, "FROM busybox\nRUN --security=sandbox true\n")
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-046")
+def test_four_independent_stages_run_at_once(tmp_path: Path) -> None:
+    stages = "".join(f"FROM busybox AS s{n}\nRUN sleep 1; echo {n} > /f{n}\n" for n in range(4))
+    copies = "".join(f"COPY --from=s{n} /f{n} /\n" for n in range(4))
+
+    async def test(engine: Engine) -> None:
+        await build(engine, "FROM busybox\nRUN true\n")
+        start = time.monotonic()
+        built = await build(engine, f"{stages}FROM busybox\n{copies}")
+        assert time.monotonic() - start < 3
+        assert sorted(tree(engine, built.image)) == ["f0", "f1", "f2", "f3"]
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-158")
+def test_the_same_step_of_two_builds_runs_once_and_outlives_the_one_that_is_cancelled(tmp_path: Path) -> None:
+    dockerfile = "FROM busybox\nRUN --mount=type=cache,target=/c echo ran >> /c/log; sleep 1; cp /c/log /out\n"
+
+    async def test(engine: Engine) -> None:
+        first = asyncio.create_task(build(engine, dockerfile))
+        second = asyncio.create_task(build(engine, dockerfile))
+        await asyncio.sleep(0.5)
+        first.cancel()
+        built = await second
+        assert tree(engine, built.image) == {"out": "644 0:0 ran\n"}
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    with_engine(tmp_path, test)
