@@ -149,7 +149,10 @@ def test_health_checks_have_durations_and_forms() -> None:
         ("FROM a\nCOPY --chown x y", "missing a value on flag: --chown"),
         ("FROM a\nCOPY --chown=a --chown=b x y", "duplicate flag specified: --chown"),
         ("FROM a\nCOPY --link=maybe x y", "expecting boolean value for flag --link, not: maybe"),
-        ("FROM a\nRUN --mount=from=$x,target=/x a", "'from' doesn't support variable expansion, define alias stage instead"),
+        (
+            "FROM a\nRUN --mount=from=$x,target=/x a",
+            "'from' doesn't support variable expansion, define alias stage instead",
+        ),
         ("FROM a\nSHELL a b", "SHELL requires the arguments to be in JSON form"),
         ("FROM a\nONBUILD ONBUILD RUN x", "Chaining ONBUILD"),
         ("FROM a\nONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),

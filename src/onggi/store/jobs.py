@@ -107,7 +107,9 @@ def digest_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: 
 
 def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
     request = msgspec.msgpack.decode(args, type=PackTree)
-    packer = Packer(Sink(out, digest=True, gzip=request.gzip), Packing(whiteouts=request.whiteouts, root_entry=request.root_entry))
+    packer = Packer(
+        Sink(out, digest=True, gzip=request.gzip), Packing(whiteouts=request.whiteouts, root_entry=request.root_entry)
+    )
     packer.tree(tree)
     packer.end()
     if sync:

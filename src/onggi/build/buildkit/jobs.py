@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from onggi.build.builder import Builder
-from onggi.build.buildkit.interim import solve
 from onggi.build.buildkit.pb import control_pb2
 from onggi.build.buildkit.rpc import Code, RpcError
 from onggi.build.buildkit.tracing import Trace
@@ -93,7 +92,7 @@ class Job:
         """The build's block stays open until the job's end: its layers are held by it."""
         async with AsyncExitStack() as stack:
             try:
-                result = await stack.enter_async_context(solve(self._builder, request, self.trace))
+                result = await stack.enter_async_context(self._builder.solve(request, self.trace))
             except Exception as error:  # noqa: BLE001  # whoever waits for the result gets it
                 if not solved.done():
                     solved.set_exception(error)
