@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_CONNECTIONS: Final = 4096
 MAX_EARLY: Final = 1 << 16
 _IDLE_S: Final = 180.0  # also the longest that a request's head may take (S-66)
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n"  # RFC 9113, 3.4
+_AS_REQUEST: Final = b"POST /grpc HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 _LINGER_S: Final = 5.0  # how long the rest of a body that nobody wants is read
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class TakenOver(StreamResponse):
 class Connection(RequestHandler):
     """The protocol of one accepted socket. `guard` looks at every request; None where only the machine's own users come."""
 
-    __slots__ = ("_early", "_hang_up", "_held", "_taken", "_task", "at_end", "guard")
+    __slots__ = ("_early", "_hang_up", "_held", "_taken", "_task", "at_end", "guard", "is_http2")
 
     def __init__(self, manager: Server, *, guard: HostGuard | None, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -80,6 +82,8 @@ class Connection(RequestHandler):
         self._hang_up = HangUp.FINISH
         self._held = False
         self._early = b""
+        self.is_http2 = False
+        """The client began with HTTP/2's preface: it is served as if it had asked for `/grpc`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -112,6 +116,9 @@ class Connection(RequestHandler):
         self._held = True
 
     def data_received(self, data: bytes) -> None:
+        if not self._held and not self._request_count and data.startswith(_PREFACE):
+            self.is_http2 = self._held = True
+            super().data_received(_AS_REQUEST)
         if not self._held:
             super().data_received(data)
             return

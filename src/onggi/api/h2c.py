@@ -1,6 +1,7 @@
 """Connections that become HTTP/2: `Upgrade: h2c`, answered with 101, then frames from the first byte.
 
 Not RFC 7540's upgrade, where the request would go on as a stream: what was asked ends with the 101 (docker's `/grpc`, `/session`).
+Clients that begin with HTTP/2 need no upgrade (connection.py).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ def check_upgrade(call: Call) -> None:
 
 
 def take_over(call: Call, connection: Connection) -> None:
-    """Answers 101 and gives the connection to HTTP/2. Raises ConnectionResetError when the client has gone."""
+    """Answers 101, unless the client began with HTTP/2, and gives the connection to HTTP/2. Raises ConnectionResetError when the client has gone."""
     transport, early = call.connection.take_over(connection)
-    transport.write(head(101, (("Connection", "Upgrade"), ("Upgrade", "h2c"))) + b"\r\n")
+    if not call.connection.is_http2:
+        transport.write(head(101, (("Connection", "Upgrade"), ("Upgrade", "h2c"))) + b"\r\n")
     connection.adopt(transport)
     if early:
         connection.data_received(early)

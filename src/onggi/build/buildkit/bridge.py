@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from onggi.build.buildkit import looking
+from onggi.build.buildkit.definitions import definition_of, operations, result_in
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
 from onggi.build.buildkit.pb import gateway_pb2
 from onggi.build.buildkit.rpc import Code, Methods, RpcError, ServerCall, error_of, unary
 from onggi.build.buildkit.workers import gateway_caps, llb_caps, worker_record
 from onggi.oci.image import encode_image_config
+from onggi.oci.reference import parse_reference
+from onggi.store.blocking import blocking
 
 if TYPE_CHECKING:
     from onggi.build.buildkit.door import BuildKit
     from onggi.build.request import Built
+    from onggi.store.layers import Layers
 
 _SERVICE: Final = "/moby.buildkit.v1.frontend.LLBBridge/"
 _BUILD_ID: Final = "buildkit-controlapi-buildid"
@@ -33,6 +38,10 @@ class Bridge:
         self._door = door
         self._jobs: Jobs = door.jobs
 
+    @property
+    def _layers(self) -> Layers:
+        return self._door.builder.layering.layers
+
     def methods(self) -> Methods:
         pb = gateway_pb2
         return {
@@ -42,6 +51,10 @@ class Bridge:
             _SERVICE + "Evaluate": unary(pb.EvaluateRequest, self._evaluate),
             _SERVICE + "Inputs": unary(pb.InputsRequest, self._inputs),
             _SERVICE + "Warn": unary(pb.WarnRequest, self._warn),
+            _SERVICE + "ReadFile": unary(pb.ReadFileRequest, self._read_file),
+            _SERVICE + "ReadDir": unary(pb.ReadDirRequest, self._read_directory),
+            _SERVICE + "StatFile": unary(pb.StatFileRequest, self._stat_file),
+            _SERVICE + "ResolveImageConfig": unary(pb.ResolveImageConfigRequest, self._image_config),
         }
 
     async def _job(self, call: ServerCall) -> Job:
@@ -58,7 +71,7 @@ class Bridge:
 
     async def _solve(self, request: gateway_pb2.SolveRequest, call: ServerCall) -> gateway_pb2.SolveResponse:
         job = await self._job(call)
-        if len(getattr(request.Definition, "def")):  # a keyword of Python
+        if operations(request.Definition):
             raise RpcError(Code.UNIMPLEMENTED, "graphs of clients (LLB) are not solved here: send a Dockerfile")
         if not request.Frontend:
             return gateway_pb2.SolveResponse(result=gateway_pb2.Result(ref=gateway_pb2.Ref()))
@@ -66,7 +79,8 @@ class Bridge:
         with told():
             if attrs.get("requestid"):
                 raise RpcError(Code.UNIMPLEMENTED, f"unknown subrequest {attrs['requestid']}")
-            named = await job.solve(await self._door.request_of(job, request.Frontend, attrs))
+            inputs = {name: self._jobs.result(result_in(given)) for name, given in request.FrontendInputs.items()}
+            named = await job.solve(await self._door.request_of(job, request.Frontend, attrs, inputs))
         job.attrs = attrs
         return gateway_pb2.SolveResponse(result=result_of(named))
 
@@ -77,11 +91,12 @@ class Bridge:
         if request.HasField("error") and request.error.code:
             job.outcome.set_exception(error_of(request.error))
         else:
-            job.outcome.set_result(_outcome(job, request.result))
+            job.outcome.set_result(self._outcome(request.result))
         return gateway_pb2.ReturnResponse()
 
     async def _evaluate(self, request: gateway_pb2.EvaluateRequest, call: ServerCall) -> gateway_pb2.EvaluateResponse:
-        (await self._job(call)).result(request.Ref)
+        await self._job(call)
+        self._jobs.result(request.Ref)  # a result is there when it has an id
         return gateway_pb2.EvaluateResponse()
 
     async def _inputs(self, request: gateway_pb2.InputsRequest, call: ServerCall) -> gateway_pb2.InputsResponse:  # noqa: ARG002
@@ -93,20 +108,49 @@ class Bridge:
         job.trace.pass_on(request)
         return gateway_pb2.WarnResponse()
 
+    def _outcome(self, result: gateway_pb2.Result) -> Outcome:
+        kind = result.WhichOneof("result")
+        if kind == "ref":
+            refs = {"": result.ref.id}
+        elif kind == "refDeprecated":
+            refs = {"": result.refDeprecated}
+        elif kind == "refs":
+            refs = {name: ref.id for name, ref in result.refs.refs.items()}
+        elif kind == "refsDeprecated":
+            refs = dict(result.refsDeprecated.refs)
+        else:
+            refs = {}
+        return Outcome({name: self._jobs.result(ref) for name, ref in refs.items() if ref}, dict(result.metadata))
 
-def _outcome(job: Job, result: gateway_pb2.Result) -> Outcome:
-    kind = result.WhichOneof("result")
-    if kind == "ref":
-        refs = {"": result.ref.id}
-    elif kind == "refDeprecated":
-        refs = {"": result.refDeprecated}
-    elif kind == "refs":
-        refs = {name: ref.id for name, ref in result.refs.refs.items()}
-    elif kind == "refsDeprecated":
-        refs = dict(result.refsDeprecated.refs)
-    else:
-        refs = {}
-    return Outcome({name: job.result(ref) for name, ref in refs.items() if ref}, dict(result.metadata))
+    # Into results
+
+    async def _read_file(self, request: gateway_pb2.ReadFileRequest, call: ServerCall) -> gateway_pb2.ReadFileResponse:
+        await self._job(call)
+        data = await blocking(looking.read_file, self._layers, self._jobs.result(request.Ref), request)
+        return gateway_pb2.ReadFileResponse(Data=data)
+
+    async def _read_directory(
+        self, request: gateway_pb2.ReadDirRequest, call: ServerCall
+    ) -> gateway_pb2.ReadDirResponse:
+        await self._job(call)
+        found = await blocking(looking.read_directory, self._layers, self._jobs.result(request.Ref), request)
+        return gateway_pb2.ReadDirResponse(entries=found)
+
+    async def _stat_file(self, request: gateway_pb2.StatFileRequest, call: ServerCall) -> gateway_pb2.StatFileResponse:
+        await self._job(call)
+        built = self._jobs.result(request.Ref)
+        return gateway_pb2.StatFileResponse(stat=await blocking(looking.stat_file, self._layers, built, request.Path))
+
+    async def _image_config(
+        self, request: gateway_pb2.ResolveImageConfigRequest, call: ServerCall
+    ) -> gateway_pb2.ResolveImageConfigResponse:
+        """Of an image that is here."""
+        await self._job(call)
+        with told():
+            image = self._door.builder.images.resolve(request.Ref)
+        return gateway_pb2.ResolveImageConfigResponse(
+            Digest=image.id, Config=encode_image_config(image.config), Ref=str(parse_reference(request.Ref))
+        )
 
 
 def result_of(named: list[tuple[str, Built]]) -> gateway_pb2.Result:
@@ -114,14 +158,20 @@ def result_of(named: list[tuple[str, Built]]) -> gateway_pb2.Result:
     result = gateway_pb2.Result()
     if len(named) == 1:
         identifier, image = named[0]
-        result.ref.id = identifier
+        result.ref.CopyFrom(_ref(identifier))
         result.metadata[CONFIG_KEY] = encode_image_config(image.config)
         return result
     platforms = []
     for identifier, image in named:
         name = str(image.platform)
-        result.refs.refs[name].id = identifier
+        result.refs.refs[name].CopyFrom(_ref(identifier))
         result.metadata[f"{CONFIG_KEY}/{name}"] = encode_image_config(image.config)
         platforms.append({"ID": name, "Platform": msgspec.to_builtins(image.platform)})
     result.metadata[PLATFORMS_KEY] = msgspec.json.encode({"Platforms": platforms})
     return result
+
+
+def _ref(identifier: str) -> gateway_pb2.Ref:
+    made = gateway_pb2.Ref(id=identifier)
+    getattr(made, "def").CopyFrom(definition_of(identifier))  # a keyword of Python
+    return made

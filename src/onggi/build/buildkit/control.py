@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from onggi.build.buildkit import recording, usage
+from onggi.build.buildkit import recording, tunnel, usage
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Outcome
 from onggi.build.buildkit.outputs import export
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onggi.build.buildkit.door import BuildKit
 
 _SERVICE: Final = "/moby.buildkit.v1.Control/"
+_TRACES: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 pb = control_pb2
 
 
@@ -35,9 +36,11 @@ class Control:
             _SERVICE + "ListWorkers": unary(pb.ListWorkersRequest, self._workers),
             _SERVICE + "Solve": unary(pb.SolveRequest, self._solve),
             _SERVICE + "Status": self._status,
+            _SERVICE + "Session": self._session,
             _SERVICE + "DiskUsage": unary(pb.DiskUsageRequest, self._usage),
             _SERVICE + "Prune": self._prune,
             _SERVICE + "ListenBuildHistory": self._listen,
+            _TRACES: self._traces,
             _SERVICE + "UpdateBuildHistory": unary(pb.UpdateBuildHistoryRequest, self._update),
         }
 
@@ -80,6 +83,9 @@ class Control:
         async for message in job.trace.follow():
             await call.send(message)
 
+    async def _session(self, call: ServerCall) -> None:
+        await tunnel.serve(call, self._door.sessions)
+
     # The past
 
     async def _listen(self, call: ServerCall) -> None:
@@ -98,6 +104,11 @@ class Control:
         elif not request.Finalize:
             history.pin(request.Ref, pinned=request.Pinned)
         return pb.UpdateBuildHistoryResponse()
+
+    async def _traces(self, call: ServerCall) -> None:
+        """Spans of a client are taken, and kept nowhere: a client that traces must not fail for it."""
+        await call.stream.message()
+        await call.send(pb.InfoRequest())  # an empty message, as ExportTraceServiceResponse is
 
     # The cache
 

@@ -20,7 +20,7 @@ from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.rpc import Code, RpcError, Server
 from onggi.build.buildkit.session import Sessions
 from onggi.build.buildkit.uploading import UploadContexts, is_upload
-from onggi.build.request import Contexts, Request
+from onggi.build.request import Built, Contexts, Request
 
 _FRONTENDS: Final = ("dockerfile.v0", "gateway.v0")
 
@@ -74,8 +74,14 @@ class BuildKit:
         begin(connection)
         await self.sessions.serve(headers, methods, connection)
 
-    async def request_of(self, job: Job, frontend: str, attrs: Mapping[str, str]) -> Request:
-        """What a client asks for. Raises RpcError, InvalidArgument."""
+    async def request_of(
+        self,
+        job: Job,
+        frontend: str,
+        attrs: Mapping[str, str],
+        inputs: Mapping[str, Built] | None = None,  # noqa: ARG002
+    ) -> Request:
+        """What a client asks for. `inputs` are results of its other builds. Raises RpcError, InvalidArgument."""
         if frontend not in _FRONTENDS:
             raise RpcError(Code.UNIMPLEMENTED, f"unknown frontend {frontend}")
         session = await self.sessions.get(job.request.Session)

@@ -301,13 +301,12 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(identifier, None)
         if stream is None:
             return
-        code = int.from_bytes(payload, "big")
+        stream.lose(f"the peer reset the stream (error {int.from_bytes(payload, 'big')})")
+        self._flow.set()
         if self._accept is not None:
             self._resets += 1
             if self._resets > RESETS_LIMIT:
                 raise Broken(Error.ENHANCE_YOUR_CALM, "too many streams were reset")
-        stream.lose(f"the peer reset the stream (error {code})")
-        self._flow.set()
 
     def _settings(self, payload: bytes) -> None:
         for name, value in setting.iter_unpack(payload):

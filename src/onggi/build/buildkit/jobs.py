@@ -70,12 +70,8 @@ class Job:
         self._results |= dict(named)
         return named
 
-    def result(self, identifier: str) -> Built:
-        """Raises RpcError."""
-        try:
-            return self._results[identifier]
-        except KeyError:
-            raise RpcError(Code.NOT_FOUND, f"no such ref: {identifier}") from None
+    def result(self, identifier: str) -> Built | None:
+        return self._results.get(identifier)
 
     def closing(self, resource: C) -> C:
         """Closed with the job."""
@@ -139,6 +135,13 @@ class Jobs:
             if ended is not None:
                 ended.outcome.cancel()
                 ended.trace.end()
+
+    def result(self, identifier: str) -> Built:
+        """Of any job that runs: a client may hand results on to its other builds. Raises RpcError."""
+        for job in self._jobs.values():
+            if (found := job.result(identifier)) is not None:
+                return found
+        raise RpcError(Code.NOT_FOUND, f"no such ref: {identifier}")
 
     async def get(self, ref: str) -> Job:
         """Waits a little for it. Raises RpcError when it doesn't come."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,22 @@ from onggi.store.workers import Workers
 _PIECE = 1024 * 1024
 
 
+@contextlib.contextmanager
+def merged(layers: Layers, diff_ids: Sequence[Digest]) -> Iterator[Fd]:
+    """A directory's descriptor: the layers laid over each other, in no mount table."""
+    paths = [layers.path(diff_id) for diff_id in reversed(diff_ids)]
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with contextlib.ExitStack() as stack:
+        if not paths:
+            paths = [stack.enter_context(tempfile.TemporaryDirectory(prefix="onggi-empty-"))]
+        if len(paths) == 1:
+            yield stack.enter_context(Fd(os.open(paths[0], flags)))
+        else:
+            mount = stack.enter_context(mounts.overlay(paths, None, None, options=OVERLAY_OPTIONS))
+            # A mount's own descriptor is a path only.
+            yield stack.enter_context(Fd(os.open(".", flags, dir_fd=mount.fileno())))
+
+
 @contextlib.asynccontextmanager
 async def tar_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> AsyncIterator[int]:
     """The tar of all files, as a pipe to read from. Raises what the packing job raised, at the end of the block."""
@@ -32,7 +48,7 @@ async def tar_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -
     widen(write_end)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, read_end)
-        tree = stack.enter_context(_merged(layers, diff_ids, stack))
+        tree = stack.enter_context(merged(layers, diff_ids))
         job = workers.run("onggi.store.jobs:pack_tree", jobs.PackTree(), [tree.fileno(), write_end])
         packing = asyncio.get_running_loop().create_task(job, name="pack a result")
         try:
@@ -44,19 +60,6 @@ async def tar_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -
         finally:
             packing.cancel()
             await asyncio.wait([packing])
-
-
-def _merged(layers: Layers, diff_ids: Sequence[Digest], stack: contextlib.ExitStack) -> Fd:
-    """The layers laid over each other, in no mount table."""
-    paths = [layers.path(diff_id) for diff_id in reversed(diff_ids)]
-    if not paths:
-        paths = [stack.enter_context(tempfile.TemporaryDirectory(prefix="onggi-empty-"))]
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    if len(paths) == 1:
-        return Fd(os.open(paths[0], flags))
-    with mounts.overlay(paths, None, None, options=OVERLAY_OPTIONS) as mount:
-        # A mount's own descriptor is a path only; this one keeps the mount.
-        return Fd(os.open(".", flags, dir_fd=mount.fileno()))
 
 
 async def tar_pieces(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> AsyncIterator[bytes]:

@@ -115,6 +115,12 @@ class BuildResultInfo(_message.Message):
     Results: _containers.MessageMap[int, Descriptor]
     def __init__(self, ResultDeprecated: _Optional[_Union[Descriptor, _Mapping]] = ..., Attestations: _Optional[_Iterable[_Union[Descriptor, _Mapping]]] = ..., Results: _Optional[_Mapping[int, Descriptor]] = ...) -> None: ...
 
+class BytesMessage(_message.Message):
+    __slots__ = ["data"]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
 class CacheOptions(_message.Message):
     __slots__ = ["Exports", "Imports"]
     EXPORTS_FIELD_NUMBER: _ClassVar[int]

@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -8,6 +9,24 @@ class Definition(_message.Message):
     __slots__ = []
     DEF_FIELD_NUMBER: _ClassVar[int]
     def __init__(self, **kwargs) -> None: ...
+
+class Input(_message.Message):
+    __slots__ = ["digest", "index"]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    index: int
+    def __init__(self, digest: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+
+class Op(_message.Message):
+    __slots__ = ["inputs", "platform", "source"]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
+    platform: Platform
+    source: SourceOp
+    def __init__(self, inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., source: _Optional[_Union[SourceOp, _Mapping]] = ..., platform: _Optional[_Union[Platform, _Mapping]] = ...) -> None: ...
 
 class Platform(_message.Message):
     __slots__ = ["Architecture", "OS", "OSVersion", "Variant"]
@@ -58,3 +77,9 @@ class SourceInfo(_message.Message):
     filename: str
     language: str
     def __init__(self, filename: _Optional[str] = ..., data: _Optional[bytes] = ..., definition: _Optional[_Union[Definition, _Mapping]] = ..., language: _Optional[str] = ...) -> None: ...
+
+class SourceOp(_message.Message):
+    __slots__ = ["identifier"]
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    identifier: str
+    def __init__(self, identifier: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,47 @@
+"""Results that clients hand on from one build to the next (bake's `contexts = {x = "target:y"}`), as graphs of one operation.
+
+A client asks for a result's definition, and gives it back as an input of another build. It never looks inside; what it gets here is
+a source that only this engine understands. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from onggi.build.buildkit.pb import ops_pb2
+from onggi.oci.digest import sha256_of
+
+_SCHEME: Final = "onggi-result://"
+
+
+def definition_of(identifier: str) -> ops_pb2.Definition:
+    """A graph that means the result `identifier`: its source, and the end that points at it, as BuildKit's clients expect."""
+    source = ops_pb2.Op(source=ops_pb2.SourceOp(identifier=_SCHEME + identifier)).SerializeToString()
+    end = ops_pb2.Op(inputs=[ops_pb2.Input(digest=sha256_of(source))]).SerializeToString()
+    made = ops_pb2.Definition()
+    operations(made).extend([source, end])
+    return made
+
+
+def operations(definition: ops_pb2.Definition) -> list[bytes]:
+    """The field `def`, whose name is a keyword of Python."""
+    found: list[bytes] = getattr(definition, "def")
+    return found
+
+
+def result_in(definition: ops_pb2.Definition) -> str:
+    """The result that a graph of ours means; "" for any other graph."""
+    for data in _decoded(operations(definition)):
+        if data.source.identifier.startswith(_SCHEME):
+            return data.source.identifier.removeprefix(_SCHEME)
+    return ""
+
+
+def _decoded(parts: Sequence[bytes]) -> list[ops_pb2.Op]:
+    try:
+        return [ops_pb2.Op.FromString(part) for part in parts]
+    except DecodeError:
+        return []
