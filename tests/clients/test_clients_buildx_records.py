@@ -89,3 +89,13 @@ def test_the_cache_is_shown_and_emptied(buildx: Buildx) -> None:
     assert "Total:" in buildx.ok("buildx", "prune", "-af").stdout
     assert "zeros" not in buildx.ok("buildx", "du", "--verbose").stdout
     assert " CACHED" not in buildx.build()
+
+
+@pytest.mark.row("F-313")
+@pytest.mark.row("F-267")
+@pytest.mark.row("F-259")
+def test_the_remote_driver_builds_through_the_engines_socket(buildx: Buildx) -> None:
+    buildx.ok("buildx", "create", "--name", "elsewhere", "--driver", "remote", buildx.daemon.host)
+    buildx.context("FROM scratch\nCOPY f /f\n", f="over-grpc-alone")
+    buildx.ok("buildx", "--builder", "elsewhere", "build", "--output", "out", "c")
+    assert (buildx.directory / "out" / "f").read_text() == "over-grpc-alone"
