@@ -46,7 +46,7 @@ def test_attributes_of_the_frontend_become_options() -> None:
     assert options.pull
     assert options.network == "none"
     assert options.extra_hosts == ("one:10.0.0.1", "two:::1")
-    assert str(options.platform) == "linux/arm64"
+    assert [str(platform) for platform in options.wanted_platforms] == ["linux/arm64"]
     assert options.limits.ulimits == (("nofile", 1024, 2048), ("nproc", 5, 5))
     assert (options.limits.shm_bytes, options.limits.cgroup_parent, options.limits.memory_bytes) == (1048576, "/cg", 7)
     assert options.limits.cpuset_cpus == "0-1"
