@@ -118,6 +118,7 @@ class Start:
 
     def _file_system(self, link: ChildLink, ready: Ready) -> MountedRoot:
         """Root, mounts and devices. Returns when the parent has done its part too."""
+        self.sources.open_propagating()
         rootfs.make_private()
         root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs, self.sources.root), ready)
         if self.supervised and self.plan.rootfs.lower:

@@ -151,8 +151,10 @@ class _Making:
         def beside(pid: int) -> None:
             spec = plan.spec
             if spec.hooks is not None:
-                told = State(spec.oci_version, self.container_id, "creating", pid, plan.bundle, spec.annotations)
-                hooks.run([*spec.hooks.prestart, *spec.hooks.create_runtime], told)
+                # Prestart hooks are the spec 1.0's, and were run when the state was this (crun says so to this day).
+                told = State(spec.oci_version, self.container_id, "created", pid, plan.bundle, spec.annotations)
+                hooks.run(spec.hooks.prestart, told)
+                hooks.run(spec.hooks.create_runtime, msgspec.structs.replace(told, status="creating"))
 
         try:
             return init.spawn(

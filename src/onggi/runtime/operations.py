@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
+from typing import Final
 
 from onggi.errors import Conflict, InvalidArgument
 from onggi.runtime import cgroupspaths, hooks
@@ -13,6 +15,9 @@ from onggi.runtime.flags import Given
 from onggi.runtime.reports import status_of
 from onggi.runtime.runtimelog import Log
 from onggi.runtime.updates import resources
+
+_PROGRAM_WITHIN_MS: Final = 10_000
+"""A startContainer hook stands between, and may take its time."""
 
 
 def start(options: Given, given: Given) -> int:
@@ -33,6 +38,8 @@ def start(options: Given, given: Given) -> int:
         # Removed first: of two starts one finds nothing.
         path.unlink()
         os.write(fifo, b"0")
+        if state.decoded_hooks().poststart:
+            _wait_for_program(fifo)
     except FileNotFoundError:
         raise Conflict("cannot start an already running container") from None
     finally:
@@ -44,6 +51,16 @@ def start(options: Given, given: Given) -> int:
         forget(bundles, state, Log.of(options))
         raise
     return 0
+
+
+def _wait_for_program(fifo: int) -> None:
+    """Until the fifo has no reader any more: the process has become its program, or has ended.
+
+    Poststart hooks are for a program that runs (config.md, "Poststart").
+    """
+    poll = select.poll()
+    poll.register(fifo, 0)
+    poll.poll(_PROGRAM_WITHIN_MS)
 
 
 def pause(options: Given, given: Given) -> int:

@@ -241,8 +241,7 @@ def _bind(root: AnyFd, mount: PreparedMount) -> None:
         with Fd(os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as whole:
             _bind_tree(root, mount, whole)
     else:
-        recursive = mount.options.recursive
-        with mount.opened or mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=recursive) as source:
+        with _source(mount) as source:
             _attach(root, mount, source)
 
 
@@ -281,6 +280,20 @@ def _attach(root: AnyFd, mount: PreparedMount, source: Fd) -> None:
         mounts.move_mount(source, target)
         if mount.opened is None:
             _propagate(source, options)
+
+
+def _source(mount: PreparedMount) -> Fd:
+    """What is bound, as a detached mount."""
+    opened, recursive = mount.opened, mount.options.recursive
+    if opened is None:
+        return mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=recursive)
+    try:
+        # The kernel lists mounts by their age: this one stands where the spec has it.
+        fresh = mounts.open_tree(opened, "", clone=True, recursive=True)
+    except OSError:
+        return opened  # what is detached can be copied since Linux 6.15, and only where it was opened
+    opened.close()
+    return fresh
 
 
 def _propagate(mount: AnyFd, options: MountOptions) -> None:
@@ -364,11 +377,10 @@ def pivot(root: Fd, propagation: str) -> None:
     """`root` becomes `/`; the host's tree is gone from this namespace (S-10). The working directory is `/`."""
     os.fchdir(root.fileno())
     mounts.pivot_root(".", ".")
-    # The old root now lies on top of the new one: made private, so that its going away reaches nobody.
-    mounts.mount(None, ".", None, MountFlag.REC | MountFlag.PRIVATE)
+    # The old root now lies on top of the new one; it has been private since the start (make_private), so nobody hears of its end.
     mounts.umount2(".", mounts.MNT_DETACH)
     os.chdir("/")
-    if propagation in ("shared", "rshared"):
-        mounts.mount(
-            None, "/", None, MountFlag.SHARED | (MountFlag.REC if propagation == "rshared" else MountFlag.NONE)
-        )
+    if propagation:
+        for flag, recursive in parse_options([propagation]).propagation:
+            if flag in (MountFlag.SHARED, MountFlag.UNBINDABLE):
+                mounts.mount(None, "/", None, flag | (MountFlag.REC if recursive else MountFlag.NONE))

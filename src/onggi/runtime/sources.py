@@ -1,8 +1,9 @@
-"""Mounts that must be opened before the child is in its namespaces: in the host's, with our own rights.
+"""Mounts that must be opened before the rest of the container's is made.
 
-Three kinds: those that shall go on propagating with the host (a copy made later belongs to a tree that is private);
-those with mapped ids (only who has rights to the file system may map them); and, for a container in a user namespace,
-everything of the host's, since its root can't walk to what the host's root keeps to itself (0700 on the way).
+In the parent, in the host's mount namespace: those with mapped ids (only who has rights to the file system may map them),
+and, for a container in a user namespace, everything of the host's, since its root can't walk to what the host's root
+keeps to itself (0700 on the way). In the child, before its tree becomes private: those that shall go on propagating with
+the host, which a copy made later can't.
 """
 
 from __future__ import annotations
@@ -26,30 +27,44 @@ _PROPAGATING: Final = MountFlag.SLAVE | MountFlag.SHARED
 
 
 class Sources:
-    """Opened in the parent: `root` (None: the child opens it), and in each PreparedMount that needs it its `opened`."""
+    """`root` (None: open_rootfs opens it), and in each PreparedMount that needs it its `opened`."""
 
-    __slots__ = ("_maps", "_opened", "_spaces", "root")
+    __slots__ = ("_is_slave", "_maps", "_opened", "_prepared", "_rootfs", "_spaces", "root")
 
     def __init__(self, prepared: list[PreparedMount], rootfs: RootfsPlan, linux: Linux, spaces: Spaces) -> None:
-        """Raises StepFailed, InvalidArgument, OSError."""
+        """The parent's part. Raises StepFailed, InvalidArgument, OSError."""
         self.root: Fd | None = None
-        self._spaces, self._maps = spaces, dict[object, Fd]()
+        self._prepared, self._rootfs, self._spaces = prepared, rootfs, spaces
+        self._is_slave = linux.rootfs_propagation in ("slave", "rslave")
+        self._maps = dict[object, Fd]()
+        self._opened: list[Fd] = []
         everything = spaces.has_user and bool(capabilities.get_caps().effective & _ADMIN)
-        slave = linux.rootfs_propagation in ("slave", "rslave")
-        if (everything or slave) and rootfs.path:
-            self.root = mounts.open_tree(AT_FDCWD, rootfs.path, clone=True, recursive=True)
-            propagation = MountFlag.SLAVE if slave else MountFlag.PRIVATE
-            mounts.mount_setattr(self.root, propagation=propagation, recursive=True)
-        self._opened = [] if self.root is None else [self.root]
+        if everything:
+            self._open_root()
         for mount in prepared:
             is_mapped = any(mount.id_mappings) or mount.options.id_map
             if is_mapped and mount.type != "bind":
                 raise StepFailed(errno.EINVAL, f"{mount.destination}: only a bind mount can have mapped ids")
-            propagates = any(flag & _PROPAGATING for flag, _ in mount.options.propagation)
-            if mount.type == "bind" and (everything or is_mapped or propagates):
+            if is_mapped or (everything and mount.type == "bind"):
                 self._open(mount, is_mapped=is_mapped)
         for namespace in self._maps.values():
             namespace.close()
+
+    def open_propagating(self) -> None:
+        """The child's part, in its own copy of the host's tree."""
+        if self._is_slave and self.root is None:
+            self._open_root()
+        for mount in self._prepared:
+            propagates = any(flag & _PROPAGATING for flag, _ in mount.options.propagation)
+            if propagates and mount.type == "bind" and not mount.subpath and mount.opened is None:
+                self._open(mount, is_mapped=False)
+
+    def _open_root(self) -> None:
+        if self._rootfs.path:
+            self.root = mounts.open_tree(AT_FDCWD, self._rootfs.path, clone=True, recursive=True)
+            propagation = MountFlag.SLAVE if self._is_slave else MountFlag.PRIVATE
+            mounts.mount_setattr(self.root, propagation=propagation, recursive=True)
+            self._opened.append(self.root)
 
     def _open(self, mount: PreparedMount, *, is_mapped: bool) -> None:
         options = mount.options
