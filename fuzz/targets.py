@@ -91,7 +91,11 @@ def _with_sums(data: bytes) -> bytes:
 def _archive(format: int) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=format) as archive:
-        for name, kind, size in (("d", tarfile.DIRTYPE, 0), ("d/" + "l" * 99, tarfile.REGTYPE, 9), ("s", tarfile.SYMTYPE, 0)):
+        for name, kind, size in (
+            ("d", tarfile.DIRTYPE, 0),
+            ("d/" + "l" * 99, tarfile.REGTYPE, 9),
+            ("s", tarfile.SYMTYPE, 0),
+        ):
             info = tarfile.TarInfo(name)
             info.type, info.size, info.mtime, info.linkname = kind, size, 12, "d/x" if kind == tarfile.SYMTYPE else ""
             archive.addfile(info, io.BytesIO(b"x" * size))

@@ -137,7 +137,13 @@ class Box:
         )
         with _pipe() as (reader, writer), open(os.devnull, "rb") as null:
             plan = ExecPlan(
-                pid=target.pid, process=wanted, cgroup=self.cgroup, tty=tty, user=user, seccomp=self.seccomp
+                pid=target.pid,
+                process=wanted,
+                cgroup=self.cgroup,
+                tty=tty,
+                user=user,
+                seccomp=self.seccomp,
+                linux=self.spec.linux,
             )
             spawned = init.exec_in(plan, stdio=None if tty else (null.fileno(), writer, writer), supervised=False)
             self.running.append(spawned)

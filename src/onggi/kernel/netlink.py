@@ -18,6 +18,8 @@ from typing import Self
 
 import msgspec
 
+from onggi.kernel.fds import AnyFd, number
+
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBi")
@@ -268,6 +270,18 @@ class Route:
 
     def rename(self, name: str, new: str) -> None:
         self._change(name, attribute(_IFLA_IFNAME, _text(new)))
+
+    def move(self, name: str, new: str, *, pid: int, namespace: AnyFd | None = None) -> None:
+        """Into another network namespace, that of `namespace` or of process `pid`, as `new`; down, without its addresses.
+
+        Raises OSError: ENODEV, EEXIST the name is taken there, EINVAL it can't leave (loopback, a bridge's netns-local).
+        """
+        if namespace is not None:
+            where = attribute(_IFLA_NET_NS_FD, struct.pack("=I", number(namespace)))
+        else:
+            where = attribute(_IFLA_NET_NS_PID, struct.pack("=I", pid))
+        body = _IFINFO.pack(0, 0, self.index(name), 0, _IFF_UP) + attribute(_IFLA_IFNAME, _text(new)) + where
+        self._do(f"move link {name}", Message.NEWLINK, 0, body)
 
     def delete(self, name: str) -> None:
         """Raises OSError ENODEV. The kernel waits for a grace period of RCU: about 16 ms."""

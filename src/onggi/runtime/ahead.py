@@ -52,7 +52,7 @@ decode = msgspec.msgpack.Decoder(StartRequest).decode
 
 def _fits(plan: InitPlan) -> bool:
     """Whether a child made ahead is what `plan` needs."""
-    if plan.spec.linux is None or plan.preserve_fds:
+    if plan.spec.linux is None or plan.preserve_fds or plan.spec.linux.net_devices:
         return False
     wanted = plan.spec.linux.namespaces
     if any(mount.uid_mappings or mount.gid_mappings for mount in plan.spec.mounts):

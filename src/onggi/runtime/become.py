@@ -26,7 +26,8 @@ from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities, paths, process, seccomp
 from onggi.kernel.fds import Fd
 from onggi.kernel.syscalls import libc
-from onggi.oci.runtime import Capabilities, Process
+from onggi.oci.runtime import Capabilities, Linux, Process
+from onggi.runtime.attributes import Attributes
 from onggi.runtime.steps import CANNOT_RUN, NOT_FOUND, StepFailed
 from onggi.runtime.users import Identity
 
@@ -41,7 +42,9 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Program:
     """What to become, prepared before the clone: masks, limits, words as C has them."""
 
-    def __init__(self, spec: Process, filter: bytes, *, own: int, preserve_fds: int = 0) -> None:
+    def __init__(
+        self, spec: Process, filter: bytes, *, own: int, preserve_fds: int = 0, linux: Linux | None = None
+    ) -> None:
         """`own` are the capabilities that can be given. Raises InvalidArgument for what the spec may not say."""
         if not spec.args or not spec.args[0]:
             raise InvalidArgument("no command specified")
@@ -55,13 +58,7 @@ class Program:
         self.ambient = capabilities.parse_caps(caps.ambient) & own
         self.filter = filter
         self.lent = _ADMIN & own if filter and not spec.no_new_privileges else 0
-        self.rlimits = []
-        for limit in spec.rlimits:
-            if limit.type not in process.RLIMITS:
-                raise InvalidArgument(f"invalid rlimit type: {limit.type}")
-            self.rlimits.append((process.RLIMITS[limit.type], limit.soft, limit.hard))
-        self.scheduler = _scheduler(spec)
-        self.io_priority = _io_priority(spec)
+        self.attributes = Attributes(spec, linux)
         self.arguments = [_bytes(word) for word in spec.args]
         self.environment = [_bytes(word) for word in spec.env]
         self.has_home = any(word.startswith(b"HOME=") for word in self.environment)
@@ -72,30 +69,6 @@ class Program:
     def add_home(self, home: str) -> None:
         self.environment.append(b"HOME=" + os.fsencode(home))
         self.has_home = True
-
-
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-
-
-def _scheduler(spec: Process) -> tuple[int, int, int] | None:
-    """(policy, priority, nice). Raises InvalidArgument; deadlines need a call of their own, which nobody has asked for."""
-    if spec.scheduler is None:
-        return None
-    name = spec.scheduler.policy
-    policy = getattr(os, name, None) if name.startswith("SCHED_") and name != "SCHED_RESET_ON_FORK" else None
-    if policy is None:
-        raise InvalidArgument(f"scheduler policy {name} is not supported")
-    if "SCHED_FLAG_RESET_ON_FORK" in spec.scheduler.flags:
-        policy |= os.SCHED_RESET_ON_FORK
-    return policy, spec.scheduler.priority, spec.scheduler.nice
-
-
-def _io_priority(spec: Process) -> int | None:
-    if spec.io_priority is None:
-        return None
-    if spec.io_priority.class_ not in _IO_CLASSES or not 0 <= spec.io_priority.priority <= 7:
-        raise InvalidArgument(f"invalid ioPriority: {spec.io_priority.class_} {spec.io_priority.priority}")
-    return _IO_CLASSES[spec.io_priority.class_] << 13 | spec.io_priority.priority
 
 
 def _bytes(word: str) -> bytes:
@@ -132,15 +105,8 @@ def _say_nothing(_: object) -> None:
 
 
 def apply_limits(program: Program) -> None:
-    """Resource limits, scheduling and no_new_privs: while still root."""
-    for resource, soft, hard in program.rlimits:
-        process.set_rlimit(resource, soft, hard)
-    if program.scheduler is not None:
-        policy, priority, nice = program.scheduler
-        os.sched_setscheduler(0, policy, os.sched_param(priority))
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-    if program.io_priority is not None:
-        process.set_io_priority(program.io_priority)
+    """Limits, scheduling and no_new_privs: while still root."""
+    program.attributes.apply()
     if program.spec.no_new_privileges:
         process.set_no_new_privs()
 

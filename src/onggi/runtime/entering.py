@@ -10,7 +10,7 @@ from onggi.errors import Conflict, InvalidArgument, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.kernel.cgroups import membership
 from onggi.oci.runtime import Capabilities, Process, Spec, User
-from onggi.runtime import cgroupspaths, consoles, init
+from onggi.runtime import cgroupspaths, consoles, init, validation
 from onggi.runtime.bundles import Bundles, ContainerState
 from onggi.runtime.flags import Given, UsageError
 from onggi.runtime.making import compiled_filter, preserved, write_pid
@@ -38,6 +38,7 @@ def exec_process(options: Given, given: Given) -> int:
         tty=process_spec.terminal,
         seccomp=compiled_filter(spec),
         preserve_fds=preserved(given),
+        linux=spec.linux,
     )
     try:
         spawned = init.exec_in(plan, stdio=None if plan.tty else (0, 1, 2), supervised=False)
@@ -58,6 +59,8 @@ def _process(spec: Spec, given: Given) -> Process:
             raise InvalidArgument(f"{given.text('process')}: {error}") from None
     else:
         base = _from_words(spec.process or Process(), given)
+    validation.check_process(base)
+    base, _ = validation.known_capabilities(base)
     return msgspec.structs.replace(
         base,
         apparmor_profile=given.text("apparmor") or base.apparmor_profile,

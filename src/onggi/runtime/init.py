@@ -19,7 +19,7 @@ from onggi.errors import OnggiError
 from onggi.kernel import cgroups
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.faults import point
-from onggi.runtime import inside, joining, links
+from onggi.runtime import inside, joining, links, netdevices
 from onggi.runtime.joining import ExecPlan
 from onggi.runtime.parent import Parent, Spawned, as_step_error
 from onggi.runtime.plan import InitPlan
@@ -68,7 +68,11 @@ def spawn(
         if plan.links:
             links.connect(plan.links, pid)
             point("init.links.made")
+        if start is not None and start.devices_moved:
+            joined = next((fd for fd, flag in start.spaces.joined if flag == CloneFlag.NEWNET), None)
+            netdevices.move(start.devices_moved, pid, joined)
 
+    start: inside.Start | None = None
     clone_cgroup: int | None = None
     if made is not None:
         if exec_fifo is not None or not supervised:

@@ -18,7 +18,7 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import NamespaceKind
 from onggi.oci.runtime import Linux, Process, State
-from onggi.runtime import become, childhooks, devices, links, masks, reaper, rootfs, sysctls, users
+from onggi.runtime import become, childhooks, devices, labels, links, masks, netdevices, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, Ready
@@ -51,14 +51,12 @@ class Start:
         self.new = self.spaces.new
         self.has_root = self.spaces.has_own(NamespaceKind.MOUNT)
         self.program = Program(
-            self.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=self.spaces.capabilities()
+            self.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=self.spaces.capabilities(), linux=self.linux
         )
         self.program.keeps_groups = self.spaces.denies_setgroups
         self.mounts = rootfs.prepare_mounts(plan.spec)
         self.sources = Sources(self.mounts, plan.rootfs, self.linux, self.spaces)
-        if self.process.apparmor_profile not in ("", "unconfined") or self.process.selinux_label:
-            # Running without the confinement that was asked for would be worse than not running.
-            raise StepFailed(errno.ENOTSUP, "AppArmor profiles and SELinux labels are not supported")
+        labels.check(self.process)
         self.settings = dict(self.linux.sysctl)
         sysctls.check(
             self.settings,
@@ -69,6 +67,7 @@ class Start:
         )
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
             self.settings["kernel.domainname"] = plan.spec.domainname
+        self.devices_moved = netdevices.read(self.linux.net_devices)
         self.cgroup_view = view
         self.pid = 0
         self.words = process.Words() if plan.init else None
@@ -111,6 +110,7 @@ class Start:
         else:
             os.fchdir(root.fd.fileno())
             os.chroot(".")
+        labels.set_for_exec(self.process, lambda: root.proc or labels.own_proc())
         root.close()
         if self.plan.keyring:
             process.join_session_keyring(self.plan.keyring)
@@ -158,6 +158,7 @@ class Start:
     def _network(self, root: MountedRoot, link: ChildLink) -> None:
         if CloneFlag.NEWNET in self.new:
             links.configure(self.plan.links, root.proc, ipv6_off=root.ready.ipv6_off)
+        netdevices.settle(self.devices_moved)
         if self.plan.dns:
             sockets = links.dns_sockets()
             link.hand_out([sock.fileno() for sock in sockets])

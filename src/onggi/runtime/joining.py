@@ -15,8 +15,9 @@ from onggi.kernel import capabilities, cgroups, namespaces, process, pty
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.namespaces import NamespaceKind
-from onggi.oci.runtime import Process
-from onggi.runtime import become, devices, users
+from onggi.oci.runtime import Linux, Process
+from onggi.runtime import become, devices, labels, users
+from onggi.runtime.attributes import affinity
 from onggi.runtime.become import Program
 from onggi.runtime.processes import start_time
 from onggi.runtime.steps import ChildLink, StepFailed
@@ -34,10 +35,23 @@ _JOINED = (
 class ExecPlan:
     """A process to be started in the running container of `pid`: what exec_in needs to know.
 
-    `user`, `groups`, `seccomp`, `preserve_fds` as in InitPlan; `pid_start` 0 doesn't check it.
+    `user`, `groups`, `seccomp`, `preserve_fds` as in InitPlan; `pid_start` 0 doesn't check it; `linux` is what the
+    container's spec has for every process of it.
     """
 
-    __slots__ = ("cgroup", "groups", "keyring", "pid", "pid_start", "preserve_fds", "process", "seccomp", "tty", "user")
+    __slots__ = (
+        "cgroup",
+        "groups",
+        "keyring",
+        "linux",
+        "pid",
+        "pid_start",
+        "preserve_fds",
+        "process",
+        "seccomp",
+        "tty",
+        "user",
+    )
 
     def __init__(
         self,
@@ -52,10 +66,11 @@ class ExecPlan:
         groups: list[str] | None = None,
         preserve_fds: int = 0,
         keyring: str = "_ses",
+        linux: Linux | None = None,
     ) -> None:
         self.pid, self.pid_start, self.process, self.seccomp = pid, pid_start, process, seccomp
         self.tty, self.user, self.groups, self.cgroup = tty, user, groups or [], cgroup
-        self.preserve_fds, self.keyring = preserve_fds, keyring
+        self.preserve_fds, self.keyring, self.linux = preserve_fds, keyring, linux
 
 
 class Entry:
@@ -66,6 +81,7 @@ class Entry:
         if not plan.tty and stdio is None:
             raise StepFailed(errno.EINVAL, "exec: neither descriptors nor a terminal")
         self.plan, self.stdio, self.supervised = plan, stdio, supervised
+        labels.check(plan.process)
         try:
             self.target = process.pidfd_open(plan.pid)
         except ProcessLookupError:
@@ -80,14 +96,21 @@ class Entry:
                 self.differing |= kind.flag
         self.has_user = CloneFlag.NEWUSER in self.differing
         own = -1 if self.has_user else capabilities.get_caps().permitted
-        self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=own)
+        self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=own, linux=plan.linux)
+        cpus = plan.process.exec_cpu_affinity
+        self.first_cpus = affinity(cpus.initial, "initial") if cpus is not None else set[int]()
+        self.last_cpus = affinity(cpus.final, "final") if cpus is not None else set[int]()
 
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
         program, spec = self.program, self.plan.process
         keep = [link.fileno(), self.target.fileno(), *(self.stdio or ()), *range(3, program.first_fd)]
         become.leave_parent(keep, supervised=self.supervised)
+        if self.first_cpus:
+            os.sched_setaffinity(0, self.first_cpus)
         link.wait()
+        if self.last_cpus:
+            os.sched_setaffinity(0, self.last_cpus)
         if self.differing:
             process.setns(self.target, self.differing)
             if self.has_user:
@@ -108,6 +131,7 @@ class Entry:
             become.take_stdio(self.stdio)
         if self.plan.keyring:
             process.join_session_keyring(self.plan.keyring)
+        labels.set_for_exec(spec, labels.own_proc)
         become.apply_limits(program)
         link.becoming()
         become.drop_rights(program, identity)

@@ -13,7 +13,7 @@ import msgspec
 from onggi.errors import InvalidArgument, NotFound, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.oci.runtime import Hooks, Spec, State
-from onggi.runtime import cgroupspaths, consoles, hooks, init
+from onggi.runtime import cgroupspaths, consoles, hooks, init, validation
 from onggi.runtime.bundles import CONFIG, FIFO, Bundles, ContainerState, boot_id
 from onggi.runtime.devicerules import with_default_rules
 from onggi.runtime.ending import forget
@@ -53,6 +53,7 @@ class _Making:
         self.held = command == "create"
         self.container_id = given.rest[0]
         self.bundles = Bundles(Path(options.text("root")))
+        self.log = Log.of(options)
         self.manager = "systemd" if "systemd-cgroup" in options.switches else options.text("cgroup-manager")
         # As runc has it: before the bundle becomes the working directory.
         self.pid_file = os.path.abspath(given.text("pid-file")) if given.text("pid-file") else ""
@@ -119,9 +120,14 @@ class _Making:
             spec = msgspec.json.decode(config, type=Spec)
         except msgspec.DecodeError as error:
             raise InvalidArgument(f"{self.what} failed: {self.given.text('config')}: {error}") from None
-        problem = _problem(spec)
-        if problem:
-            raise InvalidArgument(f"{self.what} failed: {problem}")
+        try:
+            validation.check(spec)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.what} failed: {error}") from None
+        if spec.process is not None:
+            spec.process, unknown = validation.known_capabilities(spec.process)
+            for name in unknown:
+                self.log.warning(f"ignoring unknown capability {name!r}")
         return spec
 
     def _plan(self, spec: Spec) -> InitPlan:
@@ -164,19 +170,6 @@ class _Making:
             raise InvalidArgument(
                 f"{self.what} failed: unable to start container process: error during container init: {error}"
             ) from None
-
-
-def _problem(spec: Spec) -> str:
-    """What is wrong with the spec, in runc's words, or nothing."""
-    if spec.root is None or not spec.root.path:
-        return "root must be specified"
-    if spec.process is None or not spec.process.args:
-        return "args must not be empty"
-    if spec.process.cwd == "":
-        return "Cwd property must not be empty"
-    if not spec.process.cwd.startswith("/"):
-        return "Cwd must be an absolute path"
-    return ""
 
 
 def _has_own_pids(spec: Spec) -> bool:
