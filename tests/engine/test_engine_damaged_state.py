@@ -10,6 +10,7 @@ import pytest
 
 from onggi.engine.engine import Engine
 from onggi.errors import Corrupt
+from onggi.runtime.client import boot_id
 from tests.engine.engines import add_image, an_engine, body, needs_root, options
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
@@ -56,5 +57,33 @@ def test_a_database_that_is_gone_is_no_empty_start(tmp_path: Path) -> None:
         (tmp_path / "kept").rename(data / "state.db")
         async with an_engine(tmp_path) as engine:
             assert len(engine.containers) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.row("R-12")
+def test_after_the_machine_went_down_all_layers_are_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        mark = tmp_path / "data" / "running"
+        async with an_engine(tmp_path) as engine:
+            await add_image(engine)
+            assert mark.read_text().strip() == boot_id()
+            [layer] = list(engine.layers.walk())
+            file = Path(engine.layers.path(layer), "bin/busybox")
+        assert not mark.exists()
+        with file.open("r+b") as opened:
+            opened.write(b"not")
+        async with an_engine(tmp_path) as engine:
+            await asyncio.sleep(0.2)
+            assert engine.warnings == []
+        mark.write_text("00000000-0000-0000-0000-000000000000")
+        async with an_engine(tmp_path) as engine:
+            for _ in range(100):
+                if file.exists() and file.read_bytes()[1:4] == b"ELF":
+                    break
+                await asyncio.sleep(0.05)
+            assert file.read_bytes()[:4] == b"\x7fELF"
+            assert await engine.layers.verify(layer)
+            assert engine.warnings == []
 
     asyncio.run(main())

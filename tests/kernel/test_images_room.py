@@ -14,7 +14,9 @@ import pytest
 import zstandard
 
 from onggi.errors import Conflict, Corrupt, InvalidArgument, NotFound
+from onggi.images.healing import heal_all
 from onggi.images.importing import import_image
+from onggi.oci.digest import Digest
 from onggi.oci.image import ImageConfig, RootFS, RunConfig
 from onggi.oci.platform import parse_platform
 from onggi.oci.reference import parse_reference
@@ -581,5 +583,57 @@ def test_docker_manifests_are_made_for_layers_that_docker_knows(tmp_path):
             await here.push(f"{host}/app:1")
             async with session.get("/v2/app/manifests/1") as answer:
                 assert answer.headers["Content-Type"] == DOCKER_MANIFEST
+
+    run(test)
+
+
+def damage(file: Path) -> None:
+    """One byte of it is another one."""
+    with file.open("r+b") as opened:
+        first = opened.read(1)
+        opened.seek(0)
+        opened.write(bytes([first[0] ^ 1]))
+
+
+@pytest.mark.row("R-12")
+@pytest.mark.parametrize("blob_too", [False, True])
+def test_an_image_that_is_pulled_again_is_whole_again(tmp_path, blob_too: bool) -> None:
+    async def test() -> None:
+        async with serving(tmp_path / "registry") as (host, session), room(tmp_path / "root") as here:
+            await publish(session, "team/app", "v1", IMAGE)
+            name = f"{host}/team/app:v1"
+            await here.pull(name)
+            layer = here.images.resolve(name).layers[1]
+            file = Path(here.layers.path(layer), "etc/two")
+            damage(file)
+            if blob_too:
+                damage(Path(here.content.path(Digest(digest(IMAGE.layers[1])))))
+            here.messages.clear()
+            await here.pull(name)
+            assert file.read_bytes() == b"2"
+            two = digest(IMAGE.layers[1])[7:19]
+            assert (f"{two}: Pulling fs layer" in here.said()) == blob_too
+            assert here.content.verify(Digest(digest(IMAGE.layers[1])))
+
+    run(test)
+
+
+@pytest.mark.row("R-12")
+def test_a_damaged_layer_is_not_replaced_under_a_container_that_runs(tmp_path) -> None:
+    async def test() -> None:
+        async with serving(tmp_path / "registry") as (host, session), room(tmp_path / "root") as here:
+            await publish(session, "team/app", "v1", IMAGE)
+            name = f"{host}/team/app:v1"
+            await here.pull(name)
+            layer = here.images.resolve(name).layers[1]
+            file = Path(here.layers.path(layer), "etc/two")
+            damage(file)
+            here.images.is_running_on = lambda diff_id: diff_id == layer
+            await here.pull(name)
+            assert await heal_all(here.images) == [layer]
+            assert file.read_bytes() == b"3"
+            here.images.is_running_on = lambda _: False
+            assert await heal_all(here.images) == []
+            assert file.read_bytes() == b"2"
 
     run(test)

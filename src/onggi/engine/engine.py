@@ -30,6 +30,7 @@ from onggi.engine.streams import Streams
 from onggi.engine.system import System
 from onggi.engine.tasks import Tasks
 from onggi.images import Image, Images, RegistryOptions
+from onggi.images.healing import heal_all
 from onggi.images.importing import import_image
 from onggi.kernel import cgroups
 from onggi.network import Networks
@@ -38,12 +39,13 @@ from onggi.oci.digest import Digest
 from onggi.oci.image import RunConfig
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference, parse_reference
-from onggi.runtime.client import Runtime
+from onggi.runtime.client import Runtime, boot_id
 from onggi.runtime.seccomp_default import default_filter
 from onggi.store.content import Content
 from onggi.store.database import Database
 from onggi.store.layers import Layers
 from onggi.store.locks import RootLock
+from onggi.store.runmark import RunMark
 from onggi.store.snapshots import Snapshot, Snapshots
 from onggi.store.workers import Workers
 from onggi.volumes import Volumes
@@ -94,6 +96,7 @@ class Engine:
         self.id = _engine_id(root)
         self.cgroup_parent = (options.cgroup_parent.rstrip("/") or "") + f"/onggi-{self.tag}"
         self.warnings: list[str] = []
+        self.mark = RunMark(os.fspath(root), boot_id())
         self.workers = Workers()
         self.content = Content(root)
         self.layers = Layers(root, self.content, self.workers)
@@ -102,6 +105,7 @@ class Engine:
             self.content, self.layers, database,
             RegistryOptions(insecure=options.insecure_registries, mirrors=options.registry_mirrors),
         )  # fmt: skip
+        self.images.is_running_on = self._is_running_on
         self.volumes = Volumes(root, database, self.workers)
         self.networks = Networks(
             database, tag=self.tag, bridge=options.bridge, bip=options.bip, pools=Pools(options.address_pools), mtu=options.mtu,
@@ -170,6 +174,9 @@ class Engine:
                 await engine.images.sweep({layer for one in engine.containers for layer in one.row.layers})
             # Compiled before the first container needs it.
             await asyncio.to_thread(default_filter, frozenset(_default_capabilities()))
+            if engine.mark.begin():
+                log.warning("the machine went down under an engine: all layers are read once")
+                engine.tasks.watch(engine._look_at_layers(), "look at all layers")
             await reconcile.start_by_policy(engine)
         except BaseException:
             if runtime is not None:
@@ -201,6 +208,7 @@ class Engine:
         await self.snapshots.close()
         await self.workers.close()
         await self.database.close()
+        self.mark.end()
         self._lock.close()
 
     async def _remove_cgroup_parent(self) -> None:
@@ -213,6 +221,14 @@ class Engine:
                 log.warning("%s stays for now: %s", self.cgroup_parent, error)
             else:
                 return
+
+    def _is_running_on(self, diff_id: Digest) -> bool:
+        return any(container.is_alive and diff_id in container.row.layers for container in self.containers)
+
+    async def _look_at_layers(self) -> None:
+        """The machine went down: what it had written last is read before anybody wonders (R-12)."""
+        for lost in await heal_all(self.images):
+            self.warnings.append(f"layer {lost} is damaged: pull or build its images again")
 
     def _image_changed(self, action: str, identifier: str, name: str) -> None:
         self.events.emit("image", action, identifier, {"name": name})

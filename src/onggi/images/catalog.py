@@ -83,6 +83,8 @@ class Catalog:
         self._blob_leases: dict[Digest, int] = {}
         self.on_event: Callable[[str, str, str], None] = lambda _action, _id, _name: None
         """Told of (action, id, name) after the commit; the engine makes an event of it."""
+        self.is_running_on: Callable[[Digest], bool] = lambda _diff_id: False
+        """Whether a container that runs has the layer below it; the engine knows."""
 
     def restore(self) -> list[str]:
         """Reads the records; the names of images whose content is damaged, which are left out."""

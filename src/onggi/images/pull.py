@@ -14,6 +14,7 @@ import msgspec
 from onggi.errors import Corrupt, NotFound, OnggiError, Unavailable
 from onggi.images.connection import RegistryClient
 from onggi.images.downloads import Download, Downloads, pull_scope
+from onggi.images.healing import Health, heal
 from onggi.images.progress import Line, Message, Output
 from onggi.images.remote import Document, choose_manifest, fetch_config, fetch_document
 from onggi.images.sidebyside import side_by_side
@@ -89,7 +90,8 @@ class Pull:
             if diff_id in blobs:
                 continue
             kept = self.images.packed(diff_id, blob.digest)
-            if kept is not None:
+            # Pulled again, an image is made whole again (R-12): what is here is read, not believed.
+            if kept is not None and await heal(self.images, diff_id) is not Health.LOST:
                 line.say("Already exists")
                 blobs[diff_id] = kept
             else:
@@ -104,7 +106,7 @@ class Pull:
     async def _layer(self, reference: Reference, diff_id: Digest, blob: Descriptor, line: Line) -> None:
         """Fetched, checked and unpacked."""
         layers = self.images.layers
-        if self.images.content.has(blob.digest):
+        if await self._is_here(blob.digest):
             await self._unpack(diff_id, blob.digest, blob, line)
         else:
             watcher = _Watcher(line, blob.size)
@@ -115,6 +117,16 @@ class Pull:
                 else:
                     await self._unpack_while_it_comes(diff_id, blob, download, line, watcher)
         line.say("Pull complete")
+
+    async def _is_here(self, blob: Digest) -> bool:
+        """A damaged one is removed, to be fetched again."""
+        content = self.images.content
+        if not content.has(blob):
+            return False
+        whole = await blocking(content.verify, blob)
+        if not whole:
+            await blocking(content.delete, blob)
+        return whole
 
     async def _unpack_while_it_comes(
         self, diff_id: Digest, blob: Descriptor, download: Download, line: Line, watcher: _Watcher
