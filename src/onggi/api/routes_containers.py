@@ -111,10 +111,17 @@ async def update(call: Call) -> StreamResponse:
     body = call.decode(data, UpdateBody)
     given = {name.lower() for name, value in _given_names(data).items() if bytes(value) not in _UNCHANGED}
     given |= {"pidslimit"} if body.pids_limit is not None else set()
-    if body.restart_policy is not None and not body.restart_policy.name:
+    if body.restart_policy is not None and not _names_a_policy(data):
         given.discard("restartpolicy")
+    if call.version < 55:
+        given = {name for name in given if not name.startswith(("blkiodevice", "blkioweightdevice"))}
     warnings = await call.engine.containers.update(call.params["id"], body, frozenset(given))
     return json_answer({"Warnings": warnings})
+
+
+def _names_a_policy(data: bytes) -> bool:
+    policy = next((value for name, value in _given_names(data).items() if name.lower() == "restartpolicy"), None)
+    return policy is not None and bool(msgspec.json.decode(policy, type=dict[str, object]).get("Name"))
 
 
 @routes.on("POST", "/containers/{id}/rename", "E-015")
@@ -160,8 +167,9 @@ async def wait(call: Call) -> StreamResponse:
     return stream
 
 
-@routes.on("DELETE", "/containers/{id}", "E-021")
+@routes.on("DELETE", "/containers/{id*}", "E-021")
 async def remove(call: Call) -> StreamResponse:
+    """The path of a link (`web/db`, with `link`) has a slash."""
     query = call.query
     await call.engine.containers.remove(
         call.params["id"], force=query.flag("force"), volumes=query.flag("v"), link=query.flag("link")

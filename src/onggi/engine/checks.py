@@ -83,8 +83,12 @@ def _rest(host: HostConfig) -> None:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
-    for path in host.tmpfs or ():
+    for path, words in (host.tmpfs or {}).items():
         mountspecs.target(path)
+        mountspecs.check_tmpfs(words)
+    for device in host.devices or ():
+        if not set(device.cgroup_permissions) <= set("rwm"):
+            raise InvalidArgument(f"invalid device mode: {device.cgroup_permissions}")
     for key in host.storage_opt or ():
         if key != "size":
             raise InvalidArgument(f"Unknown option {key}")

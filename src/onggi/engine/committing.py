@@ -84,7 +84,7 @@ def apply_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
     """Dockerfile lines of `commit --change` and `import --change`. Raises InvalidArgument."""
     for line in changes:
         instruction, _, rest = line.strip().partition(" ")
-        config = _change(config, instruction.upper(), rest.strip(), line)
+        config = _change(config, instruction.upper(), rest.strip())
     return config
 
 
@@ -100,7 +100,7 @@ def _pairs(text: str) -> dict[str, str]:
     return found
 
 
-def _change(config: RunConfig, instruction: str, rest: str, line: str) -> RunConfig:
+def _change(config: RunConfig, instruction: str, rest: str) -> RunConfig:
     replace = msgspec.structs.replace
     match instruction:
         case "CMD":
@@ -128,4 +128,4 @@ def _change(config: RunConfig, instruction: str, rest: str, line: str) -> RunCon
         case "ONBUILD":
             return replace(config, on_build=[*(config.on_build or ()), rest])
         case _:
-            raise InvalidArgument(f"{instruction} is not a valid change command: {line!r}")
+            raise InvalidArgument(f"{instruction} is not a valid change command")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -134,6 +135,13 @@ class Container:
         self.execs: set[str] = set()
         self.documents: dict[str, bytes] = {}
         self.removal_error = ""
+        self.start_error = ""
+        """Why its last start failed: whoever waits for its end is told."""
+        self.writing = asyncio.Lock()
+        """Held while files are put into it and it doesn't run: a start takes it first, before `lock`, since two mounts of one upper
+        directory are undefined. A client may hold it as long as it sends."""
+        self.release_layers: Callable[[], None] = lambda: None
+        """Its layers stay while it is there, whatever becomes of its image."""
         self.oom_seen = False
         self._health_waiters: list[asyncio.Future[None]] = []
         if not self.is_alive:

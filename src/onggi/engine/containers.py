@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from onggi.engine import filtering, inspecting, limits, links, names, restart
-from onggi.engine.config import ContainerConfig, CreateBody, HostConfig, UpdateBody
+from onggi.engine import filtering, inspecting, links, names, updating
+from onggi.engine.config import ContainerConfig, CreateBody, UpdateBody
 from onggi.engine.container import TABLE, Container, State
 from onggi.engine.creating import Created, Creation
 from onggi.engine.endpoints import REPLACES
@@ -37,7 +37,7 @@ Filters = Mapping[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """How a wait ended; `error` when a removal failed."""
+    """How a wait ended; `error` when it failed to start or to be removed."""
 
     exit_code: int
     error: str = ""
@@ -68,9 +68,11 @@ class Containers:
         """Known from now on (create, and the engine's start)."""
         self._by_id[container.id] = container
         self._by_name[container.name] = container.id
+        container.release_layers = self._engine.images.lease(self._engine.layers_of(container))
 
     def forget(self, container: Container) -> None:
-        """Its name is free."""
+        """Its name is free, and its layers are held by it no more."""
+        container.release_layers()
         self._by_id.pop(container.id, None)
         if self._by_name.get(container.name) == container.id:
             del self._by_name[container.name]
@@ -206,7 +208,7 @@ class Containers:
         if condition == "next-exit":
             if container.next_exit is None:
                 container.next_exit = asyncio.get_running_loop().create_future()
-            return _exit_of(container.next_exit)
+            return _exit_of(container, container.next_exit)
         if condition == "removed":
             return _end_of(container, container.removed)
         return _end_of(container, container.exited)
@@ -255,12 +257,14 @@ class Containers:
             self._unlink(text)
             return
         container = self.get(text)
-        work = self._engine.lifecycle.remove(container, force=force, volumes=volumes)
+        work = self._engine.removal.remove(container, force=force, volumes=volumes)
         await self._engine.tasks.finish(work, f"removal of {container.name}")
 
     def _unlink(self, text: str) -> None:
         parent, _, alias = text.strip("/").partition("/")
         container = self.get(parent)
+        if not alias:
+            raise Conflict("Conflict, cannot remove the default link name of the container")
         host = container.row.host_config
         left = [word for word in host.links or () if links.parse(word)[1] != alias]
         container.change(host_config=msgspec.structs.replace(host, links=left or None))
@@ -272,7 +276,13 @@ class Containers:
         container = self.get(text)
         if not name:
             raise InvalidArgument("Neither old nor new names may be empty")
-        new = names.check(name)
+        try:
+            new = names.check(name)
+        except InvalidArgument:
+            bare = name.removeprefix("/")
+            raise InvalidArgument(
+                f"Error when allocating new name: Invalid container name (/{bare}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            ) from None
         async with container.lock:
             old = container.name
             if new == old:
@@ -293,40 +303,7 @@ class Containers:
 
     async def update(self, text: str, body: UpdateBody, given: frozenset[str]) -> Sequence[str]:
         """Changes what came (`given`: names as in JSON, in small letters). Warnings. Raises InvalidArgument, Conflict."""
-        container = self.get(text)
-        given = frozenset(name for name in UpdateBody.__struct_fields__ if name.replace("_", "") in given)
-        async with container.lock:
-            host = container.row.host_config
-            fields = {
-                name: getattr(body, name)
-                for name in given
-                if name in HostConfig.__struct_fields__ and name != "restart_policy"
-            }
-            if "memory" in fields and "memory_swap" not in fields and 0 < host.memory_swap < fields["memory"]:
-                raise Conflict(
-                    "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
-                )
-            if "restart_policy" in given and body.restart_policy is not None:
-                if host.auto_remove and body.restart_policy.name not in ("", "no"):
-                    raise InvalidArgument(
-                        "Restart policy cannot be updated because AutoRemove is enabled for the container"
-                    )
-                restart.check(body.restart_policy, auto_remove=False)
-                fields["restart_policy"] = body.restart_policy
-            changed = msgspec.structs.replace(host, **fields)
-            warnings = limits.check(changed, update=True)
-            if container.is_alive and set(fields) - {"restart_policy"}:
-                group = cgroups.open(self._engine.cgroup_path(container))
-                try:
-                    await asyncio.to_thread(group.apply, limits.to_spec(changed, devices=[]))
-                except OSError as error:
-                    raise Conflict(f"Cannot update container {container.id}: {error.strerror}") from error
-            container.change(host_config=changed)
-            if container.state == State.RESTARTING and not restart.wants_another(container):
-                self._engine.lifecycle.end_restarting(container)
-            await self._engine.database.commit(Put(TABLE, container.id, container.row))
-        self._engine.events.emit("container", "update", container.id, container.attributes)
-        return warnings
+        return await updating.update(self._engine, self.get(text), body, given)
 
     async def resize(self, text: str, rows: int, columns: int) -> None:
         container = self.get(text)
@@ -350,7 +327,7 @@ class Containers:
             ]:
                 own, _ = await self.sizes(container)
                 try:
-                    await self._engine.lifecycle.remove(container, force=False, volumes=False)
+                    await self._engine.removal.remove(container, force=False, volumes=False)
                 except (Conflict, NotFound):
                     continue
                 removed.append(container.id)
@@ -392,10 +369,13 @@ class Containers:
         self, text: str, path: str, body: AsyncIterable[bytes], *, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool
     ) -> None:
         container = self.get(text)
-        await self._engine.archive.put(
-            self.view(container), path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
-            user=container.row.config.user if copy_uid_gid else "",
-        )  # fmt: skip
+        async with contextlib.AsyncExitStack() as held:
+            if not container.is_alive:
+                await held.enter_async_context(container.writing)
+            await self._engine.archive.put(
+                self.view(container), path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+                user=container.row.config.user if copy_uid_gid else "",
+            )  # fmt: skip
         self._engine.events.emit("container", "extract-to-dir", container.id, container.attributes)
 
     @contextlib.asynccontextmanager
@@ -435,10 +415,10 @@ class Containers:
         return await self._engine.tasks.finish(work, f"commit of {container.name}")
 
 
-async def _exit_of(future: asyncio.Future[int]) -> WaitResult:
-    return WaitResult(await asyncio.shield(future))
+async def _exit_of(container: Container, future: asyncio.Future[int]) -> WaitResult:
+    return WaitResult(await asyncio.shield(future), container.start_error)
 
 
 async def _end_of(container: Container, event: asyncio.Event) -> WaitResult:
     await event.wait()
-    return WaitResult(container.row.exit_code, container.removal_error)
+    return WaitResult(container.row.exit_code, container.removal_error or container.start_error)

@@ -99,7 +99,7 @@ class Deploy:
             await self._until_well(new, health_timeout)
         except BaseException as error:
             with contextlib.suppress(OnggiError):
-                await engine.lifecycle.remove(new, force=True, volumes=False)
+                await engine.removal.remove(new, force=True, volumes=False)
             if isinstance(error, OnggiError):
                 raise OnggiError(f"deploy of {name} refused: {error}. {old.id[:12]} serves on, unchanged") from error
             raise
@@ -150,7 +150,7 @@ class Deploy:
         stale = engine.containers.find(former)
         if stale is not None and stale is not new:
             with contextlib.suppress(OnggiError):
-                await engine.lifecycle.remove(stale, force=True, volumes=False)
+                await engine.removal.remove(stale, force=True, volumes=False)
         async with old.lock, new.lock:
             engine.containers.swap_names(old, former, new, name)
             new.change(name=name, previous=old.id, replaces="")

@@ -109,23 +109,29 @@ class Endpoints:
         return found
 
     def links_of(self, container: Container) -> list[tuple[str, str]]:
-        """--link: (address, names) lines for the hosts file."""
+        """--link: (address, names) lines for the hosts file. Raises Conflict for one that doesn't run, in docker's words."""
+        own = container.row.host_config.links or []
+        words = [*own, *(word for settings in container.row.endpoints.values() for word in settings.links or ())]
         found = []
-        for word in container.row.host_config.links or ():
+        for word in words:
             name, alias = links.parse(word)
-            try:
-                other = self._engine.containers.get(name)
-            except NotFound as error:
-                raise InvalidArgument(f"could not get container for {name}: {error}") from None
-            address = next((e.address4 for e in self._engine.networks.endpoints(other.id).values() if e.ipv4), "")
+            other = self._engine.containers.find(name)
+            if other is None:
+                continue  # removed since: the link went with it
+            if not other.is_alive:
+                raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
+            address = self._address_for(other, container)
             if address:
-                found.append(
-                    (
-                        address,
-                        " ".join(dict.fromkeys([alias, other.row.config.hostname or other.id[:12], other.name])),
-                    )
-                )
+                names = [alias, other.row.config.hostname or other.id[:12], other.name]
+                found.append((address, " ".join(dict.fromkeys(names))))
         return found
+
+    def _address_for(self, other: Container, container: Container) -> str:
+        """Of `other`, in a network that both are in if there is one."""
+        ours = self._engine.networks.endpoints(container.id)
+        theirs = self._engine.networks.endpoints(other.id)
+        ordered = sorted(theirs.items(), key=lambda item: item[0] not in ours)
+        return next((endpoint.address4 for _, endpoint in ordered if endpoint.ipv4), "")
 
     async def connect(self, container: Container, network: Network, settings: EndpointSettings) -> None:
         """`docker network connect`. Raises Forbidden when it is there already, InvalidArgument, Conflict."""

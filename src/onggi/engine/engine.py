@@ -25,6 +25,7 @@ from onggi.engine.events import Events
 from onggi.engine.execs import Execs
 from onggi.engine.health import HealthChecks
 from onggi.engine.lifecycle import Lifecycle
+from onggi.engine.removal import Removal
 from onggi.engine.steps import Steps
 from onggi.engine.streams import Streams
 from onggi.engine.system import System
@@ -117,6 +118,7 @@ class Engine:
         self.endpoints = Endpoints(self)
         self.publishing = Publishing(self)
         self.lifecycle = Lifecycle(self)
+        self.removal = Removal(self)
         self.health = HealthChecks(self)
         self.execs = Execs(self)
         self.streams = Streams(self)

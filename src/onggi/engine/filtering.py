@@ -121,6 +121,8 @@ def _ports(engine: Engine, key: str, values: list[str]) -> Test:
 def prune_matcher(filters: Filters) -> Test:
     """until, label, label!. Raises InvalidArgument."""
     tests: list[Test] = []
+    if len(filters.get("until", ())) > 1:
+        raise InvalidArgument("more than one until filter specified")
     if filters.get("until"):
         limit = until_ns(filters["until"][0])
         tests.append(lambda c: c.row.created_ns < limit)
@@ -146,4 +148,4 @@ def until_ns(text: str) -> int:
         import calendar
 
         return calendar.timegm((*(int(p or 0) for p in found.groups()), 0, 0, 0)) * 10**9
-    raise InvalidArgument(f"failed to parse value as time or duration: {text!r}")
+    raise InvalidArgument(f'failed to parse value as time or duration: "{text}"')

@@ -75,7 +75,7 @@ class HealthChecks:
         if task is not None:
             task.cancel()
         if not keep and container.health is not None:
-            container.health.status = "unhealthy" if container.health.status == "unhealthy" else container.health.status
+            container.health.status = "unhealthy"  # what isn't looked at any more, as dockerd tells it
 
     async def _probe(self, container: Container, words: list[str]) -> None:
         config = container.row.config.healthcheck
@@ -99,12 +99,14 @@ class HealthChecks:
         start = time.time_ns()
         try:
             code, output = await self._engine.execs.probe(container, words, timeout_s, _OUTPUT)
+            if code == -1:
+                output = f"Health check exceeded timeout ({_go_duration(timeout_s)})" + (
+                    f": {output}" if output else ""
+                )
         except RuntimeStepError as error:
-            code, output = error.exit_code, str(error)
+            code, output = -1, str(error)
         except OnggiError:
             return  # the container is going: its exit tells the rest
-        if code == -1:
-            output = f"Health check exceeded timeout ({_go_duration(timeout_s)}): {output}"
         health.log = [
             *health.log,
             {"Start": _text(start), "End": _text(time.time_ns()), "ExitCode": code, "Output": output},

@@ -17,13 +17,13 @@ import time
 from typing import TYPE_CHECKING
 
 from onggi.engine import restart
-from onggi.engine.container import ALIVE, TABLE, Container, ContainerRow, State
+from onggi.engine.container import TABLE, Container, ContainerRow, State
 from onggi.engine.preparing import Preparation
 from onggi.engine.signals import signal_number
-from onggi.errors import Conflict, NotFound, NotModified, OnggiError, RuntimeStepError
+from onggi.errors import Conflict, InvalidArgument, NotModified, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.runtime.protocol import ExitRecord, StartContainer
-from onggi.store.database import Delete, Put
+from onggi.store.database import Put
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -33,21 +33,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("onggi.engine")
 DEFAULT_STOP_S = 10
 _AFTER_KILL_S = 10.0
-_REMOVAL_TRIES = 5
 
 
 def _note_failure(done: asyncio.Future[None]) -> None:
     """A commit that nobody waits for has failed: the row lags behind until the next one (R-39)."""
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("a container's state could not be written: %s", error)
-
-
-def _still_used(container: Container) -> Conflict:
-    """Why it can't be removed without force, in docker's words."""
-    what = f'cannot remove container "/{container.name}": container is '
-    if container.state == State.PAUSED:
-        return Conflict(what + "paused and must be unpaused first")
-    return Conflict(what + f"{container.state}: stop the container before removing or force remove")
 
 
 class Lifecycle:
@@ -61,7 +52,7 @@ class Lifecycle:
 
     async def start(self, container: Container, *, by_policy: bool = False) -> None:
         """`by_policy` counts as one of the policy's restarts, otherwise counting begins anew. Raises NotModified when it runs, Conflict, RuntimeStepError; the container is as before then, with its error kept."""
-        async with container.lock:
+        async with container.writing, container.lock:
             match container.state:
                 case State.RUNNING:
                     raise NotModified(f"container {container.id} is already running")
@@ -99,6 +90,7 @@ class Lifecycle:
             for client in attached:
                 os.close(client.fd)
         container.exited.clear()
+        container.start_error = ""
         container.shim = shim
         container.move(State.RUNNING, pid=shim.pid, started_ns=shim.started_at_ns, was_running=True)
         if shim.dns_fds:
@@ -142,6 +134,7 @@ class Lifecycle:
     async def _start_failed(self, container: Container, error: BaseException, former: ContainerRow) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
         code = error.exit_code if isinstance(error, RuntimeStepError) else 128
+        container.start_error = str(error)
         await self._release_network(container)
         after = State.CREATED if former.state == State.CREATED else State.EXITED
         container.move(
@@ -150,10 +143,10 @@ class Lifecycle:
         if after != State.CREATED:
             container.change(finished_ns=time.time_ns())
         await self._write_end(container)
-        self._tell_exit(container, code)
+        self.tell_exit(container, code)
         container.exited.set()
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
-            self._engine.tasks.begin(self.auto_remove(container), f"removal of {container.name}")
+            self._engine.tasks.begin(self._engine.removal.by_policy(container), f"removal of {container.name}")
 
     # Exit
 
@@ -195,7 +188,7 @@ class Lifecycle:
             )  # fmt: skip
             self._announce_networks(container, "disconnect")
             self._announce_volumes(container, "unmount")
-            self._tell_exit(container, record.exit_code)
+            self.tell_exit(container, record.exit_code)
             if delay is None:
                 container.exited.set()
             else:
@@ -206,7 +199,7 @@ class Lifecycle:
                     lambda: engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}"),
                 )
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
-            await self.auto_remove(container)
+            await self._engine.removal.by_policy(container)
 
     async def _write_end(self, container: Container) -> bool:
         """Whether the row is durable. A full disk keeps no container from ending: it is told, and tried again by `_bury`."""
@@ -226,14 +219,15 @@ class Lifecycle:
             durable = await self._write_end(container)
         await shim.forget()
 
-    def _tell_exit(self, container: Container, code: int) -> None:
+    def tell_exit(self, container: Container, code: int) -> None:
+        """Whoever waits for its next exit knows."""
         container.exits += 1
         waiting, container.next_exit = container.next_exit, None
         if waiting is not None and not waiting.done():
             waiting.set_result(code)
 
     async def _restart_by_policy(self, container: Container) -> None:
-        async with container.lock:
+        async with container.writing, container.lock:
             if container.state != State.RESTARTING:
                 return
             try:
@@ -302,6 +296,10 @@ class Lifecycle:
         await self._stop(container, timeout_s=timeout_s, signal_text=signal_text)
         self._engine.events.emit("container", "stop", container.id, container.attributes)
 
+    async def end(self, container: Container) -> None:
+        """Killed at once, without an event of its own but the kill's."""
+        await self._stop(container, timeout_s=0, signal_text=None)
+
     async def _stop(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
         config = container.row.config
         number = signal_number(signal_text or config.stop_signal or "SIGTERM")
@@ -361,11 +359,20 @@ class Lifecycle:
         return bool(done)
 
     async def kill(self, container: Container, signal_text: str) -> None:
-        """Raises Conflict when it isn't running, InvalidArgument for a signal that nobody knows."""
-        number = signal_number(signal_text)
+        """Raises Conflict when it isn't running, InvalidArgument for a signal that nobody knows.
+
+        One that waits for its next start is ended by whatever would end it if it ran (E-279).
+        """
+        try:
+            number = signal_number(signal_text)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"cannot kill container: {container.name}: {error}") from None
         async with container.lock:
             if container.state == State.RESTARTING:
-                raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+                self.end_restarting(container)
+                container.change(stopped_by_hand=True)
+                await self._engine.database.commit(Put(TABLE, container.id, container.row))
+                return
             if not container.is_alive or container.shim is None:
                 raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
             stop_number = signal_number(container.row.config.stop_signal or "SIGTERM")
@@ -422,56 +429,3 @@ class Lifecycle:
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).thaw)
         container.move(State.RUNNING)
-
-    # Removal
-
-    async def auto_remove(self, container: Container) -> None:
-        try:
-            await self.remove(container, force=True, volumes=True)
-        except (Conflict, NotFound):
-            return
-
-    async def remove(self, container: Container, *, force: bool, volumes: bool) -> None:
-        """Raises Conflict in docker's words; what could not be taken away is taken away by the next reconcile."""
-        if container.state == State.REMOVING:
-            raise Conflict(f"removal of container {container.id} is already in progress")
-        for _ in range(_REMOVAL_TRIES):
-            if container.is_alive or container.state == State.RESTARTING:
-                if not force:
-                    raise _still_used(container)
-                await self._end_for_removal(container)
-            async with container.lock:
-                # Its policy or another client may have started it again meanwhile.
-                if not (force and (container.is_alive or container.state == State.RESTARTING)):
-                    await self._remove(container, volumes=volumes)
-                    return
-        raise _still_used(container)
-
-    async def _end_for_removal(self, container: Container) -> None:
-        container.restarting_by_hand = True  # --rm must not remove it a second time
-        try:
-            async with container.lock:
-                if container.state == State.RESTARTING:
-                    self.end_restarting(container)
-            await self._stop(container, timeout_s=0, signal_text=None)
-        finally:
-            container.restarting_by_hand = False
-
-    async def _remove(self, container: Container, *, volumes: bool) -> None:
-        engine = self._engine
-        if container.state == State.REMOVING or container.id not in engine.containers:
-            raise Conflict(f"removal of container {container.id} is already in progress")
-        if container.state in ALIVE:
-            raise _still_used(container)
-        container.move(State.REMOVING)
-        gone = engine.database.submit(Delete(TABLE, container.id))
-        engine.containers.forget(container)
-        engine.snapshots.remove(container.id)
-        for exec_id in container.execs:
-            engine.execs.forget(exec_id)
-        await engine.volumes.release(container.id, remove_anonymous=volumes)
-        await gone
-        engine.events.emit("container", "destroy", container.id, container.attributes)
-        self._tell_exit(container, container.row.exit_code)
-        container.removed.set()
-        container.exited.set()

@@ -169,11 +169,11 @@ def to_spec(host: DockerResources, *, devices: list[DeviceRule]) -> Resources:
         or host.oom_kill_disable
     ):
         # Docker: swap as much as memory when nothing is said.
-        swap = host.memory_swap or (host.memory * 2 if host.memory else None)
+        swap = max(-1, host.memory_swap) or (host.memory * 2 if host.memory else None)
         memory = Memory(
             limit=host.memory or None,
             swap=swap,
-            reservation=host.memory_reservation or None,
+            reservation=host.memory_reservation if host.memory_reservation > 0 else None,
             swappiness=None if host.memory_swappiness == -1 else host.memory_swappiness,
             disable_oom_killer=bool(host.oom_kill_disable),
         )
@@ -202,9 +202,7 @@ def _device_numbers(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise InvalidArgument(
-            f"error gathering device information while adding custom device {path!r}: {error.strerror}"
-        ) from None
+        raise InvalidArgument(f"stat {path}: {(error.strerror or '').lower()}") from None
     if not stat.S_ISBLK(status.st_mode):
         raise InvalidArgument(f"{path} is no block device")
     return os.major(status.st_rdev), os.minor(status.st_rdev)

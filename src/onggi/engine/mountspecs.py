@@ -16,6 +16,11 @@ _KINDS = (frozenset({"ro", "rw"}), frozenset({"z", "Z"}), PROPAGATION, frozenset
 """Mode words: of each kind one may stand."""
 _OPTIONS = (("bind_options", "BindOptions", "bind"), ("volume_options", "VolumeOptions", "volume"),
             ("tmpfs_options", "TmpfsOptions", "tmpfs"), ("image_options", "ImageOptions", "image"))  # fmt: skip
+_TMPFS_VALUES = frozenset("size mode uid gid nr_inodes nr_blocks mpol".split())
+_TMPFS_FLAGS = frozenset(
+    "defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime noatime diratime nodiratime "
+    "bind rbind relatime norelatime strictatime nostrictatime private rprivate shared rshared slave rslave unbindable runbindable".split()
+)
 _TYPES = frozenset({"bind", "volume", "tmpfs", "image"})
 
 
@@ -156,6 +161,14 @@ def check_subpath(path: str) -> None:
     """As Go's filepath.IsLocal: it stays inside by its words alone; links are the kernel's to judge at the start."""
     if path and (path.startswith("/") or os.path.normpath(path).split("/")[0] == ".."):
         raise InvalidArgument("subpath must be a relative path within the volume")
+
+
+def check_tmpfs(text: str) -> None:
+    """Option words of `Tmpfs` (moby pkg/mount MergeTmpfsOptions). Raises InvalidArgument."""
+    for word in text.split(",") if text else ():
+        name, had_value, _ = word.partition("=")
+        if name not in (_TMPFS_VALUES if had_value else _TMPFS_FLAGS):
+            raise InvalidArgument(f'invalid tmpfs option "{name}"')
 
 
 def tmpfs_words(mount: Mount) -> list[str]:

@@ -6,10 +6,10 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from onggi.engine import files, logconfig, mountspecs, spec
+from onggi.engine import cdi, files, logconfig, modes, mountspecs, propagation, spec
 from onggi.engine.config import EndpointSettings, MountPoint
 from onggi.engine.container import Container
-from onggi.errors import Conflict, InvalidArgument, NotFound, OnggiError
+from onggi.errors import Conflict, InvalidArgument, NotFound
 from onggi.kernel import cgroups
 from onggi.runtime.plan import LinkPlan, RootfsPlan
 from onggi.runtime.protocol import StartContainer
@@ -32,10 +32,13 @@ class Preparation:
         """
         engine, row = self._engine, container.row
         config, host = row.config, row.host_config
-        for wanted in host.device_requests or ():
-            groups = " ".join(f"[{' '.join(group)}]" for group in wanted.capabilities or ())
-            raise OnggiError(f'could not select device driver "{wanted.driver}" with capabilities: [{groups}]')
         namespaces = self._namespaces(container)
+        if namespaces.get("network") == "host" and set(row.endpoints) - {"host"}:
+            raise InvalidArgument(
+                "failed to set up container networking: container sharing network namespace with another container or host "
+                "cannot be connected to any other network"
+            )
+        propagation.check(row.mounts)
         snapshot = engine.snapshots.prepare(container.id, engine.layers_of(container))
         for point in row.mounts:
             if point.type == "volume":
@@ -77,6 +80,9 @@ class Preparation:
                 config, hostname=plan.spec.hostname or self._hostname(container, namespaces), tty=config.tty
             )
         try:
+            if host.device_requests:
+                names = cdi.names_of(host.device_requests, cdi.read)
+                cdi.inject(plan.spec, names, cdi.read(), spec.device_nodes)
             log, connection = await logconfig.prepare(container, directory)
         except BaseException:
             for sock in held:
@@ -113,25 +119,31 @@ class Preparation:
         ):
             if mode == "host":
                 found[kind] = "host"
-            elif mode.startswith("container:"):
-                try:
-                    other = self._engine.containers.get(mode.removeprefix("container:"))
-                except NotFound as error:
-                    if kind != "network":
-                        raise
-                    raise NotFound(f"joining network namespace of container: {error}") from None
-                if not other.is_alive:
-                    raise Conflict(
-                        f"cannot join network of a non running container: {other.id}"
-                        if kind == "network"
-                        else f"cannot join {kind.upper()} of a non running container: {other.id}"
-                    )
-                found[kind] = f"/proc/{other.row.pid}/ns/{name}"
+            elif mode.startswith(modes.OTHER):
+                pid = self._joined(mode.removeprefix(modes.OTHER), kind).row.pid
+                found[kind] = f"/proc/{pid}/ns/{name}"
                 if kind == "network":
-                    found["uts"] = f"/proc/{other.row.pid}/ns/uts" if not host.uts_mode else found.get("uts", "")
+                    found["uts"] = "" if host.uts_mode else f"/proc/{pid}/ns/uts"
         if host.uts_mode == "host" or (found.get("network") == "host" and not container.row.config.hostname):
             found["uts"] = "host"
         return {kind: path for kind, path in found.items() if path}
+
+    def _joined(self, text: str, kind: str) -> Container:
+        """The container whose namespace is to be joined. Raises NotFound, Conflict, InvalidArgument in docker's words."""
+        what = f"{kind if kind == 'network' else kind.upper()} namespace"
+        try:
+            other = self._engine.containers.get(text)
+        except NotFound as error:
+            raise NotFound(f"joining {what} of container: {error}") from None
+        if not other.is_alive and kind == "network":
+            raise Conflict(f"cannot join {what} of a non running container: container {other.name} is {other.state}")
+        if not other.is_alive:
+            raise Conflict(f"failed to join {what}: container {other.id} is not running")
+        if kind == "ipc" and other.row.host_config.ipc_mode not in ("shareable", "host"):
+            raise InvalidArgument(
+                f"failed to join {what}: container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            )
+        return other
 
     def _hostname(self, container: Container, namespaces: dict[str, str]) -> str:
         if namespaces.get("uts"):

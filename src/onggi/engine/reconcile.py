@@ -101,7 +101,7 @@ async def _give_up(engine: Engine, container: Container, found: Shim | ExitRecor
     elif found is not None:
         await engine.runtime.forget(container.id)
     container.change(state=State.EXITED, pid=0, published=[], endpoints=engine.endpoints.detach_all(container))
-    await engine.lifecycle.remove(container, force=True, volumes=False)
+    await engine.removal.remove(container, force=True, volumes=False)
 
 
 async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
@@ -184,7 +184,7 @@ async def start_by_policy(engine: Engine) -> None:
         if container.is_alive:
             continue
         if container.row.host_config.auto_remove and container.row.started_ns:
-            engine.tasks.begin(engine.lifecycle.auto_remove(container), f"removal of {container.name}")
+            engine.tasks.begin(engine.removal.by_policy(container), f"removal of {container.name}")
         elif container.state == State.EXITED and restart.at_engine_start(container):
             engine.tasks.begin(_start(engine, container), f"start of {container.name} by its policy")
 

@@ -100,7 +100,9 @@ def _process(process: Process, config: ContainerConfig, host: HostConfig, words:
         process.capabilities = defaults.default_capabilities(wanted_capabilities(host.cap_add, host.cap_drop))
     said = security.read(host.security_opt)
     process.no_new_privileges = said.no_new_privileges
-    process.apparmor_profile = "" if said.apparmor == "unconfined" else said.apparmor
+    # As dockerd: without AppArmor in the kernel the word means nothing.
+    has_apparmor = os.path.exists("/sys/kernel/security/apparmor")
+    process.apparmor_profile = said.apparmor if has_apparmor and said.apparmor != "unconfined" else ""
 
 
 def wanted_capabilities(add: list[str] | None, drop: list[str] | None) -> tuple[str, ...]:
@@ -158,6 +160,12 @@ def _mounts(spec: Spec, host: HostConfig, around: Surroundings) -> None:
                 mount.type, mount.source, mount.options = "bind", shared, ["rbind", "rprivate"]
             else:
                 mount.options = [*mount.options, f"size={host.shm_size or defaults.SHM_BYTES}"]
+    donor = around.namespaces.get("ipc", "")
+    if donor.startswith("/") and "/dev/shm" not in taken:
+        # Memory that is shared by name lies in the donor's tmpfs, which is mounted in its namespace alone.
+        spec.mounts = [mount for mount in spec.mounts if mount.destination != "/dev/shm"]
+        of = donor.removesuffix("ipc") + "mnt"
+        spec.mounts.append(Mount("/dev/shm", "bind", "/dev/shm", ["bind", "rprivate", f"onggi.of={of}"]))
     if host.ipc_mode == "none":
         spec.mounts = [mount for mount in spec.mounts if mount.destination != "/dev/shm"]
     if host.ipc_mode == "host" and "/dev/shm" not in taken:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from onggi.doctor import Engine as DoctorEngine
 from onggi.doctor import footprint
-from onggi.engine import files, inspecting
+from onggi.engine import cdi, files, inspecting
 from onggi.engine.container import State, time_text
 from onggi.engine.logdrivers import DRIVERS
 from onggi.kernel import cgroups
@@ -83,7 +83,7 @@ class System:
             "LiveRestoreEnabled": True, "Isolation": "", "InitBinary": "onggi-init",
             "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": ""}, "InitCommit": {"ID": ""},
             "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if cgroups.is_unified() else [])],
-            "FirewallBackend": {"Driver": "nftables"}, "CDISpecDirs": [], "DiscoveredDevices": [], "Warnings": engine.warnings,
+            "FirewallBackend": {"Driver": "nftables"}, "CDISpecDirs": list(cdi.DIRECTORIES), "DiscoveredDevices": [{"Source": "cdi", "ID": name} for name in sorted(cdi.read().devices)], "Warnings": engine.warnings,
             "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in options.address_pools],
         }  # fmt: skip
 

@@ -291,6 +291,12 @@ class Catalog:
         await self._drop_blobs({row.id, row.manifest, *row.blobs.values()} - {""})
         return deleted
 
+    async def drop_layers(self, diff_ids: Sequence[Digest]) -> None:
+        """Those that nobody needs any more; `diff_ids` lowest first."""
+        for diff in reversed(diff_ids):
+            if diff not in self.needed_layers() and diff not in self._leases and self.layers.has(diff):
+                await self.layers.remove(diff)
+
     async def _drop_blobs(self, blobs: Iterable[str]) -> None:
         """Those of `blobs` that no image and nothing under way needs."""
         for blob in blobs:

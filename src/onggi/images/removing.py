@@ -24,7 +24,7 @@ async def remove(catalog: Catalog, text: str, *, force: bool, prune: bool, users
     if _is_id_of(text, image.id):
         _check_id(catalog, image, users, force=force)
         untagged = await catalog.untag(image.id, [*image.tags, *image.digests])
-        return [*untagged, *await _delete(catalog, image.id, prune=prune, users=users)]
+        return [*untagged, *await _delete(catalog, image.id, prune=prune, users=users, force=force)]
     reference = parse_reference(text)
     using = users(image.id)
     if using and not force and _is_single(image):
@@ -37,7 +37,7 @@ async def remove(catalog: Catalog, text: str, *, force: bool, prune: bool, users
     if set(names) != {*image.tags, *image.digests}:
         return untagged
     # The name is gone; an image that something still needs stays without one.
-    return [*untagged, *await _delete(catalog, image.id, prune=prune, users=users)]
+    return [*untagged, *await _delete(catalog, image.id, prune=prune, users=users, force=force)]
 
 
 async def prune(
@@ -58,12 +58,18 @@ async def prune(
     return deleted, max(0, before - catalog.disk_bytes())
 
 
-async def _delete(catalog: Catalog, identifier: Digest, *, prune: bool, users: Users) -> list[dict[str, str]]:
-    """The image and, with `prune`, those of its parents that nothing names or uses. One that is needed stays."""
+async def _delete(
+    catalog: Catalog, identifier: Digest, *, prune: bool, users: Users, force: bool = False
+) -> list[dict[str, str]]:
+    """The image and, with `prune`, those of its parents that nothing names or uses. One that is needed stays.
+
+    `force`: a container that doesn't run keeps the image no longer; its layers stay with it.
+    """
     deleted: list[dict[str, str]] = []
     current = catalog.find(identifier)
     while current is not None:
-        if users(current.id) or catalog.children(current.id) or current.tags or current.digests:
+        needed = [runs for _, runs in users(current.id) if runs or not (force and current.id == identifier)]
+        if needed or catalog.children(current.id) or current.tags or current.digests:
             break
         deleted += await catalog.forget(current.id)
         current = catalog.find(current.row.parent) if prune else None

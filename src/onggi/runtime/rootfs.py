@@ -12,8 +12,10 @@ import stat
 from typing import Never
 
 from onggi.kernel import filesystem, mounts, paths
+from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
 from onggi.kernel.mounts import MountAttr, MountFlag
+from onggi.kernel.process import setns
 from onggi.oci.runtime import Mount, Spec
 from onggi.runtime.options import MountOptions, parse_options
 from onggi.runtime.plan import RootfsPlan
@@ -32,21 +34,23 @@ PROC_ALLOWED = frozenset(
 class PreparedMount:
     """A mount of the spec with its option words read: that is done before the clone.
 
-    Two words are ours. `lowerdir+=DIR`, repeated: directories of an overlay, topmost first (one string of lowerdir= ends at 256
+    Three words are ours. `lowerdir+=DIR`, repeated: directories of an overlay, topmost first (one string of lowerdir= ends at 256
     bytes in fsconfig(2)). `onggi.subpath=PATH`: what is below the source, or in the overlay, at PATH is mounted in its place.
+    `onggi.of=PATH`: the source is what is mounted there in the mount namespace at PATH (/dev/shm of another container).
     """
 
-    __slots__ = ("data", "destination", "id_mappings", "is_kernels", "key", "lower", "opened", "options", "source", "subpath", "type")  # fmt: skip
+    __slots__ = ("data", "destination", "id_mappings", "is_kernels", "key", "lower", "of", "opened", "options", "source", "subpath", "type")  # fmt: skip
 
     def __init__(self, mount: Mount) -> None:
         if not mount.destination.startswith("/"):
             raise StepFailed(errno.EINVAL, f"mount destination {mount.destination} not absolute")
         destination = os.path.normpath("/" + mount.destination.lstrip("/"))
         self.destination, self.source = destination, mount.source
+        own = {word.partition("=")[0]: word.partition("=")[2] for word in mount.options if word.startswith("onggi.")}
+        self.subpath, self.of = own.get("onggi.subpath", ""), own.get("onggi.of", "")
         self.lower = [word[10:] for word in mount.options if word.startswith("lowerdir+=")]
-        self.subpath = next((word[14:] for word in mount.options if word.startswith("onggi.subpath=")), "")
         self.options: MountOptions = parse_options(
-            [word for word in mount.options if not word.startswith(("lowerdir+=", "onggi.subpath="))]
+            [word for word in mount.options if not word.startswith(("lowerdir+=", "onggi."))]
         )
         self.type = "bind" if self.options.bind else mount.type
         self.data = {"source": mount.source or mount.type, **self.options.data}
@@ -237,12 +241,32 @@ def _make_plain_directory(root: AnyFd, path: str) -> Fd:
 
 
 def _bind(root: AnyFd, mount: PreparedMount) -> None:
-    if mount.subpath:
+    if mount.of:
+        with _from_namespace(mount) as source:
+            _attach(root, mount, source)
+    elif mount.subpath:
         with Fd(os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as whole:
             _bind_tree(root, mount, whole)
     else:
         with _source(mount) as source:
             _attach(root, mount, source)
+
+
+def _from_namespace(mount: PreparedMount) -> Fd:
+    """A copy of what is mounted at the source's path in another mount namespace; we are back in ours when it returns."""
+    with (
+        Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as slash,
+        Fd(os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as own,
+        Fd(os.open(mount.of, os.O_RDONLY | os.O_CLOEXEC)) as other,
+    ):
+        setns(other, CloneFlag.NEWNS)
+        try:
+            return mounts.open_tree(AT_FDCWD, mount.source, clone=True, recursive=mount.options.recursive, follow=False)
+        finally:
+            setns(own, CloneFlag.NEWNS)
+            # setns(2) has set our root to what lies topmost on it by now: the container's.
+            os.fchdir(slash.fileno())
+            os.chroot(".")
 
 
 def _bind_tree(root: AnyFd, mount: PreparedMount, whole: Fd) -> None:

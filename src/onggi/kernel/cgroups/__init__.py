@@ -13,11 +13,11 @@ import os
 
 from onggi.kernel.cgroups.abilities import abilities
 from onggi.kernel.cgroups.face import Cgroup, CgroupStats
-from onggi.kernel.cgroups.resources import Resources
+from onggi.kernel.cgroups.resources import Pids, Resources
 from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
 from onggi.kernel.cgroups.v2 import CgroupV2
 
-__all__ = ["Cgroup", "CgroupStats", "Resources", "abilities", "create", "is_unified", "open"]
+__all__ = ["Cgroup", "CgroupStats", "Pids", "Resources", "abilities", "create", "is_unified", "open"]
 
 ROOT = "/sys/fs/cgroup"
 
