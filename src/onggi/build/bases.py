@@ -12,12 +12,14 @@ from onggi.build.plan import Origin
 from onggi.build.request import Material
 from onggi.errors import InvalidArgument, NotFound
 from onggi.images import Image
-from onggi.oci.digest import Digest
+from onggi.images.catalog import ImageRow
+from onggi.oci.digest import Digest, sha256_of
+from onggi.oci.image import encode_image_config
 from onggi.oci.platform import preference
 from onggi.oci.reference import parse_reference
 
 if TYPE_CHECKING:
-    from onggi.build.request import Request
+    from onggi.build.request import Built, Request
     from onggi.build.vertices import Progress, Vertex
     from onggi.images import Images
 
@@ -32,6 +34,9 @@ class Bases:
 
     async def image(self, origin: Origin) -> Image:
         """Raises NotFound, Unauthorized, Unavailable, InvalidArgument. Cancelled: the pull goes on for who else waits."""
+        handed = self._request.results.get(origin.name)
+        if handed is not None:
+            return self._handed_on(handed)
         key = (origin.name, str(origin.platform or ""))
         task = self._found.get(key)
         if task is None:
@@ -40,6 +45,15 @@ class Bases:
         for layer in image.layers:
             self._hold(layer)
         return image
+
+    def _handed_on(self, built: Built) -> Image:
+        """A result of another build of the client, as the image that it would be."""
+        for layer in built.layers:
+            self._hold(layer)
+        for material in built.materials:
+            self.materials[material.uri] = material
+        identifier = sha256_of(encode_image_config(built.config))
+        return Image(ImageRow(identifier, size=0, created_ns=0), built.config, (), ())
 
     async def close(self) -> None:
         for task in self._found.values():

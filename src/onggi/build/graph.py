@@ -133,13 +133,15 @@ def read_names(instruction: Instruction) -> list[str]:
 
 
 def context_origin(text: str, platform: Platform) -> Origin:
-    """A named context's value: `docker-image://…`, `local:…`, a git or http URL. Raises InvalidArgument."""
+    """A named context's value: `docker-image://…`, `local:…`, `input:…`, a git or http URL. Raises InvalidArgument."""
     scheme, _, rest = text.partition(":")
     match scheme:
         case "docker-image":
             return Origin(Kind.IMAGE, rest.removeprefix("//"), platform=platform)
         case "local":
             return Origin(Kind.LOCAL, rest)
+        case "input":
+            return Origin(Kind.IMAGE, text, platform=platform)
         case _ if is_git(text):
             return Origin(Kind.GIT, text)
         case "http" | "https":

@@ -7,8 +7,8 @@ session, whose client is asked over its own connection while the build runs.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from onggi.build.options import BuildOptions
@@ -76,6 +76,8 @@ class Request:
     secrets: Secrets
     agents: Agents
     credentials: Credentials
+    results: Mapping[str, Built] = field(default_factory=dict)
+    """Of the client's other builds, by the names that named contexts have for them (`input:name`)."""
 
 
 @dataclass(frozen=True, slots=True)

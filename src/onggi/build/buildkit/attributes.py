@@ -6,7 +6,7 @@ Source of the names: moby buildkit frontend/dockerui/config.go and attr.go.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -23,8 +23,8 @@ _CONTEXT: Final = "context:"
 DEFAULT_DOCKERFILE: Final = "Dockerfile"
 
 
-def options_of(attrs: Mapping[str, str]) -> BuildOptions:
-    """Raises InvalidArgument."""
+def options_of(attrs: Mapping[str, str], *, entitlements: Iterable[str] = ()) -> BuildOptions:
+    """`entitlements` are what the client allows its build. Raises InvalidArgument."""
     platforms = [parse_platform(text) for text in attrs.get("platform", "").split(",") if text]
     source = attrs.get("context", "")
     return BuildOptions(
@@ -40,6 +40,7 @@ def options_of(attrs: Mapping[str, str]) -> BuildOptions:
         extra_hosts=tuple(each.replace("=", ":", 1) for each in _words(attrs.get("add-hosts", ""))),
         platforms=tuple(platforms),
         contexts=_with_prefix(attrs, _CONTEXT),
+        entitlements=frozenset(entitlements),
         hostname=attrs.get("hostname", ""),
         inline_cache=attrs.get(f"{_BUILD_ARG}BUILDKIT_INLINE_CACHE") in ("1", "true"),
         cache_from=tuple(_cache_imports(attrs)),

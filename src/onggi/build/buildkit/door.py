@@ -79,7 +79,7 @@ class BuildKit:
         job: Job,
         frontend: str,
         attrs: Mapping[str, str],
-        inputs: Mapping[str, Built] | None = None,  # noqa: ARG002
+        inputs: Mapping[str, Built] | None = None,
     ) -> Request:
         """What a client asks for. `inputs` are results of its other builds. Raises RpcError, InvalidArgument."""
         if frontend not in _FRONTENDS:
@@ -88,10 +88,12 @@ class BuildKit:
         contexts: Contexts = SessionContexts(session, self.mirrors)
         if is_upload(source := attrs.get("context", "")):
             contexts = job.closing(UploadContexts(session, source, self.mirrors, self.builder.layering.workers))
+        results = {f"input:{name}": built for name, built in (inputs or {}).items()}
         return Request(
-            options_of(attrs),
+            options_of(attrs, entitlements=job.request.Entitlements),
             contexts,
             SessionSecrets(session),
             SessionAgents(session),
             SessionCredentials(session),
+            results,
         )

@@ -39,7 +39,7 @@ class Job:
 
     def __init__(self, request: control_pb2.SolveRequest, builder: Builder, group: asyncio.TaskGroup) -> None:
         self.request = request
-        self.trace = Trace()
+        self.trace = Trace(request.Ref)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attrs: dict[str, str] = {}
         """Of the frontend, as the solve that counts had them."""

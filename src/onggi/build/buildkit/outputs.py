@@ -89,7 +89,7 @@ def _exporters(request: control_pb2.SolveRequest) -> list[control_pb2.Exporter]:
 @contextmanager
 def _step(job: Job, name: str, key: str) -> Iterator[Step]:
     """A step of the build, which ends with the block."""
-    step = job.trace.vertex(name, key=f"{key} {name}")
+    step = job.trace.vertex(name, key=f"{job.ref} {key} {name}")
     step.start()
     try:
         yield step

@@ -104,7 +104,8 @@ class Step:
 class Trace:
     """The `Progress` of one build, and its readers."""
 
-    def __init__(self) -> None:
+    def __init__(self, ref: str) -> None:
+        self._ref = ref
         self._told: list[bytes] = []
         self._log_bytes = 0
         self._steps: dict[str, Step] = {}
@@ -115,7 +116,9 @@ class Trace:
     # Progress
 
     def vertex(self, name: str, *, inputs: Sequence[Vertex] = (), key: str = "", group: str = "") -> Step:
-        digest = "sha256:" + hashlib.sha256((key or name).encode("utf-8", "surrogatepass")).hexdigest()
+        # Clients that follow several builds take steps of one digest for one step: without a key it is this build's own.
+        words = key or f"{self._ref} {name}"
+        digest = "sha256:" + hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
         known = self._steps.get(digest)
         if known is not None:
             return known

@@ -13,29 +13,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onggi/build/buildkit/pb/ops.proto\x12\x02pb\"P\n\x08Platform\x12\x14\n\x0c\x41rchitecture\x18\x01 \x01(\t\x12\n\n\x02OS\x18\x02 \x01(\t\x12\x0f\n\x07Variant\x18\x03 \x01(\t\x12\x11\n\tOSVersion\x18\x04 \x01(\t\"\x19\n\nDefinition\x12\x0b\n\x03\x64\x65\x66\x18\x01 \x03(\x0c\"]\n\x02Op\x12\x19\n\x06inputs\x18\x01 \x03(\x0b\x32\t.pb.Input\x12\x1c\n\x06source\x18\x03 \x01(\x0b\x32\x0c.pb.SourceOp\x12\x1e\n\x08platform\x18\n \x01(\x0b\x32\x0c.pb.Platform\"&\n\x05Input\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\"\x1e\n\x08SourceOp\x12\x12\n\nidentifier\x18\x01 \x01(\t\"b\n\nSourceInfo\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\"\n\ndefinition\x18\x03 \x01(\x0b\x32\x0e.pb.Definition\x12\x10\n\x08language\x18\x04 \x01(\t\"?\n\x05Range\x12\x1b\n\x05start\x18\x01 \x01(\x0b\x32\x0c.pb.Position\x12\x19\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x0c.pb.Position\"+\n\x08Position\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x11\n\tcharacter\x18\x02 \x01(\x05\"7\n\rProgressGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04weak\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onggi/build/buildkit/pb/ops.proto\x12\x02pb\"P\n\x08Platform\x12\x14\n\x0c\x41rchitecture\x18\x01 \x01(\t\x12\n\n\x02OS\x18\x02 \x01(\t\x12\x0f\n\x07Variant\x18\x03 \x01(\t\x12\x11\n\tOSVersion\x18\x04 \x01(\t\"\x8a\x01\n\nDefinition\x12\x0b\n\x03\x64\x65\x66\x18\x01 \x03(\x0c\x12.\n\x08metadata\x18\x02 \x03(\x0b\x32\x1c.pb.Definition.MetadataEntry\x1a?\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.OpMetadata:\x02\x38\x01\"\"\n\nOpMetadata\x12\x14\n\x0cignore_cache\x18\x01 \x01(\x08\"]\n\x02Op\x12\x19\n\x06inputs\x18\x01 \x03(\x0b\x32\t.pb.Input\x12\x1c\n\x06source\x18\x03 \x01(\x0b\x32\x0c.pb.SourceOp\x12\x1e\n\x08platform\x18\n \x01(\x0b\x32\x0c.pb.Platform\"&\n\x05Input\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\"\x1e\n\x08SourceOp\x12\x12\n\nidentifier\x18\x01 \x01(\t\"b\n\nSourceInfo\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\"\n\ndefinition\x18\x03 \x01(\x0b\x32\x0e.pb.Definition\x12\x10\n\x08language\x18\x04 \x01(\t\"?\n\x05Range\x12\x1b\n\x05start\x18\x01 \x01(\x0b\x32\x0c.pb.Position\x12\x19\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x0c.pb.Position\"+\n\x08Position\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x11\n\tcharacter\x18\x02 \x01(\x05\"7\n\rProgressGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04weak\x18\x03 \x01(\x08\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onggi.build.buildkit.pb.ops_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
+  _DEFINITION_METADATAENTRY._options = None
+  _DEFINITION_METADATAENTRY._serialized_options = b'8\001'
   _PLATFORM._serialized_start=41
   _PLATFORM._serialized_end=121
-  _DEFINITION._serialized_start=123
-  _DEFINITION._serialized_end=148
-  _OP._serialized_start=150
-  _OP._serialized_end=243
-  _INPUT._serialized_start=245
-  _INPUT._serialized_end=283
-  _SOURCEOP._serialized_start=285
-  _SOURCEOP._serialized_end=315
-  _SOURCEINFO._serialized_start=317
-  _SOURCEINFO._serialized_end=415
-  _RANGE._serialized_start=417
-  _RANGE._serialized_end=480
-  _POSITION._serialized_start=482
-  _POSITION._serialized_end=525
-  _PROGRESSGROUP._serialized_start=527
-  _PROGRESSGROUP._serialized_end=582
+  _DEFINITION._serialized_start=124
+  _DEFINITION._serialized_end=262
+  _DEFINITION_METADATAENTRY._serialized_start=199
+  _DEFINITION_METADATAENTRY._serialized_end=262
+  _OPMETADATA._serialized_start=264
+  _OPMETADATA._serialized_end=298
+  _OP._serialized_start=300
+  _OP._serialized_end=393
+  _INPUT._serialized_start=395
+  _INPUT._serialized_end=433
+  _SOURCEOP._serialized_start=435
+  _SOURCEOP._serialized_end=465
+  _SOURCEINFO._serialized_start=467
+  _SOURCEINFO._serialized_end=565
+  _RANGE._serialized_start=567
+  _RANGE._serialized_end=630
+  _POSITION._serialized_start=632
+  _POSITION._serialized_end=675
+  _PROGRESSGROUP._serialized_start=677
+  _PROGRESSGROUP._serialized_end=732
 # @@protoc_insertion_point(module_scope)

@@ -6,9 +6,18 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Definition(_message.Message):
-    __slots__ = []
+    __slots__ = ["metadata"]
+    class MetadataEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: OpMetadata
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OpMetadata, _Mapping]] = ...) -> None: ...
     DEF_FIELD_NUMBER: _ClassVar[int]
-    def __init__(self, **kwargs) -> None: ...
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    metadata: _containers.MessageMap[str, OpMetadata]
+    def __init__(self, metadata: _Optional[_Mapping[str, OpMetadata]] = ..., **kwargs) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ["digest", "index"]
@@ -27,6 +36,12 @@ class Op(_message.Message):
     platform: Platform
     source: SourceOp
     def __init__(self, inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., source: _Optional[_Union[SourceOp, _Mapping]] = ..., platform: _Optional[_Union[Platform, _Mapping]] = ...) -> None: ...
+
+class OpMetadata(_message.Message):
+    __slots__ = ["ignore_cache"]
+    IGNORE_CACHE_FIELD_NUMBER: _ClassVar[int]
+    ignore_cache: bool
+    def __init__(self, ignore_cache: bool = ...) -> None: ...
 
 class Platform(_message.Message):
     __slots__ = ["Architecture", "OS", "OSVersion", "Variant"]
