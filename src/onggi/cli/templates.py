@@ -87,7 +87,8 @@ class Template:
         self._run(self._defined[node.text], value, [{"$": value}], out)
 
     def _range(self, node: Node, dot: Any, scopes: Scopes, out: list[str]) -> None:
-        assert node.pipe is not None  # noqa: S101 - the parser gives every range one
+        if node.pipe is None:
+            raise AssertionError("the parser gives every range a pipe")
         value = self._pipe(node.pipe._replace(names=()), dot, scopes)
         pairs = self._pairs(value, node)
         for key, item in pairs:
@@ -115,12 +116,14 @@ class Template:
             return [(number, number) for number in range(value)]
         if value is None or isinstance(value, Missing):
             return []
-        assert node.pipe is not None  # noqa: S101
+        if node.pipe is None:
+            raise AssertionError("the parser gives every range a pipe")
         operand = node.pipe.commands[0][0]
         raise self._error(operand, f"range can't iterate over {show(value)}", whole=_text(node.pipe))
 
     def _pipe(self, pipe: Pipe | None, dot: Any, scopes: Scopes) -> Any:
-        assert pipe is not None  # noqa: S101
+        if pipe is None:
+            raise AssertionError("the parser gives every action a pipe")
         result: tuple[Any, ...] = ()
         for command in pipe.commands:
             result = (self._command(command, result, dot, scopes),)

@@ -120,12 +120,11 @@ class Endpoint:
                 f"Cannot connect to the Docker daemon at {self.text}. Is the docker daemon running?"
             ) from error
         sock.settimeout(timeout)
-        return self._with_tls(sock) if self.tls else sock
+        return self._with_tls(sock, self.tls) if self.tls else sock
 
-    def _with_tls(self, sock: socket.socket) -> socket.socket:
-        assert self.tls is not None  # noqa: S101 - narrows the type
+    def _with_tls(self, sock: socket.socket, tls: Tls) -> socket.socket:
         try:
-            return self.tls.context().wrap_socket(sock, server_hostname=self.address[0])
+            return tls.context().wrap_socket(sock, server_hostname=self.address[0])
         except OSError as error:
             sock.close()
             raise ConnectionRefused(f"error during connect: {self.text}: {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
@@ -31,12 +30,12 @@ def merged(layers: Layers, diff_ids: Sequence[Digest]) -> Iterator[Fd]:
     paths = [layers.path(diff_id) for diff_id in reversed(diff_ids)]
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     with contextlib.ExitStack() as stack:
-        if not paths:
-            paths = [stack.enter_context(tempfile.TemporaryDirectory(prefix="onggi-empty-"))]
         if len(paths) == 1:
             yield stack.enter_context(Fd(os.open(paths[0], flags)))
         else:
-            mount = stack.enter_context(mounts.overlay(paths, None, None, options=OVERLAY_OPTIONS))
+            mount = stack.enter_context(
+                mounts.overlay(paths, None, None, options=OVERLAY_OPTIONS) if paths else mounts.new_mount("tmpfs")
+            )
             # A mount's own descriptor is a path only.
             yield stack.enter_context(Fd(os.open(".", flags, dir_fd=mount.fileno())))
 
