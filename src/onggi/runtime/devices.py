@@ -51,7 +51,7 @@ def make_nodes(root: AnyFd, devices: list[Device], *, bound: bool = False) -> No
     for device in devices:
         if device.type not in _TYPES:
             raise StepFailed(errno.EINVAL, f"device {device.path}: unknown type {device.type!r}")
-        directory, _, name = device.path.rpartition("/")
+        directory, _, name = device.path.rstrip("/").rpartition("/")
         mode = _TYPES[device.type] | (0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode))
         with paths.make_dirs_in_root(root, directory) as parent:
             if bound and device.type != "p":

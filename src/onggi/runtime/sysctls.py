@@ -27,7 +27,7 @@ _IPC = (
 
 def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool, domainname: str = "") -> None:
     """Only what a namespace of the container's own holds (S-40). Raises InvalidArgument naming the first that isn't."""
-    for name in values:
+    for name, value in values.items():
         key = name.replace("/", ".")
         if not all(key.split(".")):
             raise InvalidArgument(f"sysctl {name!r} is not the name of a setting")
@@ -38,8 +38,8 @@ def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool
         elif key == "kernel.hostname":
             raise InvalidArgument(f"sysctl {name!r} is not allowed: use the spec's hostname")
         elif key == "kernel.domainname":
-            if domainname:
-                raise InvalidArgument(f"sysctl {name!r} and the spec's domainname exclude each other")
+            if domainname not in ("", value):
+                raise InvalidArgument(f"sysctl {name!r} and the spec's domainname differ")
             allowed, kind = own_uts, "uts"
         else:
             raise InvalidArgument(f"sysctl {name!r} is not in a separate kernel namespace")
