@@ -6,61 +6,59 @@ in the way, and what to do. Where a client matches docker's text, ours begins wi
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 
 class OnggiError(Exception):
     """Root of the hierarchy; `status` is the HTTP status that api/ answers with."""
 
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    status = 500
 
 
 class InvalidArgument(OnggiError):
     """The request can't be carried out as written."""
 
-    status = HTTPStatus.BAD_REQUEST
+    status = 400
 
 
 class Unauthorized(OnggiError):
     """Credentials are missing or wrong."""
 
-    status = HTTPStatus.UNAUTHORIZED
+    status = 401
 
 
 class Forbidden(OnggiError):
     """Understood, and refused whatever the credentials."""
 
-    status = HTTPStatus.FORBIDDEN
+    status = 403
 
 
 class NotFound(OnggiError):
     """No object of that name."""
 
-    status = HTTPStatus.NOT_FOUND
+    status = 404
 
 
 class Conflict(OnggiError):
     """The object's present state doesn't allow it."""
 
-    status = HTTPStatus.CONFLICT
+    status = 409
 
 
 class NotModified(OnggiError):
     """It is already as asked: docker answers 304 without a body."""
 
-    status = HTTPStatus.NOT_MODIFIED
+    status = 304
 
 
 class NotImplementedHere(OnggiError):
     """Part of the protocol that this engine doesn't have."""
 
-    status = HTTPStatus.NOT_IMPLEMENTED
+    status = 501
 
 
 class Unavailable(OnggiError):
     """Something that is needed is away for now."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
+    status = 503
 
 
 class NoSpace(OnggiError):
@@ -80,7 +78,7 @@ class RuntimeStepError(OnggiError):
     def __init__(self, step: str, errno: int, message: str, exit_code: int = 128) -> None:
         super().__init__(message)
         # As dockerd: a program that can't be run is the client's mistake, anything else is the machine's.
-        self.status = HTTPStatus.BAD_REQUEST if exit_code in (126, 127) else HTTPStatus.INTERNAL_SERVER_ERROR
+        self.status = 400 if exit_code in (126, 127) else 500
         self.step = step
         self.errno = errno
         self.exit_code = exit_code

@@ -26,7 +26,7 @@ _BODY_S: Final = 60.0
 class BodyTooLarge(OnggiError):
     """More than a JSON body may be."""
 
-    status = 413  # type: ignore[assignment]  # of HTTPStatus's values
+    status = 413
 
 
 class Call:

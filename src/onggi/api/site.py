@@ -129,7 +129,7 @@ def _translate(error: Exception, request: BaseRequest) -> tuple[int, str]:
     if isinstance(error, OnggiError):
         if error.status >= _LOUD:
             log.warning("request failed", extra={"path": request.path, "reason": str(error)})
-        return int(error.status), str(error) or error.status.phrase
+        return int(error.status), str(error) or HTTPStatus(error.status).phrase
     if isinstance(error, UnicodeError):
         return 400, "the request's path or query is not UTF-8"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

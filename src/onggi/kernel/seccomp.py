@@ -14,7 +14,6 @@ import enum
 import errno
 import functools
 import os
-import platform
 import struct
 
 import msgspec
@@ -134,7 +133,7 @@ def _check(step: str, result: int) -> None:
 
 def native_architecture() -> str:
     """Libseccomp's name of this machine's architecture."""
-    return {"arm64": "aarch64", "amd64": "x86_64"}.get(platform.machine(), platform.machine())
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(os.uname().machine, os.uname().machine)
 
 
 def _is_known(name: str) -> bool:

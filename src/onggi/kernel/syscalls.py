@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from typing import Final
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -19,7 +18,7 @@ _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, *[ctypes.c_void_p] * 6)
 _NOTHING: Final = (0, 0, 0, 0, 0, 0)
 
-_X86_64: Final = platform.machine() == "x86_64"
+_X86_64: Final = os.uname().machine == "x86_64"
 
 
 class NR:

@@ -25,7 +25,7 @@ from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.oci.runtime import Mount, Spec, User
-from onggi.runtime import become, defaults, devices, links, masks, protocol, users
+from onggi.runtime import become, defaults, devices, links, loopback, masks, protocol, users
 from onggi.runtime.inside import Start
 from onggi.runtime.parent import Parent, kill
 from onggi.runtime.plan import InitPlan, RootfsPlan
@@ -109,7 +109,7 @@ def _wait(enter: Callable[[], None] | None, link: ChildLink) -> Never:
     ready = Ready()
     # Without what fails here a start is slower, and not wrong: it is made again, and fails there if it must.
     with contextlib.suppress(OSError, OnggiError, StepFailed):
-        links.set_loopback_up()
+        loopback.set_up()
         ready = _file_systems()
         _rehearse()
     link.waiting()

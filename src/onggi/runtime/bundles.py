@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from onggi.errors import Conflict, InvalidArgument, NotFound
 from onggi.oci.runtime import Hooks, Spec, State
+from onggi.runtime import wholefiles
 from onggi.runtime.processes import start_time
 
 FIFO: Final = "exec.fifo"
 CONFIG: Final = "config.json"
 _STATE: Final = "state.json"
-_ID: Final = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
+_MAX_ID: Final = 1024
+_MARKS: Final = frozenset("_+.-")
 
 
 class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,38 +52,38 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def _check(container_id: str) -> None:
     """Raises InvalidArgument for what can't be an id. One that begins with a dot could hide, or lead elsewhere."""
-    if _ID.fullmatch(container_id) and container_id[0] != ".":
-        return
-    wrong = next((letter for letter in container_id if not _ID.fullmatch(letter)), container_id[:1])
-    raise InvalidArgument(f"invalid container ID format: invalid character {wrong!r}")
+    wrong = [letter for letter in container_id if not (letter.isascii() and letter.isalnum()) and letter not in _MARKS]
+    if container_id.startswith("."):
+        wrong.append(".")
+    if wrong:
+        raise InvalidArgument(f"invalid container ID format: invalid character {wrong[0]!r}")
+    if not 0 < len(container_id) <= _MAX_ID:
+        raise InvalidArgument("invalid container ID format")
 
 
 class Bundles:
     """The containers below one root directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str) -> None:
         self._root = root
 
-    def claim(self, container_id: str) -> Path:
+    def claim(self, container_id: str) -> str:
         """Make the container's directory. Raises Conflict when the id is taken."""
         _check(container_id)
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory = self._root / container_id
+        os.makedirs(self._root, mode=0o700, exist_ok=True)
+        directory = self.directory(container_id)
         try:
-            directory.mkdir(mode=0o711)
+            os.mkdir(directory, mode=0o711)
         except FileExistsError:
             raise Conflict("container with given ID already exists") from None
         return directory
 
-    def directory(self, container_id: str) -> Path:
-        return self._root / container_id
+    def directory(self, container_id: str) -> str:
+        return f"{self._root}/{container_id}"
 
     def save(self, state: ContainerState) -> None:
         """Write the state; it appears whole."""
-        directory = self._root / state.id
-        temporary = directory / f".{_STATE}.{os.getpid()}"
-        temporary.write_bytes(msgspec.json.encode(state))
-        temporary.rename(directory / _STATE)
+        wholefiles.replace(f"{self.directory(state.id)}/{_STATE}", msgspec.json.encode(state))
 
     def load(self, container_id: str) -> ContainerState:
         """Raises NotFound, InvalidArgument for what can't be an id."""
@@ -91,14 +91,14 @@ class Bundles:
             raise InvalidArgument("container id cannot be empty")
         _check(container_id)
         try:
-            content = (self._root / container_id / _STATE).read_bytes()
+            content = wholefiles.read(f"{self.directory(container_id)}/{_STATE}")
         except FileNotFoundError:
             raise NotFound("container does not exist") from None
         return msgspec.json.decode(content, type=ContainerState)
 
     def spec(self, state: ContainerState) -> Spec:
         """The config.json that it was made from."""
-        return msgspec.json.decode((self._root / state.id / CONFIG).read_bytes(), type=Spec)
+        return msgspec.json.decode(wholefiles.read(f"{self.directory(state.id)}/{CONFIG}"), type=Spec)
 
     def all(self) -> list[ContainerState]:
         """All that can be read, by name."""
@@ -114,14 +114,15 @@ class Bundles:
         return found
 
     def remove(self, container_id: str) -> None:
-        directory = self._root / container_id
+        directory = self.directory(container_id)
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(directory):
-                (directory / name).unlink(missing_ok=True)
-            directory.rmdir()
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{directory}/{name}")
+            os.rmdir(directory)
 
     def waits_for_start(self, container_id: str) -> bool:
-        return (self._root / container_id / FIFO).exists()
+        return os.path.exists(f"{self.directory(container_id)}/{FIFO}")
 
 
 def is_alive(state: ContainerState) -> bool:
@@ -129,7 +130,7 @@ def is_alive(state: ContainerState) -> bool:
     if state.boot != boot_id() or start_time(state.pid) != state.pid_start:
         return False
     try:
-        status = Path(f"/proc/{state.pid}/stat").read_bytes()
+        status = wholefiles.read(f"/proc/{state.pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status[status.rindex(b")") + 2 :][:1] not in {b"Z", b"X"}
@@ -137,4 +138,4 @@ def is_alive(state: ContainerState) -> bool:
 
 def boot_id() -> str:
     """What tells this boot from all others (random(4))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return wholefiles.read("/proc/sys/kernel/random/boot_id").decode("ascii").strip()

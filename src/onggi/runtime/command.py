@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from onggi.runtime.commandtable import COMMANDS, GLOBAL
 from onggi.runtime.flags import Command, Given, UsageError, command_help, flags_help, parse
+from onggi.runtime.lean import make_msgspec_lean
 from onggi.runtime.runtimelog import Log
 
 PROGRAM: Final = "onggi-runtime"
@@ -89,8 +90,7 @@ def _run_command(options: Given, log: Log) -> int:
 
 
 def _carry_out(command: Command, options: Given, given: Given, log: Log) -> int:
-    # msgspec asks for it and does without; it takes as long to import as a container to start.
-    sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
+    make_msgspec_lean()
     from importlib import import_module
 
     from onggi.errors import OnggiError

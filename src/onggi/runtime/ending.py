@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
-from pathlib import Path
 from typing import Final
 
 from onggi.errors import Conflict, InvalidArgument, NotFound
@@ -25,7 +23,7 @@ _FROZEN_ELSEWHERE_S: Final = 0.1
 
 def kill(options: Given, given: Given) -> int:
     """A signal to the first process; with --all, or when there is no process 1 whose end ends all, to each of them."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     number = signal_number(given.rest[1] if len(given.rest) > 1 else "SIGTERM")
     if "regex" not in given.switches:
         _kill_one(bundles.load(given.rest[0]), number, every="all" in given.switches)
@@ -63,6 +61,8 @@ def _signal_init(state: ContainerState, number: int) -> None:
 
 
 def _matching(bundles: Bundles, pattern: str) -> list[ContainerState]:
+    import re  # it takes longer than the rest
+
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -83,7 +83,7 @@ def signal_number(text: str) -> int:
 
 def delete(options: Given, given: Given) -> int:
     """Forget a stopped or created container; with --force end it first, and a missing one is fine."""
-    bundles, log = Bundles(Path(options.text("root"))), Log.of(options)
+    bundles, log = Bundles(options.text("root")), Log.of(options)
     force = "force" in given.switches
     if "regex" in given.switches:
         for state in _matching(bundles, given.rest[0]):

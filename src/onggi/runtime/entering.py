@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from onggi.errors import Conflict, InvalidArgument, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.kernel.cgroups import membership
 from onggi.oci.runtime import Capabilities, Process, Spec, User
-from onggi.runtime import cgroupspaths, consoles, init, validation
+from onggi.runtime import cgroupspaths, consoles, init, validation, wholefiles
 from onggi.runtime.bundles import Bundles, ContainerState
 from onggi.runtime.flags import Given, UsageError
 from onggi.runtime.making import compiled_filter, preserved, write_pid
@@ -19,7 +17,7 @@ from onggi.runtime.reports import status_of
 
 def exec_process(options: Given, given: Given) -> int:
     """Start it; unless detached, wait for it and return its exit code."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     state = bundles.load(given.rest[0])
     status = status_of(bundles, state)
     if status == "stopped":
@@ -54,7 +52,7 @@ def _process(spec: Spec, given: Given) -> Process:
     """The process of config.json with what the command line changes, or the one of --process."""
     if given.text("process"):
         try:
-            base = msgspec.json.decode(Path(given.text("process")).read_bytes(), type=Process)
+            base = msgspec.json.decode(wholefiles.read(given.text("process")), type=Process)
         except msgspec.DecodeError as error:
             raise InvalidArgument(f"{given.text('process')}: {error}") from None
     else:

@@ -7,7 +7,6 @@ import re
 import select
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -25,7 +24,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def events(options: Given, given: Given) -> int:
     """One line with --stats; else one at each interval and each kill for memory, until the container ends."""
-    state = Bundles(Path(options.text("root"))).load(given.rest[0])
+    state = Bundles(options.text("root")).load(given.rest[0])
     interval_s = _seconds(given.text("interval"))
     if not is_alive(state):
         raise Conflict(f"container with id {state.id} is not running")

@@ -19,7 +19,7 @@ from onggi.errors import OnggiError
 from onggi.kernel import cgroups
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.faults import point
-from onggi.runtime import inside, joining, links, netdevices
+from onggi.runtime import inside, joining
 from onggi.runtime.joining import ExecPlan
 from onggi.runtime.parent import Parent, Spawned, as_step_error
 from onggi.runtime.plan import InitPlan
@@ -66,9 +66,13 @@ def spawn(
         point("init.cgroup.added")
         _set_oom_score(pid, plan.spec.process.oom_score_adj if plan.spec.process else None, supervised=supervised)
         if plan.links:
+            from onggi.runtime import links  # few programs need it
+
             links.connect(plan.links, pid)
             point("init.links.made")
         if start is not None and start.devices_moved:
+            from onggi.runtime import netdevices
+
             joined = next((fd for fd, flag in start.spaces.joined if flag == CloneFlag.NEWNET), None)
             netdevices.move(start.devices_moved, pid, joined)
 

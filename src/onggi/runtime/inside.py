@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import socket
+from typing import TYPE_CHECKING
 
 from onggi.kernel import mounts, paths, process, pty
 from onggi.kernel.clone import CloneFlag
@@ -18,13 +19,16 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import NamespaceKind
 from onggi.oci.runtime import Linux, Process, State
-from onggi.runtime import become, childhooks, devices, labels, links, masks, netdevices, reaper, rootfs, sysctls, users
+from onggi.runtime import become, childhooks, devices, labels, loopback, masks, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, Ready
 from onggi.runtime.sources import Sources
 from onggi.runtime.spaces import Spaces
 from onggi.runtime.steps import CANNOT_RUN, ChildLink, StepFailed
+
+if TYPE_CHECKING:
+    from onggi.runtime.netdevices import Moved
 
 
 class Start:
@@ -46,6 +50,13 @@ class Start:
         self.plan, self.stdio, self.tty, self.exec_fifo = plan, stdio, tty, exec_fifo
         self.supervised = supervised
         self.linux = plan.spec.linux or Linux()
+        self.devices_moved: list[Moved] = []
+        self.needs_links = bool(plan.links or plan.dns or self.linux.net_devices)
+        if self.needs_links:
+            # A bundle has none of these, and needs no netlink: it is imported for who does, on this side of the clone.
+            from onggi.runtime import links, netdevices  # noqa: F401 - the child needs it
+
+            self.devices_moved = netdevices.read(self.linux.net_devices)
         self.process: Process = plan.spec.process
         self.spaces = Spaces(self.linux)
         self.new = self.spaces.new
@@ -53,7 +64,9 @@ class Start:
         self.program = Program(
             self.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=self.spaces.capabilities(), linux=self.linux
         )
-        self.program.keeps_groups = self.spaces.denies_setgroups
+        # crun's annotation, which podman's --group-add keep-groups sets.
+        wants_groups_kept = plan.spec.annotations.get("run.oci.keep_original_groups") == "1"
+        self.program.keeps_groups = wants_groups_kept or self.spaces.denies_setgroups
         self.mounts = rootfs.prepare_mounts(plan.spec)
         self.sources = Sources(self.mounts, plan.rootfs, self.linux, self.spaces)
         labels.check(self.process)
@@ -67,7 +80,6 @@ class Start:
         )
         if plan.spec.domainname and CloneFlag.NEWUTS in self.new:
             self.settings["kernel.domainname"] = plan.spec.domainname
-        self.devices_moved = netdevices.read(self.linux.net_devices)
         self.cgroup_view = view
         self.pid = 0
         self.words = process.Words() if plan.init else None
@@ -156,6 +168,13 @@ class Start:
         return slave
 
     def _network(self, root: MountedRoot, link: ChildLink) -> None:
+        if not self.needs_links and not root.ready.ipv6_off:
+            if CloneFlag.NEWNET in self.new:
+                loopback.set_up()
+            return
+        # There already: __init__ has seen to it, or who made this child ahead.
+        from onggi.runtime import links, netdevices
+
         if CloneFlag.NEWNET in self.new:
             links.configure(self.plan.links, root.proc, ipv6_off=root.ready.ipv6_off)
         netdevices.settle(self.devices_moved)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from onggi.kernel import mounts
 from onggi.kernel.fds import AnyFd
 from onggi.kernel.paths import Resolve, openat2
 from onggi.oci.runtime import Process
+from onggi.runtime import wholefiles
 from onggi.runtime.steps import StepFailed
 
 
@@ -32,7 +32,7 @@ def check(process: Process) -> None:
 def has_apparmor() -> bool:
     """The kernel has it and it is on (Documentation/admin-guide/LSM/apparmor.rst)."""
     try:
-        return Path("/sys/module/apparmor/parameters/enabled").read_text(encoding="ascii").startswith("Y")
+        return wholefiles.read("/sys/module/apparmor/parameters/enabled").startswith(b"Y")
     except OSError:
         return False
 

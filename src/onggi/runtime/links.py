@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import socket
-import struct
 
 from onggi.kernel import dnsredirect, netlink
 from onggi.kernel.fds import AnyFd
-from onggi.runtime import sysctls
+from onggi.runtime import loopback, sysctls
 from onggi.runtime.plan import LinkPlan
 
-_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
-_INTERFACE_FLAGS = struct.Struct("16sH14x")  # struct ifreq
 _IPV6 = "net/ipv6/conf"
 DNS_ADDRESS = "127.0.0.11"
 
@@ -33,7 +29,7 @@ def configure(links: list[LinkPlan], proc: AnyFd | None, *, ipv6_off: bool = Fal
 
     `ipv6_off`: `prepare_ipv6` has been called, before the links were there.
     """
-    set_loopback_up()
+    loopback.set_up()
     for link in links:
         _set_ipv6(link, proc, ipv6_off=ipv6_off)
     if ipv6_off:
@@ -50,12 +46,6 @@ def configure(links: list[LinkPlan], proc: AnyFd | None, *, ipv6_off: bool = Fal
             for gateway, everything in ((link.gateway4, "0.0.0.0/0"), (link.gateway6, "::/0")):
                 if gateway:
                     route.add_route(everything, gateway=gateway, link=link.name)
-
-
-def set_loopback_up() -> None:
-    """By ioctl (netdevice(7)): half the price of netlink, and all that a container without links needs."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, _INTERFACE_FLAGS.pack(b"lo", _IFF_UP))
 
 
 def prepare_ipv6(proc: AnyFd) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,7 +12,7 @@ import msgspec
 from onggi.errors import InvalidArgument, NotFound, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.oci.runtime import Hooks, Spec, State
-from onggi.runtime import cgroupspaths, consoles, hooks, init, validation
+from onggi.runtime import cgroupspaths, consoles, hooks, init, validation, wholefiles
 from onggi.runtime.bundles import CONFIG, FIFO, Bundles, ContainerState, boot_id
 from onggi.runtime.devicerules import with_default_rules
 from onggi.runtime.ending import forget
@@ -52,7 +51,7 @@ class _Making:
         self.what = f"{PROGRAM} {command}"
         self.held = command == "create"
         self.container_id = given.rest[0]
-        self.bundles = Bundles(Path(options.text("root")))
+        self.bundles = Bundles(options.text("root"))
         self.log = Log.of(options)
         self.manager = "systemd" if "systemd-cgroup" in options.switches else options.text("cgroup-manager")
         # As runc has it: before the bundle becomes the working directory.
@@ -71,7 +70,7 @@ class _Making:
         directory = self._claim()
         with contextlib.ExitStack() as undo:
             undo.callback(self.bundles.remove, self.container_id)
-            (directory / CONFIG).write_bytes(config)
+            wholefiles.write(f"{directory}/{CONFIG}", config)
             fifo = self._fifo(directory) if self.held else None
             cgroup = cgroupspaths.make(cgroup_path, spec.linux_resources)
             undo.callback(cgroup.remove)
@@ -111,7 +110,7 @@ class _Making:
     def _read_config(self) -> bytes:
         name = self.given.text("config")
         try:
-            return Path(name).read_bytes()
+            return wholefiles.read(name)
         except FileNotFoundError:
             raise NotFound(f"{self.what} failed: JSON specification file {name} not found") from None
 
@@ -141,17 +140,17 @@ class _Making:
             keyring="" if "no-new-keyring" in self.given.switches else "_ses." + self.container_id,
         )
 
-    def _claim(self) -> Path:
+    def _claim(self) -> str:
         try:
             return self.bundles.claim(self.container_id)
         except OnggiError as error:
             raise type(error)(f"{self.what} failed: {error}") from None
 
     @staticmethod
-    def _fifo(directory: Path) -> int:
-        os.mkfifo(directory / FIFO, 0o600)
+    def _fifo(directory: str) -> int:
+        os.mkfifo(f"{directory}/{FIFO}", 0o600)
         # Open both ways: neither side ever waits for the other to open it.
-        return os.open(directory / FIFO, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(f"{directory}/{FIFO}", os.O_RDWR | os.O_CLOEXEC)
 
     def _spawn(self, plan: InitPlan, cgroup: cgroups.Cgroup, fifo: int | None, *, tty: bool) -> init.Spawned:
         def beside(pid: int) -> None:
@@ -208,9 +207,7 @@ def _activated(spec: Spec) -> Spec:
 def write_pid(path: str, pid: int) -> None:
     """The pid file, if one is asked for: it appears whole."""
     if path:
-        temporary = Path(path).with_name(f".{Path(path).name}")
-        temporary.write_text(str(pid), encoding="ascii")
-        temporary.rename(path)
+        wholefiles.replace(path, str(pid).encode())
 
 
 def _now() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-from pathlib import Path
 from typing import Final
 
 from onggi.errors import Conflict, InvalidArgument
@@ -22,21 +21,21 @@ _PROGRAM_WITHIN_MS: Final = 10_000
 
 def start(options: Given, given: Given) -> int:
     """The program of a created container begins."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     state = bundles.load(given.rest[0])
     status = status_of(bundles, state)
     if status == "stopped":
         raise Conflict("cannot start a container that has stopped")
     if status != "created":
         raise Conflict("cannot start an already running container")
-    path = bundles.directory(state.id) / FIFO
+    path = f"{bundles.directory(state.id)}/{FIFO}"
     try:
         fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Conflict("cannot start an already running container") from None
     try:
         # Removed first: of two starts one finds nothing.
-        path.unlink()
+        os.unlink(path)
         os.write(fifo, b"0")
         if state.decoded_hooks().poststart:
             _wait_for_program(fifo)
@@ -65,7 +64,7 @@ def _wait_for_program(fifo: int) -> None:
 
 def pause(options: Given, given: Given) -> int:
     """All its processes stand still."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     state = bundles.load(given.rest[0])
     status = status_of(bundles, state)
     if status not in {"running", "created"}:
@@ -76,7 +75,7 @@ def pause(options: Given, given: Given) -> int:
 
 def resume(options: Given, given: Given) -> int:
     """They go on."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     state = bundles.load(given.rest[0])
     if status_of(bundles, state) != "paused":
         raise Conflict("container not paused")
@@ -86,7 +85,7 @@ def resume(options: Given, given: Given) -> int:
 
 def update(options: Given, given: Given) -> int:
     """Its limits change while it runs."""
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     state = bundles.load(given.rest[0])
     if not is_alive(state):
         raise Conflict("container not running")

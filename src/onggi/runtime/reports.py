@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
 import msgspec
 
@@ -54,7 +52,7 @@ def report(bundles: Bundles, state: ContainerState, owner: str) -> Report:
 
 
 def state(options: Given, given: Given) -> int:
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     found = bundles.load(given.rest[0])
     text = msgspec.json.format(msgspec.json.encode(report(bundles, found, "")), indent=2)
     # runc ends without a line feed too; who reads it by machine doesn't mind.
@@ -63,7 +61,7 @@ def state(options: Given, given: Given) -> int:
 
 
 def list_containers(options: Given, given: Given) -> int:
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     reports = [report(bundles, state, state.owner) for state in bundles.all()]
     if "quiet" in given.switches:
         sys.stdout.write("".join(f"{one.id}\n" for one in reports))
@@ -90,7 +88,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 
 def ps(options: Given, given: Given) -> int:
-    bundles = Bundles(Path(options.text("root")))
+    bundles = Bundles(options.text("root"))
     state = bundles.load(given.rest[0])
     if status_of(bundles, state) == "stopped":
         raise Conflict("container not running")
@@ -113,6 +111,8 @@ def ps(options: Given, given: Given) -> int:
 
 def spec(_: Given, given: Given) -> int:
     """An example to be edited; what is there is kept."""
+    import json
+
     from onggi.runtime.example import example_json, rootless_json
 
     os.chdir(given.text("bundle") or ".")

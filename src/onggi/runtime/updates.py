@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from onggi.errors import InvalidArgument
 from onggi.kernel.cgroups.resources import Resources
+from onggi.runtime import wholefiles
 from onggi.runtime.flags import Given
 
 _NUMBERS: Final = {
@@ -34,7 +34,7 @@ def resources(given: Given) -> Resources:
     """The limits to be set; with a file the flags don't count, as runc has it. Raises InvalidArgument."""
     path = given.text("resources")
     if path:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        content = sys.stdin.buffer.read() if path == "-" else wholefiles.read(path)
         try:
             return msgspec.json.decode(content, type=Resources)
         except msgspec.DecodeError as error:

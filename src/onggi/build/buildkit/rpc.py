@@ -55,7 +55,7 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
-_CODES: Final = {
+_CODES: Final[dict[int, Code]] = {
     HTTPStatus.BAD_REQUEST: Code.INVALID_ARGUMENT,
     HTTPStatus.UNAUTHORIZED: Code.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: Code.PERMISSION_DENIED,
