@@ -68,6 +68,10 @@ bench: .venv/installed ## onggi beside dockerd and podman: a table of ratios (ne
 conformance: .venv/installed ## public suites against onggi-runtime; RUNTIME_TOOLS=checkout of opencontainers/runtime-tools
 	$(if $(RUNTIME_TOOLS),$(PY) scripts/conformance $(RUNTIME_TOOLS),$(error RUNTIME_TOOLS: a checkout of opencontainers/runtime-tools))
 
+load: .venv/installed ## a thousand containers, restarts under load, ten thousand execs: minutes; ONGGI_LOAD=0.1 for a first look
+	scripts/packages test clients
+	$(PY) -m pytest -q -s tests/load
+
 fuzz: .venv/installed ## coverage-guided fuzzing of one parser for a while: TARGET=dockerfile FOR=60
 	[ -d .cache/atheris ] || .venv/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -t .cache/atheris -r fuzz/requirements.lock
 	PYTHONPATH=.cache/atheris $(PY) -m fuzz $(or $(TARGET),dockerfile) -max_total_time=$(or $(FOR),60)
@@ -78,4 +82,4 @@ rows: .venv/installed ## which rows of the goal tables a test shows; writes docs
 clean: ## what the targets made here
 	rm -rf .venv $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install demo format check proto test test-v2 bench conformance fuzz rows clean
+.PHONY: help install demo format check proto test test-v2 bench conformance fuzz load rows clean
