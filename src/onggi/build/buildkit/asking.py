@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from onggi.build.buildkit import filesync
+from onggi.build.buildkit.frames import StreamEnded
 from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.pb import auth_pb2, session_pb2
-from onggi.build.buildkit.rpc import Code, RpcError
+from onggi.build.buildkit.rpc import Call, Code, RpcError
 from onggi.build.buildkit.session import Session
 from onggi.build.context import Context
 from onggi.build.vertices import Vertex
@@ -132,21 +134,29 @@ class SessionAgents:
         return True
 
     async def connect(self, identifier: str, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with connection:
-            connection.setblocking(False)
+        connection.setblocking(False)
+        with connection, contextlib.suppress(RpcError, StreamEnded):
             async with self._session.channel.call(_FORWARD_AGENT, [("buildkit.ssh.id", identifier)]) as call:
+                await _carry(call, connection)
 
-                async def ask() -> None:
-                    while piece := await loop.sock_recv(connection, _PIECE):
-                        await call.send(session_pb2.BytesMessage(data=piece))
-                    call.end()
 
-                async with asyncio.TaskGroup() as group:
-                    asking = group.create_task(ask(), name="ssh agent")
-                    while (answer := await call.receive(session_pb2.BytesMessage)) is not None:
-                        await loop.sock_sendall(connection, answer.data)
-                    asking.cancel()
+async def _carry(call: Call, connection: socket.socket) -> None:
+    """Between a program and the agent, until the agent has ended; an end of the program's is told to it."""
+    loop = asyncio.get_running_loop()
+
+    async def ask() -> None:
+        with contextlib.suppress(OSError):
+            while piece := await loop.sock_recv(connection, _PIECE):
+                await call.send(session_pb2.BytesMessage(data=piece))
+        call.end()
+
+    asking = loop.create_task(ask(), name="questions to an ssh agent")
+    try:
+        while (answer := await call.receive(session_pb2.BytesMessage)) is not None:
+            await loop.sock_sendall(connection, answer.data)
+    finally:
+        asking.cancel()
+        await asyncio.wait([asking])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
