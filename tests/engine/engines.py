@@ -200,7 +200,7 @@ async def execute(engine: Engine, container: str, *command: str, **words: Any) -
     made = await engine.execs.create(
         container, ExecBody(cmd=list(command), attach_stdout=True, attach_stderr=True, **words)
     )
-    attachment = await engine.execs.start(made, ExecStartBody())
+    attachment = await engine.execs.start(made, ExecStartBody(tty=words.get("tty", False)))
     data = await read_all(attachment.sock)
     text = data.decode() if attachment.tty else b"".join(content for _, content in frames(data)).decode()
     await asyncio.wait_for(engine.execs.get(made).ended.wait(), 10)

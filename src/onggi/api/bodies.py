@@ -28,7 +28,9 @@ def decode_body(data: bytes, wanted: type[T]) -> T:
     try:
         value = _decode_any(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"invalid JSON: {error}") from None
+        # What clients of dockerd know from Go's decoder.
+        text = "unexpected EOF" if str(error) == "Input data was truncated" else error
+        raise InvalidArgument(f"invalid JSON: {text}") from None
     if value is None:
         raise InvalidArgument("invalid JSON: got null where an object is wanted")
     try:

@@ -37,7 +37,7 @@ def keys_of_attach(text: str) -> bytes:
     try:
         return parse_keys(text) if text else DEFAULT
     except ValueError as error:
-        raise InvalidArgument(f"Invalid detach keys ({text[:64]}) provided: {error}") from None
+        raise InvalidArgument(f"Invalid detach keys ({text[:64]}) provided") from error
 
 
 def keys_of_exec(text: str) -> bytes:
@@ -45,7 +45,7 @@ def keys_of_exec(text: str) -> bytes:
     try:
         return parse_keys(text) if text else DEFAULT
     except ValueError as error:
-        raise InvalidArgument(f"Invalid escape keys ({text[:64]}) provided: {error}") from None
+        raise InvalidArgument(f"Invalid escape keys ({text[:64]}) provided") from error
 
 
 class DetachScanner:

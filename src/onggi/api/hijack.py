@@ -38,6 +38,10 @@ def stream_type(call: Call, *, tty: bool) -> str:
     return RAW if tty or call.version < 42 else MULTIPLEXED
 
 
+def _is_upgrade(call: Call) -> bool:
+    return bool(call.header("Upgrade")) and "upgrade" in call.header("Connection").lower()
+
+
 class _End(asyncio.Protocol):
     """One end of the pair: what it reads, `other` writes."""
 
@@ -131,12 +135,13 @@ class Hijack:
 
         The client's bytes are not read until `join`. What goes wrong from here on can only be said in the stream.
         """
-        upgrade = self._call.header("Upgrade")
-        if upgrade and "upgrade" in self._call.header("Connection").lower():
+        if _is_upgrade(self._call):
+            upgrade = self._call.header("Upgrade")
             answer = head(101, (("Content-Type", self._content_type), ("Connection", "Upgrade"), ("Upgrade", upgrade)))
             answer = answer.replace(b"101 Switching Protocols", b"101 UPGRADED", 1)
         else:
-            answer = head(200, (("Content-Type", self._content_type),))
+            # Whoever doesn't upgrade is told the old type, frames or not, as dockerd does it.
+            answer = head(200, (("Content-Type", RAW),))
         at_end = self._call.connection.at_end
         transport, self._early = self._call.connection.take_over(self._client)
         transport.pause_reading()

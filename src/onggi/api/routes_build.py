@@ -47,4 +47,5 @@ async def prune(call: Call) -> StreamResponse:
     removed, size = await call.engine.builder.prune(
         all=query.flag("all"), keep_bytes=keep, until_s=until_of(filters) // 1_000_000_000
     )
+    call.engine.events.emit("builder", "prune", "", {"reclaimed": str(size)})
     return json_answer({"CachesDeleted": list(removed) or None, "SpaceReclaimed": size})

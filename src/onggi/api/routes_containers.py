@@ -188,11 +188,12 @@ def size_of_terminal(call: Call) -> tuple[int, int]:
     sizes = []
     for name in ("h", "w"):
         text = call.query.text(name)
-        if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > 0xFFFF:
-            raise InvalidArgument(
-                f'invalid resize {"height" if name == "h" else "width"} "{text[:16]}": invalid syntax'
-            )
-        sizes.append(int(text))
+        is_number = re.fullmatch(r"-?[0-9]{1,12}", text, re.ASCII)
+        if not is_number or not 0 <= int(text) <= 0xFFFFFFFF:
+            reason = "value out of range" if is_number else "invalid syntax"
+            raise InvalidArgument(f'invalid resize {"height" if name == "h" else "width"} "{text[:16]}": {reason}')
+        # struct winsize has 16 bits (tty_ioctl(4)).
+        sizes.append(int(text) & 0xFFFF)
     return sizes[0], sizes[1]
 
 

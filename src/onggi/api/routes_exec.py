@@ -44,20 +44,20 @@ async def start(call: Call) -> StreamResponse:
         await execs.start_detached(identifier)
         return empty(200)
     one = execs.get(identifier)
-    tty = body.tty or one.body.tty
     starting = asyncio.ensure_future(execs.start(identifier, body))
     await asyncio.sleep(0)  # its first step refuses what can't be started at all
     if starting.done():
         starting.result()
     # dockerd answers before the program runs, and docker-py counts on it: bytes that come with the head are lost to it.
-    scanner = DetachScanner(keys_of_exec(one.body.detach_keys)) if one.body.attach_stdin or tty else None
-    hijack = Hijack(call, stream_type(call, tty=tty), scanner)
+    scanner = DetachScanner(keys_of_exec(one.body.detach_keys)) if one.body.attach_stdin and one.body.tty else None
+    # Whether there are frames says this request; whether there is a terminal said the one that made it.
+    hijack = Hijack(call, stream_type(call, tty=body.tty), scanner)
     try:
         hijack.open()
         attachment = await starting
     except OnggiError as error:
         text = f"{error}\r\n".encode()
-        hijack.write(text if tty else frame(STDOUT, text))
+        hijack.write(text if body.tty else frame(STDOUT, text))
         return await hijack.close()
     except ConnectionError:  # the client has gone: what it began runs, and nobody reads
         (await starting).sock.close()

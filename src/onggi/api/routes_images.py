@@ -188,6 +188,7 @@ async def prune(call: Call) -> StreamResponse:
     deleted, size = await call.engine.images.prune(
         dangling_only=dangling, wanted=wanted, users=call.engine.containers.users_of_image
     )
+    call.engine.events.emit("image", "prune", "", {"reclaimed": str(size)})
     return json_answer({"ImagesDeleted": list(deleted) or None, "SpaceReclaimed": size})
 
 

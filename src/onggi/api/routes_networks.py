@@ -147,4 +147,5 @@ async def disconnect(call: Call) -> StreamResponse:
 async def prune(call: Call) -> StreamResponse:
     filters = call.query.filters(filternames.NETWORKS_PRUNE)
     names = await call.engine.endpoints.prune_networks(prune_test(filters))
+    call.engine.events.emit("network", "prune", "", {"reclaimed": "0"})
     return json_answer({"NetworksDeleted": names or None})

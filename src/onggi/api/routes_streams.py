@@ -31,7 +31,11 @@ async def attach(call: Call) -> StreamResponse:
     keys = keys_of_attach(call.query.text("detachKeys"))
     container = call.engine.containers.get(call.params["id"])
     attachment = await call.engine.streams.attach(container, options)
-    hijack = Hijack(call, stream_type(call, tty=attachment.tty), DetachScanner(keys) if options.stdin else None)
+    hijack = Hijack(
+        call,
+        stream_type(call, tty=attachment.tty),
+        DetachScanner(keys) if attachment.stdin and attachment.tty else None,
+    )
     try:
         hijack.open()
     except BaseException:

@@ -71,6 +71,7 @@ async def prune(call: Call) -> StreamResponse:
     everything = call.version < 42 or any(value.lower() in ("1", "t", "true") for value in filters.pop("all", []))
     labels = label_test(filters)
     names, size = await call.engine.volumes.prune(all=everything, wanted=lambda volume: labels(volume.labels or {}))
+    call.engine.events.emit("volume", "prune", "", {"reclaimed": str(size)})
     return json_answer({"VolumesDeleted": list(names) or None, "SpaceReclaimed": size})
 
 

@@ -84,7 +84,7 @@ def event_at(event: Event, version: int) -> Document:
     """Until 1.52 an event of a container or image also had `status`, `id` and `from`."""
     document: Document = msgspec.to_builtins(event)
     if version < 52 and event.Type in ("container", "image"):
-        document |= {"status": event.Action, "id": event.Actor.ID}
+        document |= {"status": event.Action} | ({"id": event.Actor.ID} if event.Actor.ID else {})
         if image := event.Actor.Attributes.get("image"):
             document["from"] = image
     return document

@@ -49,6 +49,9 @@ async def commit(
         history=[*(base.history or ()), History(created=created, created_by=" ".join([container.row.path, *container.row.args]), author=author, comment=comment)],
     )  # fmt: skip
     image = await engine.images.create(document, names=[name] if name else [], parent=container.row.image_id)
+    engine.images.on_event("create", image.id, image.id)
+    if name:
+        engine.images.on_event("tag", image.id, name.familiar())
     attributes = container.attributes | {
         "comment": comment,
         "imageID": image.id,

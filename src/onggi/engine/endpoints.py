@@ -190,12 +190,13 @@ class Endpoints:
             engine.networks.detach(container.id, network.id)
             container.change(endpoints={n: s for n, s in container.row.endpoints.items() if n != name})
             await engine.database.commit(Put(TABLE, container.id, container.row))
-        engine.events.emit(
-            "network",
-            "disconnect",
-            network.id,
-            {"container": container.id, "name": network.name, "type": network.driver},
-        )
+        if container.is_alive:
+            engine.events.emit(
+                "network",
+                "disconnect",
+                network.id,
+                {"container": container.id, "name": network.name, "type": network.driver},
+            )
 
     async def create_network(self, name: str, **words: Any) -> Network:
         """As Networks.create, and tells of it."""

@@ -54,6 +54,7 @@ from onggi.volumes import Volumes
 if TYPE_CHECKING:
     from onggi.build.buildkit.door import BuildKit
 
+_OF_IMAGES = frozenset({"untag", "load", "import", "save"})
 log = logging.getLogger("onggi.engine")
 
 
@@ -233,7 +234,12 @@ class Engine:
             self.warnings.append(f"layer {lost} is damaged: pull or build its images again")
 
     def _image_changed(self, action: str, identifier: str, name: str) -> None:
-        self.events.emit("image", action, identifier, {"name": name})
+        image = self.images.find(identifier)
+        # As dockerd has it: these are told of the image, not of its name.
+        shown = identifier if action in _OF_IMAGES else name
+        self.events.emit(
+            "image", action, identifier, ((image.config.run.labels if image else None) or {}) | {"name": shown}
+        )
         for container in self.containers:
             container.documents.clear()  # a name may mean another image now
 
@@ -295,8 +301,15 @@ class Engine:
     async def load(self, body: AsyncIterable[bytes], *, quiet: bool, progress: Callable[[Any], None]) -> None:
         await self.images.load(body, quiet=quiet, progress=progress)
 
-    def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
-        return self.images.save(names)
+    async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+        """As Images.save, and tells of it. Cancelled or closed: nothing is left."""
+        told = False
+        async for piece in self.images.save(names):
+            if not told:
+                told = True
+                for identifier in dict.fromkeys(self.images.resolve(name).id for name in names):
+                    self._image_changed("save", identifier, identifier)
+            yield piece
 
     async def log_in(self, auth: Any) -> str:
         return await self.images.log_in(auth)

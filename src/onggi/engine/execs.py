@@ -60,19 +60,19 @@ class Execs:
         command = words(body.cmd)
         if not command:
             raise InvalidArgument("No exec command specified")
-        self._check(container)
+        self._check(container, text)
         made = Exec(secrets.token_hex(32), container, body, command)
         self._execs[made.id] = made
         container.execs.add(made.id)
         self._engine.events.emit(
-            "container", f"exec_create: {' '.join(command)}", container.id, container.attributes | {"execID": made.id}
+            "container", f"exec_create: {_shown(command)}", container.id, container.attributes | {"execID": made.id}
         )
         return made.id
 
     @staticmethod
-    def _check(container: Container) -> None:
+    def _check(container: Container, text: str = "") -> None:
         if container.state == State.PAUSED:
-            raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+            raise Conflict(f"Container {text or container.id} is paused, unpause the container before exec")
         if container.state == State.RESTARTING:
             raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
         if not container.is_alive:
@@ -94,13 +94,14 @@ class Execs:
     async def start(self, exec_id: str, body: ExecStartBody) -> Attachment:
         """Starts it; the client's stream. Raises Conflict for a second start, RuntimeStepError when it can't be run."""
         one = self._claim(exec_id)
-        tty = body.tty or one.body.tty
+        tty = one.body.tty
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         try:
             size = body.console_size or one.body.console_size
             await self._engine.tasks.finish(
-                self._begin(one, theirs, tty=tty, size=(size[0], size[1]) if size else None), f"exec {one.id[:12]}"
+                self._begin(one, theirs, framed=not body.tty, size=(size[0], size[1]) if size else None),
+                f"exec {one.id[:12]}",
             )
         except BaseException:
             ours.close()
@@ -110,7 +111,7 @@ class Execs:
     async def start_detached(self, exec_id: str) -> None:
         """Raises as `start`."""
         one = self._claim(exec_id)
-        await self._engine.tasks.finish(self._begin(one, None, tty=one.body.tty, size=None), f"exec {one.id[:12]}")
+        await self._engine.tasks.finish(self._begin(one, None, framed=False, size=None), f"exec {one.id[:12]}")
 
     def _claim(self, exec_id: str) -> Exec:
         one = self.get(exec_id)
@@ -123,14 +124,16 @@ class Execs:
     def detached(self, exec_id: str) -> None:
         """A client has typed its detach keys."""
         one = self.get(exec_id)
-        action = f"exec_detach: {' '.join(one.args)}"
+        action = "exec_detach"
         self._engine.events.emit("container", action, one.container.id, one.container.attributes | {"execID": one.id})
 
-    async def _begin(self, one: Exec, client: socket.socket | None, *, tty: bool, size: tuple[int, int] | None) -> None:
+    async def _begin(
+        self, one: Exec, client: socket.socket | None, *, framed: bool, size: tuple[int, int] | None
+    ) -> None:
         try:
-            await self._run(one, client, tty=tty, size=size)
+            await self._run(one, client, framed=framed, size=size)
         except BaseException as error:
-            one.exit_code, one.running = (error.exit_code if isinstance(error, RuntimeStepError) else 126), False
+            one.exit_code, one.running = _code_of(error), False
             one.began.set()
             one.ended.set()
             if client is not None:
@@ -138,19 +141,23 @@ class Execs:
             self._expire(one)
             raise
 
-    async def _run(self, one: Exec, client: socket.socket | None, *, tty: bool, size: tuple[int, int] | None) -> None:
+    async def _run(
+        self, one: Exec, client: socket.socket | None, *, framed: bool, size: tuple[int, int] | None
+    ) -> None:
         """Starts the process with its streams led to `client`; a task waits for its end."""
         engine, container, body = self._engine, one.container, one.body
         engine.events.emit(
-            "container", f"exec_start: {' '.join(one.args)}", container.id, container.attributes | {"execID": one.id}
+            "container", f"exec_start: {_shown(one.args)}", container.id, container.attributes | {"execID": one.id}
         )
-        request = self._request(one, tty=tty, size=size)
-        if tty:
+        request = self._request(one, tty=body.tty, size=size)
+        if body.tty:
             handle = await engine.runtime.exec(request, None)
             console = os.dup(handle.console) if handle.console is not None else -1
-            pump = Pump(client, {1: console}, console if body.attach_stdin else None, tty=True)
+            told = {1} if body.attach_stdout or body.attach_stderr else set()
+            stdin = console if body.attach_stdin else None
+            pump = Pump(client, {1: console}, stdin, tty=True, framed=framed, told=told)
         else:
-            handle, pump = await self._with_pipes(request, client, body)
+            handle, pump = await self._with_pipes(request, client, body, framed=framed)
         one.handle, one.pid, one.running = handle, handle.pid, True
         one.began.set()
         if one.size:
@@ -159,7 +166,7 @@ class Execs:
         engine.tasks.watch(self._watch(one, handle, pump), f"exec {one.id[:12]} in {container.name}")
 
     async def _with_pipes(
-        self, request: ExecProcess, client: socket.socket | None, body: ExecBody
+        self, request: ExecProcess, client: socket.socket | None, body: ExecBody, *, framed: bool
     ) -> tuple[ExecProcessHandle, Pump]:
         theirs: list[int] = []
         ours: list[int] = []
@@ -184,7 +191,9 @@ class Execs:
         finally:
             for fd in theirs:
                 os.close(fd)
-        return handle, Pump(client, {1: ours[1], 2: ours[2]}, ours[0] if ours[0] >= 0 else None, tty=False)
+        told = {stream for stream, wanted in ((1, body.attach_stdout), (2, body.attach_stderr)) if wanted}
+        stdin = ours[0] if ours[0] >= 0 else None
+        return handle, Pump(client, {1: ours[1], 2: ours[2]}, stdin, tty=False, framed=framed, told=told)
 
     def _request(self, one: Exec, *, tty: bool, size: tuple[int, int] | None) -> ExecProcess:
         row, body = one.container.row, one.body
@@ -252,7 +261,8 @@ class Execs:
                 return
         if one.handle is None or not one.running:
             raise Conflict(f"exec command {exec_id} is not running")
-        one.handle.resize(rows, columns)
+        if one.handle.console is not None:
+            one.handle.resize(rows, columns)
 
     def inspect(self, exec_id: str) -> dict[str, Any]:
         """Docker's document."""
@@ -269,7 +279,7 @@ class Execs:
             "OpenStdin": body.attach_stdin,
             "OpenStderr": body.attach_stderr,
             "OpenStdout": body.attach_stdout,
-            "CanRemove": one.started and not one.running,
+            "CanRemove": False,
             "ContainerID": one.container.id,
             "DetachKeys": body.detach_keys,
             "Pid": one.pid,
@@ -280,6 +290,9 @@ class Execs:
     ) -> tuple[int, str]:
         """A health check's run: (exit code, output). -1 when it took too long: it is killed then."""
         one = Exec(secrets.token_hex(32), container, ExecBody(), args, started=True)
+        attributes = container.attributes | {"execID": one.id}
+        for action in ("exec_create", "exec_start"):
+            self._engine.events.emit("container", f"{action}: {_shown(args)}", container.id, attributes)
         request = self._request(one, tty=False, size=None)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         output = ProbeOutput(read_end, output_limit)
@@ -302,7 +315,20 @@ class Execs:
                 handle.close()
         finally:
             said = output.finish()
+        self._engine.events.emit("container", "exec_die", container.id, attributes | {"exitCode": str(code)})
         return code, said
+
+
+def _shown(command: list[str]) -> str:
+    """As dockerd puts it: the program, a space, its arguments."""
+    return f"{command[0]} {' '.join(command[1:])}"
+
+
+def _code_of(error: BaseException) -> int:
+    """What dockerd makes of an error's words: 127 for what isn't there, 126 for the rest."""
+    if isinstance(error, RuntimeStepError) and "no such file or directory" in str(error):
+        return 127
+    return error.exit_code if isinstance(error, RuntimeStepError) else 126
 
 
 def _with_env(config: Any, env: list[str]) -> Any:

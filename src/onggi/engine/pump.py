@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Collection
 
 _FRAME = struct.Struct(">BxxxI")
 _READ = 64 * 1024
@@ -23,12 +24,24 @@ _FULL = 1 << 20
 class Pump:
     """`outputs` is stream number → descriptor, `stdin` the process's input or None; all are the pump's to close.
 
+    Without `framed` (the default with a `tty`) the client gets bytes as they are, and only of the streams in `told`.
     `done` is set when every output has ended and the client has got it all (or is gone).
     """
 
-    def __init__(self, client: socket.socket | None, outputs: dict[int, int], stdin: int | None, *, tty: bool) -> None:
+    def __init__(
+        self,
+        client: socket.socket | None,
+        outputs: dict[int, int],
+        stdin: int | None,
+        *,
+        tty: bool,
+        framed: bool | None = None,
+        told: Collection[int] = (1, 2),
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._client, self._outputs, self._stdin, self._tty = client, outputs, stdin, tty
+        self._framed = not tty if framed is None else framed
+        self._told = told
         self._out = bytearray()
         self._in = bytearray()
         self._reading: set[int] = set()
@@ -67,8 +80,8 @@ class Pump:
                 raise
             data = b""
         if data:
-            if self._client is not None:
-                self._out += data if self._tty else _FRAME.pack(stream, len(data)) + data
+            if self._client is not None and stream in self._told:
+                self._out += data if not self._framed else _FRAME.pack(stream, len(data)) + data
                 self._flush_out()
         else:
             self._loop.remove_reader(fd)

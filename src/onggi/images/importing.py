@@ -50,7 +50,9 @@ async def import_image(
         history=[History(created=created, comment=message or f"Imported from {source}")],
     )
     image = await images.create(document, names=[name] if name else [], blobs={layer.diff_id: blob})
-    images.on_event("import", image.id, name.familiar() if name else image.id)
+    if name:
+        images.on_event("tag", image.id, name.familiar())
+    images.on_event("import", image.id, image.id)
     return image
 
 

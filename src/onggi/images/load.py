@@ -75,11 +75,10 @@ async def _load_one(images: Catalog, spool: Spool, found: _Found, *, quiet: bool
         image = await images.create(config, names=found.names, blobs=known, raw=data, manifest=manifest)
     finally:
         release()
+    images.on_event("load", image.id, image.id)
     for name in found.names:
-        images.on_event("load", image.id, name.familiar())
         output(_Stream(f"Loaded image: {name.familiar()}\n"))
     if not found.names:
-        images.on_event("load", image.id, image.id)
         output(_Stream(f"Loaded image ID: {image.id}\n"))
     return image
 
