@@ -154,8 +154,11 @@ def _volumes(options: Options) -> tuple[list[str], list[str]]:
     for word in options.list("volume"):
         if not word:
             raise UsageError("invalid empty volume spec")
-        if ":" in word and not all(word.split(":")[:2]):
+        parts = word.split(":")
+        if len(parts) > 1 and not all(parts[:2]):
             raise UsageError(f"invalid spec: {word}: empty section between colons")
+        if len(parts) > 3:
+            raise UsageError(f"invalid spec: {word}: too many colons")
         bind, path = mountwords.volume(word)
         if bind:
             binds.append(bind)

@@ -135,7 +135,7 @@ def _port(context: Context, options: Options, words: list[str]) -> None:
             address = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
             lines.append(f"{address}:{binding['HostPort']}" if wanted else f"{port} -> {address}:{binding['HostPort']}")
     if wanted and not lines:
-        raise Exit(1, f"Error: No public port '{wanted}' published for {words[0]}")
+        raise Exit(1, f"Error: No public port '{words[1]}' published for {words[0]}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
@@ -190,7 +190,7 @@ def _with_old_time(run: object) -> object:
 
     def wrapped(context: Context, options: Options, words: list[str]) -> None:
         if "time" in options.given:
-            sys.stderr.write("Flag --time has been deprecated, use --timeout instead\n")
+            sys.stdout.write("Flag --time has been deprecated, use --timeout instead\n")
         if "time" in options.given and "timeout" not in options.given:
             options.values["timeout"] = options.values["time"]
         run(context, options, words)  # type: ignore[operator]

@@ -177,7 +177,7 @@ def _ls(context: Context, options: Options, words: list[str]) -> None:
     Columns(headers, ["Name", "Description", "DockerEndpoint", "Error"], "*formatter.clientContextContext").print(
         rows, format
     )
-    if current == "default" and os.environ.get("DOCKER_HOST") and format in ("", "table"):
+    if current == "default" and os.environ.get("DOCKER_HOST"):
         sys.stderr.write(
             "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global "
             "--context flag, or unset DOCKER_HOST environment variable.\n"

@@ -194,7 +194,7 @@ class _Counted:
 
 COMMANDS = {
     "cp": Command(
-        _cp, "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-", "Copy files/folders between a container and the local filesystem",
+        _cp, "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\t{program} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", "Copy files/folders between a container and the local filesystem",
         """
 -a --archive bool  Archive mode (copy all uid/gid information)
 -L --follow-link bool  Always follow symbol link in SRC_PATH

@@ -9,6 +9,7 @@ import sys
 from onggi.cli.config_words import container_config
 from onggi.cli.flags import UsageError
 from onggi.cli.main import Exit, words_of
+from onggi.cli.references import check
 from onggi.client import containers, images
 from onggi.client.errors import ApiError, ConnectionRefused, StreamError
 
@@ -48,14 +49,23 @@ def start_code(text: str, otherwise: int = 125) -> int:
     return otherwise
 
 
-def make(context: Context, options: Options, words: list[str]) -> str:
+def make(context: Context, options: Options, words: list[str], command: str) -> str:
     """The id of the new container; its image is pulled when it isn't here. Warnings go to stderr. Raises UsageError."""
     pull = options.text("pull")
     if pull not in ("", "always", "missing", "never"):
         raise UsageError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
     image = words[0]
     body = container_config(options, image, words[1:], _proxies(context, options))
-    _check_image(image)
+    try:
+        return _made(context, options, body, image, pull)
+    except Exit as error:
+        if command == "run":
+            raise UsageError(error.message) from None
+        raise
+
+
+def _made(context: Context, options: Options, body: Json, image: str, pull: str) -> str:
+    check(image)
     secrets = _give_socket(context, body) if options.on("use-api-socket") else {}
     with _cid_file(options.text("cidfile")) as written:
         if pull == "always":
@@ -74,7 +84,8 @@ def _create(context: Context, options: Options, body: Json, image: str, *, may_p
     try:
         return context.engine(call)
     except ApiError as error:
-        if error.code != 404 or "no such image" not in str(error).lower() or not may_pull:
+        # Any "not found" is taken for the image: which image the engine misses isn't always in its words.
+        if error.code != 404 or not may_pull:
             raise
     if not options.on("quiet"):
         sys.stderr.write(f"Unable to find image '{_with_tag(image)}' locally\n")
@@ -93,15 +104,6 @@ def _proxies(context: Context, options: Options) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(found.items()) if name not in named]
 
 
-def _check_image(image: str) -> None:
-    from onggi.cli.references import check
-
-    try:
-        check(image)
-    except Exit as error:
-        raise UsageError(error.message) from None
-
-
 @contextlib.contextmanager
 def _cid_file(path: str) -> Iterator[Callable[[str], object]]:
     """Gives what writes the id. The file is there from the beginning, so that two can't have it; empty, it goes again."""
@@ -111,12 +113,12 @@ def _cid_file(path: str) -> Iterator[Callable[[str], object]]:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        raise UsageError(
-            f"container ID file found, make sure the other container isn't running or delete {path}"
+        raise Exit(
+            1, f"container ID file found, make sure the other container isn't running or delete {path}"
         ) from None
     except OSError as error:
-        raise UsageError(
-            f"failed to create the container ID file: open {path}: {(error.strerror or '').lower()}"
+        raise Exit(
+            1, f"failed to create the container ID file: open {path}: {(error.strerror or '').lower()}"
         ) from None
     with os.fdopen(fd, "w", encoding="ascii") as file:
         try:

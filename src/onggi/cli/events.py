@@ -6,7 +6,7 @@ import sys
 import time
 
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command
+from onggi.cli.main import Command, Exit
 from onggi.cli.units import clean, since_argument
 from onggi.client import system
 
@@ -14,39 +14,57 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from onggi.cli.flags import Options
     from onggi.cli.main import Context
+    from onggi.cli.templates import Template
     from onggi.client.shapes import Json
 
 
 def _events(context: Context, options: Options, words: list[str]) -> None:
     del words
-    stream = system.events(
-        since=since_argument(options.text("since")) or None, until=since_argument(options.text("until")) or None,
-        filters=parse_filters(options.list("filter")),
-    )  # fmt: skip
+    try:
+        since, until = since_argument(options.text("since")) or None, since_argument(options.text("until")) or None
+    except ValueError as error:
+        raise Exit(1, str(error)) from None
+    stream = system.events(since=since, until=until, filters=parse_filters(options.list("filter")))
     format, template = options.text("format"), None
     if format and format != "json":
-        from onggi.cli.templates import Template
+        from onggi.cli.templates import ParseError, Template
 
-        template = Template(format)
+        try:
+            template = Template(format.replace("\\t", "\t").replace("\\n", "\n"))
+        except ParseError as error:
+            raise Exit(64, f"Error parsing format: {error}") from None
     for event in context.engine.stream(stream):
         if format == "json":
             import json
 
             text = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
         else:
-            text = template.render(_fields(event)) if template else _line(event)
+            text = _rendered(template, event) if template else _line(event)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
 
-def _fields(event: Json) -> Json:
-    return event | {
-        "ID": event["Actor"]["ID"],
-        "Time": event["time"],
-        "TimeNano": event["timeNano"],
-        "Status": event["Action"],
-        "Scope": event.get("scope", ""),
+def _rendered(template: Template, event: Json) -> str:
+    """Raises Exit."""
+    from onggi.cli.templates import Struct, TemplateError
+
+    actor = Struct({"ID": event["Actor"]["ID"], "Attributes": event["Actor"].get("Attributes") or {}}, "events.Actor")
+    # Status, ID and From are gone from newer APIs, not from people's templates.
+    old = {
+        "Status": event.get("status", event["Action"]),
+        "ID": event.get("id", actor["ID"]),
+        "From": event.get("from", ""),
     }
+    names = {
+        "Type": event["Type"], "Action": event["Action"], "Actor": actor, "Scope": event.get("scope", ""), "Time": event["time"],
+        "TimeNano": event["timeNano"],
+    }  # fmt: skip
+    try:
+        return template.render(
+            Struct(event, "*events.Message", extra=old | names, hidden=frozenset(event) - frozenset(names))
+        )
+    except TemplateError as error:
+        raise Exit(64, f"Error parsing format: {error}") from None
 
 
 def _line(event: Json) -> str:

@@ -147,6 +147,8 @@ def _long(word: str, flags: dict[str, Flag], rest: list[str], options: Options) 
     if not name or name.startswith("-"):
         raise UsageError(f"bad flag syntax: {word}")
     if name == "help":
+        if text in ("0", "f", "F", "false", "FALSE", "False"):
+            return
         raise HelpWanted
     flag = flags.get(name)
     if flag is None:

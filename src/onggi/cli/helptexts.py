@@ -60,7 +60,7 @@ def group_help(program: str, name: str) -> str:
 def command_help(program: str, name: str, where: str, command: Command) -> str:
     from onggi.cli.flags import read_flags
 
-    text = f"Usage:  {program} {name} {command.usage}\n\n{command.help}\n".replace(f"{name} \n", f"{name}\n")
+    text = f"Usage:  {command.usage_line(f'{program} {name}')}\n\n{command.help}\n"
     names = aliases(where)
     if len(names) > 1:
         text += "\nAliases:\n  " + ", ".join(f"{program} {one}" for one in names) + "\n"

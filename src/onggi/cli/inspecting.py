@@ -112,7 +112,21 @@ def _anything(context: Context, options: Options, words: list[str]) -> None:
     kind, looks = options.text("type"), _looks(context, options)
     if "type" in options.given and kind not in looks:
         raise Exit(1, f'unknown type: "{kind}": must be one of {", ".join(f"{chr(34)}{name}{chr(34)}" for name in _TYPES)}' if kind else 'type is empty: must be one of "config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume"')  # fmt: skip
-    inspect_each([looks[kind]] if kind else list(looks.values()), words, options.text("format"))
+    chosen = {kind: looks[kind]} if kind else looks
+    inspect_each([_sized(name, look, options) for name, look in chosen.items()], words, options.text("format"))
+
+
+def _sized(kind: str, look: Look, options: Options) -> Look:
+    """`look`, with docker's word on --size where it has no meaning."""
+    if kind == "container" or not options.on("size"):
+        return look
+
+    def warned(name: str) -> Any:
+        found = look(name)
+        sys.stderr.write(f"WARNING: --size ignored for {kind}\n")
+        return found
+
+    return warned
 
 
 _FORMAT = "-f --format string  Format output with a Go template, or json\n"

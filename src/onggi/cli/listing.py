@@ -110,8 +110,18 @@ def row(one: Json, *, full: bool) -> Json:
         "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in one.get("Mounts") or [])),
         "Networks": ",".join(sorted(networks)),
         "Platform": None,
+        "HealthStatus": _health(one),
         "Size": _size(one),
     }
+
+
+def _health(one: Json) -> str:
+    """Engines tell it in a field of its own or in the status alone."""
+    found = one.get("Health") or {}
+    if found.get("Status"):
+        return str(found["Status"])
+    inside = one["Status"].rpartition("(")[2].rstrip(")")
+    return {"healthy": "healthy", "unhealthy": "unhealthy", "health: starting": "starting"}.get(inside, "none")
 
 
 def _size(one: Json) -> str:

@@ -58,7 +58,7 @@ def _asked_for(options: Options) -> tuple[str, str]:
     if not options.on("password-stdin"):
         return options.text("username"), options.text("password")
     if not options.text("username"):
-        raise Exit(1, "Must provide --username with --password-stdin")
+        raise Exit(1, "the --password-stdin option requires --username to be set")
     password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
     if not password:
         raise Exit(1, "password is empty")
@@ -86,13 +86,10 @@ def _logout(context: Context, options: Options, words: list[str]) -> None:
     del options
     server, store = _server(words), Credentials(context.config)
     names = [server] if server == HUB else [server, f"https://{server}", f"http://{server}"]
-    known = [name for name in names if store.knows(name)]
-    if not known:
-        sys.stdout.write(f"Not logged in to {server}\n")
-        return
     sys.stdout.write(f"Removing login credentials for {server}\n")
-    for name in known:
-        store.erase(name)
+    for name in names:
+        if store.knows(name):
+            store.erase(name)
 
 
 COMMANDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from onggi.cli.main import Command
+from onggi.cli.main import Command, Exit
 from onggi.cli.units import since_argument
 from onggi.client import containers
 
@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 
 
 def _logs(context: Context, options: Options, words: list[str]) -> None:
+    since, until = _moment(options, "since"), _moment(options, "until")
     config = context.engine(containers.inspect(words[0]))
     stream = containers.logs(
-        config["Id"], tty=config["Config"]["Tty"], follow=options.on("follow"), since=since_argument(options.text("since")) or None,
-        until=since_argument(options.text("until")) or None, timestamps=options.on("timestamps"), details=options.on("details"),
+        config["Id"], tty=config["Config"]["Tty"], follow=options.on("follow"), since=since,
+        until=until, timestamps=options.on("timestamps"), details=options.on("details"),
         tail=options.text("tail"),
     )  # fmt: skip
     for number, piece in context.engine.stream(stream):
         view = memoryview(piece)
         while view:
             view = view[os.write(2 if number == 2 else 1, view) :]
+
+
+def _moment(options: Options, name: str) -> str | None:
+    try:
+        return since_argument(options.text(name)) or None
+    except ValueError as error:
+        raise Exit(1, f'invalid value for "{name}": {error}') from None
 
 
 COMMANDS = {

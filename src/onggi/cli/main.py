@@ -59,6 +59,10 @@ class Command:
         self.run, self.usage, self.help, self.flags = run, usage, help, flags
         self.least, self.most, self.interspersed, self.hidden = least, most, interspersed, hidden
 
+    def usage_line(self, call: str) -> str:
+        """The usage behind `call`; a second form of it stands on a line of its own."""
+        return f"{call} {self.usage}".rstrip().replace("{program}", call.partition(" ")[0])
+
 
 class Context:
     """What a command works with: settings, the engine, and the program's own name; each made when it is asked for first."""
@@ -301,7 +305,7 @@ def _call(context: Context, name: str, where: str, words: list[str]) -> int:
 
         sys.stdout.write(command_help(context.program, name, where, command))
     except UsageError as error:
-        sys.stderr.write(f"{error}\n\nUsage:  {call} {command.usage}\n\nRun '{call} --help' for more information\n")
+        sys.stderr.write(f"{error}\n\nUsage:  {command.usage_line(call)}\n\nRun '{call} --help' for more information\n")
         return 125
     return 0
 
@@ -336,7 +340,7 @@ def _check_number(call: str, command: Command, words: list[str]) -> None:
     program = call.partition(" ")[0]
     raise Exit(
         1,
-        f"{program}: '{call}' {quantity}\n\nUsage:  {call} {command.usage}\n\n{see} '{call} --help' for more information",
+        f"{program}: '{call}' {quantity}\n\nUsage:  {command.usage_line(call)}\n\n{see} '{call} --help' for more information",
     )
 
 

@@ -109,7 +109,7 @@ def _set(found: Json, key: str, value: str, field: str) -> None:
         case "tmpfs-size" | "tmpfs-mode":
             _tmpfs(options("Tmpfs"), key, value)
         case _:
-            raise ValueError(f"unknown option '{key}' in '{field}'")  # fmt: skip
+            raise ValueError(f"unexpected key '{key}' in '{field}'")  # fmt: skip
 
 
 def _tmpfs(options: Json, key: str, value: str) -> None:
@@ -145,10 +145,7 @@ def _check_kinds(found: Json) -> None:
 
 def _boolean(key: str, value: str) -> bool:
     if value not in ("", "1", "true", "0", "false"):
-        raise ValueError(
-            f"invalid value for '{key}': invalid boolean value (\"{value}\"): "
-            'must be one of "true", "1", "false", or "0" (default "true")'
-        )
+        raise ValueError(f"invalid value for {key}: {value}")
     return value in ("", "1", "true")
 
 
@@ -224,7 +221,7 @@ def gpus(word: str) -> Json:
         key, separator, value = field.partition("=")
         if key in seen:
             raise ValueError(f"gpu request key '{key}' can be specified only once")
-        seen.add(key if separator else "count")
+        seen |= {key} if separator else {key, "count"}
         if not separator or key == "count":
             request["Count"] = _count(value if separator else key)
         elif key == "driver":

@@ -6,7 +6,7 @@ import ipaddress
 import sys
 
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, Exit, each, words_of
+from onggi.cli.main import Command, Exit, each
 from onggi.cli.tables import Columns
 from onggi.client import networks
 from onggi.client.errors import ApiError
@@ -121,10 +121,9 @@ def _rm(context: Context, options: Options, words: list[str]) -> None:
         try:
             context.engine(networks.remove(name))
         except ApiError as error:
-            if not (options.on("force") and error.code == 404):
-                raise
-            sys.stderr.write(words_of(error) + "\n")
-            return
+            if options.on("force") and error.code == 404:
+                return
+            raise
         sys.stdout.write(name + "\n")
 
     each(words, remove, echo=False, tail="exit status 1")

@@ -84,7 +84,13 @@ def expose(word: str) -> list[str]:
     try:
         start, end = _range(span)
     except ValueError:
-        raise ValueError(f"invalid range format for --expose: {word}") from None
+        first = next((part for part in span.split("-") if not part.isdigit()), "")
+        reason = (
+            f'strconv.ParseUint: parsing "{first}": invalid syntax'
+            if first
+            else f"invalid range specified for port: {span}"
+        )
+        raise ValueError(f"invalid range format for --expose: {word}, error: {reason}") from None
     protocol = protocol.lower() if slash else "tcp"
     if protocol not in ("tcp", "udp", "sctp"):
         raise ValueError(f"invalid proto: {protocol}")

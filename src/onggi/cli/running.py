@@ -32,7 +32,7 @@ def _run(context: Context, options: Options, words: list[str]) -> None:
     keys = session.keys_of(options, context)
     code = 0
     with told_as(context, "run", 125):
-        container = make(context, options, words)
+        container = make(context, options, words, "run")
         if detach:
             context.engine(containers.start(container))
             sys.stdout.write(container + "\n")
@@ -136,7 +136,7 @@ def _forwarding(context: Context, container: str, *, on: bool) -> Iterator[None]
 
 def _create(context: Context, options: Options, words: list[str]) -> None:
     with told_as(context, "create", 125):
-        identifier = make(context, options, words)
+        identifier = make(context, options, words, "create")
     sys.stdout.write(identifier + "\n")
 
 

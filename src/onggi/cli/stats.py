@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 
-from onggi.cli.main import Command
+from onggi.cli.main import Command, Exit, words_of
 from onggi.cli.tables import Columns
 from onggi.cli.units import binary_size, human_size
-from onggi.client import containers
+from onggi.client import containers, system
+from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,36 +24,90 @@ _HEADERS = {
 _DEFAULT = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"]
 
 
-def _stats(context: Context, options: Options, words: list[str]) -> None:
-    names = words or [one["Id"] for one in context.engine(containers.listing(all=options.on("all")))]
-    rows: dict[str, Json] = {}
-    once = options.on("no-stream")
-    full = options.on("no-trunc")
-    changed = threading.Condition()
+class _Board:
+    """Rows of containers, each kept up by a thread of its own that follows the engine's stream."""
 
-    def follow(name: str) -> None:
-        for sample in context.connect().stream(containers.stats(name, stream=not once)):
-            with changed:
-                rows[name] = _row(sample, name, full=full)
-                changed.notify()
+    def __init__(self, context: Context, *, once: bool, full: bool) -> None:
+        self._context, self._once, self._full = context, once, full
+        self._changed = threading.Condition()
+        self._rows: dict[str, Json] = {}
+        self._order: list[str] = []
+        self._threads: list[threading.Thread] = []
+        self.errors: dict[str, str] = {}
 
-    columns = Columns(_HEADERS, _DEFAULT)
-    threads = [threading.Thread(target=follow, args=(name,), daemon=True, name=f"stats of {name}") for name in names]
-    for thread in threads:
+    def add(self, name: str) -> None:
+        with self._changed:
+            if name in self._order:
+                return
+            self._order.append(name)
+        thread = threading.Thread(target=self._follow, args=(name,), daemon=True, name=f"stats of {name}")
+        self._threads.append(thread)
         thread.start()
-    if once:
-        for thread in threads:
+
+    def remove(self, name: str) -> None:
+        with self._changed:
+            self._order = [one for one in self._order if one != name]
+            self._rows.pop(name, None)
+
+    def _follow(self, name: str) -> None:
+        try:
+            for sample in self._context.connect().stream(containers.stats(name, stream=not self._once)):
+                with self._changed:
+                    self._rows[name] = _row(sample, name, full=self._full)
+                    self._changed.notify()
+        except OnggiError as error:
+            with self._changed:
+                self.errors[name] = words_of(error)
+                self._changed.notify()
+
+    def wait(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def join(self) -> None:
+        for thread in self._threads:
             thread.join()
-        columns.print([rows[name] for name in names if name in rows], options.text("format"))
+
+    @property
+    def alive(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def rows(self) -> list[Json]:
+        with self._changed:
+            return [self._rows[name] for name in self._order if name in self._rows]
+
+
+def _stats(context: Context, options: Options, words: list[str]) -> None:
+    once = options.on("no-stream")
+    format = options.text("format") or context.config.text("statsFormat")
+    board = _Board(context, once=once, full=options.on("no-trunc"))
+    for name in words or [one["Id"] for one in context.engine(containers.listing(all=options.on("all")))]:
+        board.add(name)
+    columns = Columns(_HEADERS, _DEFAULT, "*container.statsContext")
+    if once:
+        board.join()
+        if board.errors:
+            raise Exit(1, "\n".join(board.errors.values()))
+        columns.print(board.rows(), format)
         return
-    while any(thread.is_alive() for thread in threads) or not names:
-        with changed:
-            changed.wait(1.0)
-            shown = [rows[name] for name in names if name in rows]
+    if not words:
+        threading.Thread(target=_watch, args=(context, board, options.on("all")), daemon=True, name="events").start()
+    while board.alive or not words:
+        board.wait(1.0)
+        if words and board.errors:
+            raise Exit(1, "\n".join(board.errors.values()))
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[H\x1b[J")
-        columns.print(shown, options.text("format"))
+        columns.print(board.rows(), format)
         sys.stdout.flush()
+
+
+def _watch(context: Context, board: _Board, every: bool) -> None:
+    """Containers that begin and end while we look."""
+    begin, end = ("create", "destroy") if every else ("start", "die")
+    filters = {"type": ["container"], "event": [begin, end]}
+    for event in context.connect().stream(system.events(filters=filters)):
+        (board.add if event["Action"] == begin else board.remove)(event["Actor"]["ID"])
 
 
 def _row(sample: Json, name: str, *, full: bool) -> Json:

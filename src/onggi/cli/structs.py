@@ -91,6 +91,7 @@ def document(data: dict[str, Any], name: str) -> Struct:
     found.go_type = {"version": "system.versionInfo", "info": "system.dockerInfo"}[name]
     if isinstance(found.get("Server"), Struct):
         found["Server"].go_type = "*types.Version"
+        found["Server"].extra["APIVersion"] = data["Server"].get("ApiVersion", "")
     if isinstance(found.get("Client"), Struct):
         found["Client"].go_type = "system.clientVersion"
         found["Client"].extra["APIVersion"] = data["Client"]["ApiVersion"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Command, Exit, each
+from onggi.cli.main import Command, Exit
 from onggi.cli.servicewords import CREATE, UPDATE
 from onggi.cli.swarmwords import TABLE
 from onggi.client.call import Call, Request, nothing, quote
@@ -33,9 +33,11 @@ def _asks(name: str, call: str) -> Callable[[Context, Options, list[str]], None]
         try:
             context.engine(Call(Request(method, path.format(quote(word.partition("=")[0]))), nothing))
         except ApiError as error:
-            if name == "swarm unlock-key":
-                raise Exit(1, f"could not fetch unlock key: Error response from daemon: {error}") from None
-            raise
+            before = {
+                "swarm unlock-key": "could not fetch unlock key: ",
+                "service scale": f"{word.partition('=')[0]}: ",
+            }.get(name, "")
+            raise Exit(1, f"{before}Error response from daemon: {error}") from None
         raise Exit(1, f"'{name}' isn't available: this command line doesn't drive swarms")
 
     def run(context: Context, options: Options, words: list[str]) -> None:
@@ -45,9 +47,20 @@ def _asks(name: str, call: str) -> Callable[[Context, Options, list[str]], None]
             sys.stdout.write("[]\n")
         if name in _FIRST_ONLY or not words:
             ask(context, words[0] if words else "")
-        each(words, lambda word: ask(context, word), echo=False)
+        _ask_each(words, lambda word: ask(context, word))
 
     return run
+
+
+def _ask_each(words: list[str], ask: Callable[[str], None]) -> None:
+    """Every word is asked for; what each brought is told at the end. Raises Exit."""
+    failed = []
+    for word in words:
+        try:
+            ask(word)
+        except Exit as error:
+            failed.append(error.message)
+    raise Exit(1, "\n".join(failed))
 
 
 def _commands() -> dict[str, Command]:

@@ -102,7 +102,7 @@ def _formatted(data: Json, format: str, name: str = "") -> None:
     except ParseError as error:
         raise Exit(64, f"template parsing error: {error}") from None
     except TemplateError as error:
-        sys.stdout.write("\n")
+        sys.stdout.write(("" if name else error.written) + "\n")
         raise Exit(1, str(error)) from None
     sys.stdout.write(rendered + "\n")
 

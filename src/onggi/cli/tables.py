@@ -65,7 +65,7 @@ class Columns:
         elif format == "raw" and self.raw:
             format = self.raw
         is_table = format.startswith("table")
-        text = format.removeprefix("table").strip() if is_table else format.strip("\n\r")
+        text = format.removeprefix("table").strip() if is_table else format
         template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))
         lines = [template.render(Struct(dict(sorted(row.items())), self.go_type)) for row in rows]
         if not is_table:

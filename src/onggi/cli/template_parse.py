@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 
 class TemplateError(Exception):
-    """The template can't be read or can't be run."""
+    """The template can't be read or can't be run. `written` is the text that came before."""
+
+    written = ""
 
 
 class ParseError(TemplateError):

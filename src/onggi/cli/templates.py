@@ -43,7 +43,11 @@ class Template:
         """Raises TemplateError. `functions` stand in the place of some of the usual ones."""
         self._functions = {**FUNCTIONS, **(functions or {})}
         out: list[str] = []
-        self._run(self._root, data, [{"$": data}], out)
+        try:
+            self._run(self._root, data, [{"$": data}], out)
+        except TemplateError as error:
+            error.written = "".join(out)
+            raise
         return "".join(out)
 
     def _error(self, operand: Operand, message: str, *, whole: str = "", column: int | None = None) -> TemplateError:

@@ -111,17 +111,29 @@ def rfc3339(text: str) -> float:
 
 
 def since_argument(text: str) -> str:
-    """`10m` before now, RFC 3339 or a unix time, as the API takes it: seconds (client side, as docker does)."""
+    """`10m` before now, RFC 3339 or a unix time, as the API takes it: seconds (client side, as docker does).
+
+    Raises ValueError in docker's words.
+    """
     if not text or re.fullmatch(r"\d+(\.\d+)?", text):
         return text
     try:
         return f"{time.time() - parse_duration(text) / 1e9:.9f}"
     except ValueError:
         pass
-    full = text if "T" in text else f"{text}T00:00:00"
-    if not re.search(r"(Z|[+-]\d\d:\d\d)$", full):
-        full += "Z"
-    return f"{rfc3339(full):.9f}"
+    return f"{_moment(text):.9f}"
+
+
+def _moment(text: str) -> float:
+    """A date, with as much of the clock as there is; in the local zone unless it names one."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?)?(Z|[+-]\d\d:\d\d)?", text)
+    if not found:
+        raise ValueError(f'failed to parse value as time or duration: "{text}"')
+    date, hour, minute, second, zone = found.groups(default="")
+    seconds = rfc3339(f"{date}T{hour or '00'}:{minute or '00'}:{second or '00'}{zone or 'Z'}")
+    if zone:
+        return seconds
+    return seconds - time.localtime(seconds).tm_gmtoff
 
 
 _ESCAPES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

@@ -88,7 +88,7 @@ def _update(context: Context, options: Options, words: list[str]) -> None:
     found = context.engine(volumes.inspect(words[0]))
     spec = (found.get("ClusterVolume") or {}).get("Spec")
     if spec is None:
-        raise Exit(1, "Can only update cluster volumes")
+        raise Exit(1, "can only update cluster volumes")
     if "availability" in options.given:
         spec["Availability"] = options.text("availability")
     context.engine(volumes.update(words[0], found["ClusterVolume"]["Version"]["Index"], {"Spec": spec}))
