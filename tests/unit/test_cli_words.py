@@ -15,6 +15,7 @@ from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
 from onggi.cli.listing import ports_text
 from onggi.cli.references import registry_of, split
 from onggi.cli.templates import Template, TemplateError
+from onggi.durations import human_duration
 
 RUN = read_flags(runflags.FLAGS + "-d --detach bool  x\n")
 
@@ -176,7 +177,7 @@ def test_sizes_and_times_read_as_dockers():
         86400 * 3: "3 days",
         86400 * 40: "5 weeks",
     }
-    assert {seconds: units.human_duration(seconds) for seconds in spans} == spans
+    assert {seconds: human_duration(seconds) for seconds in spans} == spans
     assert units.rfc3339("2024-01-02T03:04:05.5+01:00") == 1704161045.5
     assert units.rfc3339("0001-01-01T00:00:00Z") == 0.0
 

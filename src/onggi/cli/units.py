@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 
+from onggi.durations import human_duration
+
 _BYTES = re.compile(r"(-?\d+(?:\.\d+)?) ?([bkmgtpBKMGTP]?)(?:[iI]?[bB])?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -57,34 +59,6 @@ def human_size(size: float, digits: int = 4) -> str:
 def binary_size(size: float) -> str:
     """Binary, `1.5GiB` (units.BytesSize)."""
     return _scaled(size, 1024.0, _BINARY, 4)
-
-
-def human_duration(seconds: float) -> str:
-    """`2 hours`, `About a minute` (units.HumanDuration)."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(seconds / 3600 / 24 / 365)} years"
 
 
 def ago(created_s: float) -> str:

@@ -135,8 +135,6 @@ class Container:
         self.execs: set[str] = set()
         self.documents: dict[str, bytes] = {}
         self.removal_error = ""
-        self.start_error = ""
-        """Why its last start failed: whoever waits for its end is told."""
         self.writing = asyncio.Lock()
         """Held while files are put into it and it doesn't run: a start takes it first, before `lock`, since two mounts of one upper
         directory are undefined. A client may hold it as long as it sends."""

@@ -37,7 +37,7 @@ Filters = Mapping[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """How a wait ended; `error` when it failed to start or to be removed."""
+    """How a wait ended; `error` when it failed to be removed; why a start failed is the start's own answer."""
 
     exit_code: int
     error: str = ""
@@ -208,7 +208,7 @@ class Containers:
         if condition == "next-exit":
             if container.next_exit is None:
                 container.next_exit = asyncio.get_running_loop().create_future()
-            return _exit_of(container, container.next_exit)
+            return _exit_of(container.next_exit)
         if condition == "removed":
             return _end_of(container, container.removed)
         return _end_of(container, container.exited)
@@ -415,10 +415,10 @@ class Containers:
         return await self._engine.tasks.finish(work, f"commit of {container.name}")
 
 
-async def _exit_of(container: Container, future: asyncio.Future[int]) -> WaitResult:
-    return WaitResult(await asyncio.shield(future), container.start_error)
+async def _exit_of(future: asyncio.Future[int]) -> WaitResult:
+    return WaitResult(await asyncio.shield(future))
 
 
 async def _end_of(container: Container, event: asyncio.Event) -> WaitResult:
     await event.wait()
-    return WaitResult(container.row.exit_code, container.removal_error or container.start_error)
+    return WaitResult(container.row.exit_code, container.removal_error)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from onggi.durations import human_duration
 from onggi.engine import links, security
 from onggi.engine.config import ContainerConfig
 from onggi.engine.container import Container, State, time_text
@@ -29,31 +30,6 @@ _SHOWN = {State.STARTING: State.CREATED}
 
 def shown_state(container: Container) -> str:
     return _SHOWN.get(container.state, container.state)
-
-
-def human_duration(seconds: float) -> str:
-    """docker/go-units HumanDuration; tools parse the text."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    for limit, size, name in ((24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 365 * 2, 24 * 30, "months")):
-        if hours < limit:
-            return f"{hours // size} {name}"
-    return f"{int(seconds / 3600 / 24 / 365)} years"
 
 
 def status_text(container: Container) -> str:

@@ -90,7 +90,6 @@ class Lifecycle:
             for client in attached:
                 os.close(client.fd)
         container.exited.clear()
-        container.start_error = ""
         container.shim = shim
         container.move(State.RUNNING, pid=shim.pid, started_ns=shim.started_at_ns, was_running=True)
         if shim.dns_fds:
@@ -134,7 +133,6 @@ class Lifecycle:
     async def _start_failed(self, container: Container, error: BaseException, former: ContainerRow) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
         code = error.exit_code if isinstance(error, RuntimeStepError) else 128
-        container.start_error = str(error)
         await self._release_network(container)
         after = State.CREATED if former.state == State.CREATED else State.EXITED
         container.move(
