@@ -35,7 +35,8 @@ exec -i web cat <<typed
 exec -e B=2 -w /tmp -u 1 web sh -c 'echo $B $PWD; id -u'
 exec -t web true <<
 exec -it web true <<
-exec -d web touch /made
+exec -d web true
+exec web touch /made
 exec web nope
 exec web /etc
 exec nope true
