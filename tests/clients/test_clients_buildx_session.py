@@ -97,6 +97,18 @@ def test_a_build_may_push_its_image(buildx: Buildx, registry: str) -> None:
     buildx.ok("pull", f"{registry}/made/by@{digest}")
 
 
+@pytest.mark.row("F-188")
+def test_an_image_can_be_pushed_when_the_pulled_base_it_stands_on_has_gone(buildx: Buildx, registry: str) -> None:
+    buildx.context("FROM busybox\nRUN echo base > /base\n")
+    buildx.build("--push", "-t", f"{registry}/base:1")
+    buildx.ok("rmi", f"{registry}/base:1")
+    buildx.ok("buildx", "prune", "-af")
+    buildx.context(f"FROM {registry}/base:1\nRUN echo derived > /derived\n")
+    buildx.build("--pull", "-t", f"{registry}/derived:1")
+    buildx.ok("rmi", f"{registry}/base:1")
+    buildx.ok("push", f"{registry}/derived:1")
+
+
 @pytest.mark.row("F-297")
 @pytest.mark.row("F-222")
 def test_the_login_for_a_base_and_for_a_push_stays_with_the_client(buildx: Buildx, locked_registry: str) -> None:

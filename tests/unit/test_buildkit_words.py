@@ -9,9 +9,10 @@ import pytest
 
 from onggi.build.buildkit import definitions, filters, provenance
 from onggi.build.buildkit.attributes import options_of
+from onggi.build.buildkit.caches import imports_of
 from onggi.build.buildkit.filesync import mode_of, request_metadata
 from onggi.build.buildkit.history import framed, unframed
-from onggi.build.buildkit.pb import ops_pb2
+from onggi.build.buildkit.pb import control_pb2, ops_pb2
 from onggi.build.buildkit.sending import in_order, stat_of
 from onggi.build.buildkit.uploading import is_upload
 from onggi.build.entries import DIRECTORY, FILE, SYMLINK, Entry
@@ -36,7 +37,6 @@ def test_attributes_of_the_frontend_become_options() -> None:
             "cgroup-parent": "/cg",
             "memory": "7",
             "cpusetcpus": "0-1",
-            "cache-imports": '[{"Type":"registry","Attrs":{"ref":"r/x:1"}},{"Type":"local","Attrs":{"src":"d"}}]',
         }
     )
     assert (options.dockerfile, options.target) == ("sub/Dockerfile.x", "made")
@@ -50,14 +50,31 @@ def test_attributes_of_the_frontend_become_options() -> None:
     assert options.limits.ulimits == (("nofile", 1024, 2048), ("nproc", 5, 5))
     assert (options.limits.shm_bytes, options.limits.cgroup_parent, options.limits.memory_bytes) == (1048576, "/cg", 7)
     assert options.limits.cpuset_cpus == "0-1"
-    assert options.cache_from == ("r/x:1",)
     assert not options_of({}).no_cache
 
 
-@pytest.mark.parametrize("attrs", [{"shm-size": "x"}, {"ulimit": "a=b"}, {"platform": "l!nux"}, {"cache-imports": "{"}])
+@pytest.mark.parametrize("attrs", [{"shm-size": "x"}, {"ulimit": "a=b"}, {"platform": "l!nux"}])
 def test_attributes_that_mean_nothing_are_refused(attrs: dict[str, str]) -> None:
     with pytest.raises(InvalidArgument):
         options_of(attrs)
+
+
+@pytest.mark.row("F-162")
+def test_caches_are_named_by_the_frontend_and_by_the_call() -> None:
+    entry = control_pb2.CacheOptionsEntry
+    told = '[{"Type":"registry","Attrs":{"ref":"r/x:1"}},{"Type":"local","Attrs":{"src":"d"}}]'
+    found = imports_of(
+        {"cache-imports": told, "cache-from": "r/y"},
+        [entry(Type="registry", Attrs={"ref": "r/x:1"}), entry(Type="gha", Attrs={})],
+    )
+    assert [(each.type, each.attrs.get("ref", "")) for each in found] == [
+        ("registry", "r/x:1"),
+        ("local", ""),
+        ("gha", ""),
+        ("registry", "r/y"),
+    ]
+    with pytest.raises(InvalidArgument):
+        imports_of({"cache-imports": "{"}, [])
 
 
 @pytest.mark.row("F-300")

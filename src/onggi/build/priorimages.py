@@ -6,11 +6,11 @@ The field is ours, beside BuildKit's of the same purpose: keys of steps are a bu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from onggi.build.lending import FIELD, Lent
 from onggi.errors import OnggiError
 from onggi.oci.digest import Digest
 from onggi.oci.image import ImageConfig
@@ -18,19 +18,11 @@ from onggi.oci.image import ImageConfig
 if TYPE_CHECKING:
     from onggi.images import Images
 
-FIELD: Final = "onggi.build.cache.v1"
-
 
 class _Inline(msgspec.Struct, frozen=True):
     """Keys of the steps that made the last layers, in order."""
 
     keys: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Lent:
-    layer: Digest
-    created: str
 
 
 class PriorImages:
@@ -48,15 +40,21 @@ class PriorImages:
         return self._known.get(key)
 
     def _add(self, config: ImageConfig) -> None:
-        raw = config.extra.get(FIELD)
-        if raw is None:
-            return
-        keys = msgspec.json.decode(raw, type=_Inline).keys
-        layers = config.rootfs.diff_ids[-len(keys) :] if keys else []
-        times = [entry.created or "" for entry in config.history or () if not entry.empty_layer][-len(keys) :]
-        if len(layers) == len(times) == len(keys):
-            for key, layer, created in zip(keys, layers, times, strict=True):
-                self._known.setdefault(key, Lent(Digest(layer), created))
+        for key, lent in inline_steps(config).items():
+            self._known.setdefault(key, lent)
+
+
+def inline_steps(config: ImageConfig) -> dict[str, Lent]:
+    """The steps that an image says it was made by. Raises msgspec.DecodeError."""
+    raw = config.extra.get(FIELD)
+    if raw is None:
+        return {}
+    keys = msgspec.json.decode(raw, type=_Inline).keys
+    layers = config.rootfs.diff_ids[-len(keys) :] if keys else []
+    times = [entry.created or "" for entry in config.history or () if not entry.empty_layer][-len(keys) :]
+    if not len(layers) == len(times) == len(keys):
+        return {}
+    return {key: Lent(Digest(layer), created) for key, layer, created in zip(keys, layers, times, strict=True)}
 
 
 def with_keys(config: ImageConfig, keys: Sequence[str]) -> ImageConfig:

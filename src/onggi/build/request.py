@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from onggi.build.lending import Lender, Lent
 from onggi.build.options import BuildOptions
 from onggi.images.challenge import RegistryAuth
 from onggi.oci.digest import Digest
@@ -78,6 +79,8 @@ class Request:
     credentials: Credentials
     results: Mapping[str, Built] = field(default_factory=dict)
     """Of the client's other builds, by the names that named contexts have for them (`input:name`)."""
+    lenders: Sequence[Lender] = ()
+    """Caches from elsewhere, asked in this order for what the engine's own doesn't have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class Built:
     layers: tuple[Digest, ...]
     file: SourceFile
     materials: tuple[Material, ...] = ()
+    steps: Mapping[str, Lent] = field(default_factory=dict)
+    """All steps of the build under their keys, those of other stages and platforms too."""
 
 
 @dataclass(frozen=True, slots=True)

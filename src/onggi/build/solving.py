@@ -15,6 +15,7 @@ from onggi.build.errors import BuildFailed
 from onggi.build.fetching import Fetcher, Spool
 from onggi.build.flights import Listener
 from onggi.build.keys import StepKey, step_key
+from onggi.build.lending import Lent
 from onggi.build.origins import Sources
 from onggi.build.plan import CopyStepPlan, DirectoryStepPlan, Kind, Origin, Plan, PlannedStage, RunStepPlan, Step
 from onggi.build.priorimages import PriorImages, with_keys
@@ -77,6 +78,7 @@ class Solving:
         self._stages: dict[tuple[int, int], asyncio.Task[StageResult]] = {}
         self._trees: dict[tuple[Origin, str], asyncio.Task[Shown]] = {}
         self._prior = PriorImages(builder.images, request.options.cache_from)
+        self._made: dict[str, Lent] = {}
         sources.locals.follow(plan.follow for plan in plans)
 
     async def run(self, script: Callable[[Plan, Script], None] | None = None) -> list[Built]:
@@ -221,10 +223,10 @@ class Solving:
         """
         keys = [key]
         if not step.fresh:
-            known = self._known(key)
+            known = await self._known(key)
             if known is None and by_content is not None:
                 keys.append(await by_content())
-                known = self._known(keys[-1])
+                known = await self._known(keys[-1])
             if known is not None:
                 outcome = known
                 self._hold(outcome.layer)
@@ -245,17 +247,20 @@ class Solving:
         vertex.done()
         return outcome
 
-    def _known(self, key: StepKey) -> Outcome | None:
+    async def _known(self, key: StepKey) -> Outcome | None:
         row = self.builder.cache.find(key.digest)
         if row is not None:
             return Outcome(Digest(row.diff_id), row.created, key.digest)
         lent = self._prior.find(key.digest)
+        for lender in () if lent else self.request.lenders:
+            lent = lent or await lender.lend(key.digest)
         return Outcome(lent.layer, lent.created, key.digest) if lent else None
 
     def _remember(self, keys: Sequence[StepKey], step: Step, outcome: Outcome) -> None:
         """A step under each of its keys that isn't known yet."""
         size = self.builder.layering.layers.size(outcome.layer)
         for key in keys:
+            self._made[key.digest] = Lent(outcome.layer, outcome.created)
             if step.fresh or not self.builder.cache.has(key.digest):
                 self.builder.cache.add(key.digest, outcome.created, step.name, outcome.layer, size)
 
@@ -322,4 +327,5 @@ class Solving:
         config = state.document(target.state, result.layers, result.times, platform=platform, epoch=plan.epoch)
         if self.options.inline_cache:
             config = with_keys(config, result.keys)
-        return Built(platform, config, result.layers, self.file, tuple(self.sources.bases.materials.values()))
+        materials = tuple(self.sources.bases.materials.values())
+        return Built(platform, config, result.layers, self.file, materials, self._made)

@@ -36,7 +36,14 @@ class NameRow(msgspec.Struct, frozen=True):
     image: str
 
 
+class BlobRow(msgspec.Struct, frozen=True):
+    """The packed form of a layer that came without an image, and that can't be packed again to the same bytes."""
+
+    blob: str
+
+
 IMAGES = Table("images", ImageRow)
+BLOBS = Table("layer_blobs", BlobRow)
 NAMES = Table("image_names", NameRow)
 
 
@@ -79,6 +86,8 @@ class Catalog:
         self._rows: dict[str, ImageRow] = {}
         self._configs: dict[str, ImageConfig] = {}
         self._names: dict[str, str] = {}
+        self._lone_blobs: dict[str, str] = {}
+        """Diff id → blob, of layers that came without an image."""
         self._leases: dict[Digest, int] = {}
         self._blob_leases: dict[Digest, int] = {}
         self.on_event: Callable[[str, str, str], None] = lambda _action, _id, _name: None
@@ -97,6 +106,7 @@ class Catalog:
                 continue
             self._rows[identifier] = row
         self._names = {name: row.image for name, row in self._database.load(NAMES).items() if row.image in self._rows}
+        self._lone_blobs = {diff: row.blob for diff, row in self._database.load(BLOBS).items()}
         return damaged
 
     # Reading
@@ -135,7 +145,8 @@ class Catalog:
             blob = row.blobs.get(diff_id)
             if blob and self.content.has(Digest(blob)):
                 return Digest(blob)
-        return None
+        lone = self._lone_blobs.get(diff_id)
+        return Digest(lone) if lone and self.content.has(Digest(lone)) else None
 
     def packed(self, diff_id: Digest, blob: Digest) -> str | None:
         """The blob that a layer which is here can be packed on from: `blob` before another; "" when it packs to itself.
@@ -222,13 +233,14 @@ class Catalog:
         now = time.time_ns()
         old = self._rows.get(identifier)
         size = sum(self.layers.size(Digest(diff)) for diff in config.rootfs.diff_ids)
+        blobs = self._inherited(config) | (old.blobs if old else {}) | (blobs or {})
         row = ImageRow(
             identifier,
             size,
             old.created_ns if old else now,
             parent or (old.parent if old else ""),
             now if names else (old.last_tagged_ns if old else 0),
-            (old.blobs if old else {}) | (blobs or {}),
+            blobs,
             manifest or (old.manifest if old else ""),
         )
         named = [str(name) for name in names]
@@ -238,6 +250,25 @@ class Catalog:
         self._rows[identifier], self._configs[identifier] = row, config
         self._names |= dict.fromkeys(named, identifier)
         return self.get(identifier)
+
+    def _inherited(self, config: ImageConfig) -> dict[str, str]:
+        """Blobs of layers that came from elsewhere: without them nobody could push this image once their own image has gone."""
+        foreign = [diff for diff in config.rootfs.diff_ids if not self.layers.info(Digest(diff)).captured]
+        return {diff: blob for diff in foreign if (blob := self.blob_of(Digest(diff)))}
+
+    async def keep_lone_blob(self, diff_id: Digest, blob: Digest) -> None:
+        """Remembers the blob, which is in the store, of a layer that came without an image, for as long as the layer is here."""
+        if self._lone_blobs.get(diff_id) != blob:
+            self._lone_blobs[diff_id] = blob
+            await self._database.commit(Put(BLOBS, diff_id, BlobRow(blob)))
+
+    async def _forget_lone_blobs(self) -> None:
+        """Those whose layer has gone."""
+        gone = [diff for diff in self._lone_blobs if not self.layers.has(Digest(diff))]
+        for diff in gone:
+            del self._lone_blobs[diff]
+        if gone:
+            await self._database.commit(*[Delete(BLOBS, diff) for diff in gone])
 
     async def keep_blobs(self, identifier: str, blobs: dict[str, str], manifest: str = "") -> None:
         """Remembers which packed blobs belong to the layers of an image, in place of those that did; nobody's are deleted."""
@@ -304,6 +335,8 @@ class Catalog:
                 await asyncio.to_thread(self.content.delete, Digest(blob))
 
     def _needs_blob(self, blob: str) -> bool:
+        if blob in self._lone_blobs.values():
+            return True
         return blob in self._blob_leases or any(
             blob in (row.id, row.manifest) or blob in row.blobs.values() for row in self._rows.values()
         )
@@ -313,6 +346,7 @@ class Catalog:
 
         What is younger than an hour stays: it may be somebody's who hasn't committed yet, or what a failed pull goes on from.
         """
+        await self._forget_lone_blobs()
         before = time.time() - _ORPHAN_S
         blobs = await asyncio.to_thread(self.content.older_than, before)
         orphans = [blob for blob in blobs if not self._needs_blob(blob)]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from onggi.errors import NotFound, OnggiError
+from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import removing
 from onggi.images.catalog import Catalog, Image
 from onggi.images.challenge import RegistryAuth, credentials_of
 from onggi.images.options import RegistryOptions, endpoints
 from onggi.images.removing import Users
 from onggi.images.sources import Sources
+from onggi.oci.digest import Digest
+from onggi.oci.manifest import Descriptor, Manifest
 from onggi.oci.reference import DEFAULT_DOMAIN, Reference, parse_reference
 from onggi.store.content import Content
 from onggi.store.database import Database
@@ -91,6 +93,49 @@ class Images(Catalog):
                 await push.one(tag, self.resolve(str(tag)))
 
         await self._at(reference, auth, work, mirrors=False)
+
+    async def push_document(
+        self,
+        reference: Reference,
+        data: bytes,
+        media_type: str,
+        blobs: Sequence[Descriptor],
+        *,
+        auth: RegistryAuth | None,
+    ) -> None:
+        """A manifest that is no image here, after `blobs`, which are in the store. Raises as `push`."""
+        from onggi.images.push import Push
+
+        async def work(client: RegistryClient) -> None:
+            await Push(self, client, lambda _message: None).document(reference, data, media_type, blobs)
+
+        await self._at(reference, auth, work, mirrors=False)
+
+    async def read_remote(
+        self, reference: Reference, *, auth: RegistryAuth | None, limit: int
+    ) -> tuple[Manifest, bytes]:
+        """A registry's manifest (of an index: the host's) and its config's bytes, whatever they are. Raises as `pull`."""
+        from onggi.images.remote import choose_manifest, fetch_document, fetch_small
+
+        async def work(client: RegistryClient) -> tuple[Manifest, bytes]:
+            top = await fetch_document(client, reference)
+            found = await choose_manifest(client, reference, top, None)
+            if not isinstance(found.value, Manifest):
+                raise InvalidArgument(f"{reference.familiar()} is no manifest")
+            return found.value, await fetch_small(client, reference, found.value.config, limit)
+
+        return await self._at(reference, auth, work)
+
+    async def fetch_layer(
+        self, reference: Reference, diff_id: Digest, blob: Descriptor, *, auth: RegistryAuth | None
+    ) -> None:
+        """A layer from a registry into the store, without an image. Raises as `pull`."""
+        from onggi.images.pull import Pull
+
+        async def work(client: RegistryClient) -> None:
+            await Pull(self, self._downloads_service(), client, lambda _message: None).layer(reference, diff_id, blob)
+
+        await self._at(reference, auth, work)
 
     def _tags_to_push(self, reference: Reference) -> Sequence[Reference]:
         if reference.tag and not reference.digest:

@@ -81,6 +81,10 @@ class Pull:
         self.output(Message(f"Status: {what} for {reference.familiar()}"))
         return image
 
+    async def layer(self, reference: Reference, diff_id: Digest, blob: Descriptor) -> None:
+        """One layer alone, without an image. Raises NotFound, Corrupt, Unavailable."""
+        await self._layer(reference, diff_id, blob, Line(self.output, hex_of(blob.digest)[:12]))
+
     async def _layers(self, reference: Reference, layers: Sequence[tuple[Digest, Descriptor]]) -> dict[str, str]:
         """All layers are unpacked; which blob each came in."""
         blobs: dict[str, str] = {}

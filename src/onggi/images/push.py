@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -55,7 +55,7 @@ class Push:
                 line.say("Waiting")
             data, manifest = await self._blobs(reference, image, lines)
             digest = sha256_of(data)
-            await trying(self._client.options, lambda: self._put_manifest(reference, manifest, data))
+            await trying(self._client.options, lambda: self._put(reference, manifest.media_type, data))
         except LedAstray:
             raise
         except (Unauthorized, Forbidden) as error:
@@ -68,6 +68,19 @@ class Push:
         tag = reference.tag or ""
         self._output(Message(f"{tag}: digest: {digest} size: {len(data)}"))
         self._output(Aux(Detail(), PushedAux(tag, digest, len(data))))
+
+    async def document(self, reference: Reference, data: bytes, media_type: str, blobs: Sequence[Descriptor]) -> None:
+        """A manifest or index that is no image of ours, under the reference's tag or digest, after its blobs.
+
+        Raises Unauthorized, Forbidden, Unavailable. Cancelled or failed: no tag has moved.
+        """
+        try:
+            await side_by_side([self._blob(reference, blob, None) for blob in blobs])
+            await trying(self._client.options, lambda: self._put(reference, media_type, data))
+        except LedAstray:
+            raise
+        except (Unauthorized, Forbidden) as error:
+            raise type(error)(_denied(error)) from error
 
     async def _blobs(self, reference: Reference, image: Image, lines: list[Line]) -> tuple[bytes, Manifest]:
         """All layers and the config are there. Each layer that has no blob yet is sent as soon as it is packed."""
@@ -106,9 +119,9 @@ class Push:
         finally:
             release()
 
-    async def _put_manifest(self, reference: Reference, manifest: Manifest, data: bytes) -> None:
-        path = f"/v2/{reference.path}/manifests/{reference.tag}"
-        headers = {"Content-Type": manifest.media_type}
+    async def _put(self, reference: Reference, media_type: str, data: bytes) -> None:
+        path = f"/v2/{reference.path}/manifests/{reference.tag or reference.digest}"
+        headers = {"Content-Type": media_type}
         async with self._client.request("PUT", path, _scope(reference), headers=headers, data=data) as answer:
             if answer.status not in (200, 201):
                 raise await refusal(answer, pushing=True)

@@ -88,14 +88,7 @@ async def fetch_config(client: RegistryClient, reference: Reference, manifest: M
         raise InvalidArgument(
             f"{reference.familiar()} is no image but an artifact of type {manifest.artifact_type or blob.media_type}"
         )
-    if blob.size > CONFIG_LIMIT:
-        raise InvalidArgument(f"image config is larger than {CONFIG_LIMIT} bytes")
-    data = inline_data(blob)
-    if data is None:
-        path = f"/v2/{reference.path}/blobs/{blob.digest}"
-        data, _ = await client.fetch(path, pull_scope(reference.path), blob.size)
-    if len(data) != blob.size or digest_by(algorithm_of(blob.digest), data) != blob.digest:
-        raise Corrupt(f"image config verification failed for digest {blob.digest}")
+    data = await fetch_small(client, reference, blob, CONFIG_LIMIT)
     config = decode_image_config(data)
     if len(config.rootfs.diff_ids) != len(manifest.layers):
         raise Corrupt(
@@ -103,6 +96,19 @@ async def fetch_config(client: RegistryClient, reference: Reference, manifest: M
             f"{len(config.rootfs.diff_ids)} diff ids"
         )
     return data, config
+
+
+async def fetch_small(client: RegistryClient, reference: Reference, blob: Descriptor, limit: int) -> bytes:
+    """A blob of at most `limit` bytes. Raises InvalidArgument when it has more, Corrupt when bytes and digest differ."""
+    if blob.size > limit:
+        raise InvalidArgument(f"image config is larger than {limit} bytes")
+    data = inline_data(blob)
+    if data is None:
+        path = f"/v2/{reference.path}/blobs/{blob.digest}"
+        data, _ = await client.fetch(path, pull_scope(reference.path), blob.size)
+    if len(data) != blob.size or digest_by(algorithm_of(blob.digest), data) != blob.digest:
+        raise Corrupt(f"image config verification failed for digest {blob.digest}")
+    return data
 
 
 def inline_data(blob: Descriptor) -> bytes | None:

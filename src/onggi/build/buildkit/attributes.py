@@ -9,8 +9,6 @@ import csv
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
-
 from onggi.build.buildkit.uploading import is_upload
 from onggi.build.options import BuildOptions
 from onggi.build.runner import StepLimits
@@ -43,7 +41,6 @@ def options_of(attrs: Mapping[str, str], *, entitlements: Iterable[str] = ()) ->
         entitlements=frozenset(entitlements),
         hostname=attrs.get("hostname", ""),
         inline_cache=attrs.get(f"{_BUILD_ARG}BUILDKIT_INLINE_CACHE") in ("1", "true"),
-        cache_from=tuple(_cache_imports(attrs)),
         limits=_limits(attrs),
     )
 
@@ -59,21 +56,6 @@ def _with_prefix(attrs: Mapping[str, str], prefix: str) -> dict[str, str]:
 def _words(text: str) -> list[str]:
     """One line of CSV."""
     return [word for word in next(csv.reader([text]), []) if word]
-
-
-def _cache_imports(attrs: Mapping[str, str]) -> list[str]:
-    """The references of `cache-imports` (JSON) and the older `cache-from`."""
-    found = _words(attrs.get("cache-from", ""))
-    try:
-        imports = msgspec.json.decode(attrs.get("cache-imports", "[]") or "[]", type=list[_Import])
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"failed to unmarshal cache-imports: {error}") from None
-    return found + [each.attrs.get("ref", "") for each in imports if each.type == "registry"]
-
-
-class _Import(msgspec.Struct, rename="pascal"):
-    type: str = ""
-    attrs: dict[str, str] = {}
 
 
 def _limits(attrs: Mapping[str, str]) -> StepLimits:

@@ -59,6 +59,7 @@ class Control:
                 with told():
                     outcome = await self._outcome(job)
                     response = await export(self._door, job, outcome)
+                    response |= await self._door.export_cache(job, outcome)
                 record.ExporterResponse.update(response)
                 job.outcome_images = list(outcome.results.values())
             return pb.SolveResponse(ExporterResponse=response)

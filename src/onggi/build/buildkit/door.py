@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from onggi.build.builder import Builder
@@ -12,10 +13,11 @@ from onggi.build.buildkit.asking import SessionAgents, SessionContexts, SessionC
 from onggi.build.buildkit.attributes import options_of
 from onggi.build.buildkit.blobs import Blobs
 from onggi.build.buildkit.bridge import Bridge
+from onggi.build.buildkit.caches import Entry, Exporting, Importing, imports_of
 from onggi.build.buildkit.control import Control
 from onggi.build.buildkit.history import History
 from onggi.build.buildkit.http2 import Connection
-from onggi.build.buildkit.jobs import Job, Jobs
+from onggi.build.buildkit.jobs import Job, Jobs, Outcome
 from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.rpc import Code, RpcError, Server
 from onggi.build.buildkit.session import Sessions
@@ -88,12 +90,29 @@ class BuildKit:
         contexts: Contexts = SessionContexts(session, self.mirrors)
         if is_upload(source := attrs.get("context", "")):
             contexts = job.closing(UploadContexts(session, source, self.mirrors, self.builder.layering.workers))
+        credentials = SessionCredentials(session)
+        importing = Importing(self.builder.images, session, credentials, job)
+        imports = imports_of(attrs, job.request.Cache.Imports)
+        options = options_of(attrs, entitlements=job.request.Entitlements)
+        # An image that is here needs no registry to say what it was made by.
+        here = tuple(entry.attrs["ref"] for entry in imports if entry.type == "registry" and "ref" in entry.attrs)
+        inline = any(entry.Type == "inline" for entry in job.request.Cache.Exports)
         results = {f"input:{name}": built for name, built in (inputs or {}).items()}
         return Request(
-            options_of(attrs, entitlements=job.request.Entitlements),
+            replace(options, cache_from=here, inline_cache=inline or options.inline_cache),
             contexts,
             SessionSecrets(session),
             SessionAgents(session),
-            SessionCredentials(session),
+            credentials,
             results,
+            await importing.all(imports),
         )
+
+    async def export_cache(self, job: Job, outcome: Outcome) -> dict[str, str]:
+        """Leaves the steps of a build where its client wants them; what it is told of that. Raises OnggiError."""
+        entries = [Entry(each.Type, dict(each.Attrs)) for each in job.request.Cache.Exports]
+        if not entries:
+            return {}
+        session = await self.sessions.get(job.request.Session)
+        exporting = Exporting(self.builder.images, session, SessionCredentials(session), job)
+        return await exporting.all(entries, list(outcome.results.values()))

@@ -1,10 +1,14 @@
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
+COMMIT: WriteAction
 DESCRIPTOR: _descriptor.FileDescriptor
+STAT: WriteAction
+WRITE: WriteAction
 
 class Info(_message.Message):
     __slots__ = ["created_at", "digest", "labels", "size", "updated_at"]
@@ -56,3 +60,34 @@ class ReadContentResponse(_message.Message):
     data: bytes
     offset: int
     def __init__(self, offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class WriteContentRequest(_message.Message):
+    __slots__ = ["action", "data", "expected", "offset", "ref", "total"]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    action: WriteAction
+    data: bytes
+    expected: str
+    offset: int
+    ref: str
+    total: int
+    def __init__(self, action: _Optional[_Union[WriteAction, str]] = ..., ref: _Optional[str] = ..., total: _Optional[int] = ..., expected: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class WriteContentResponse(_message.Message):
+    __slots__ = ["action", "digest", "offset", "total"]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    action: WriteAction
+    digest: str
+    offset: int
+    total: int
+    def __init__(self, action: _Optional[_Union[WriteAction, str]] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class WriteAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = []
