@@ -140,7 +140,7 @@ def test_paths_are_cleaned_as_go_does(path: str, expected: str) -> None:
 def test_exposed_ports_are_ranges_of_numbers_with_a_protocol() -> None:
     assert exposed("80") == ["80/tcp"]
     assert exposed("8000-8002/UDP") == ["8000/udp", "8001/udp", "8002/udp"]
-    for word in ("x", "80/icmp", "70000", "9-8", "", "80/"):
+    for word in ("x", "80/icmp", "70000", "9-8", "", "/tcp", "x:80:80"):
         with pytest.raises(InvalidArgument):
             exposed(word)
 

@@ -49,7 +49,7 @@ def test_directives_stand_at_the_top_only() -> None:
     assert split_lines(b"RUN a\n# escape=`\n").directives == {}
     with pytest.raises(DockerfileError, match="only one escape parser directive can be used"):
         split_lines(b"# escape=`\n# ESCAPE=`\nRUN a\n")
-    with pytest.raises(DockerfileError, match="line 1: invalid ESCAPE 'x'"):
+    with pytest.raises(DockerfileError, match="invalid escape token 'x'"):
         split_lines(b"# escape=x\nRUN a\n")
 
 
@@ -71,7 +71,7 @@ def test_heredocs_have_names_quotes_and_tabs() -> None:
     trigger = one("ONBUILD COPY <<E /x\nbody\nE\n")
     assert isinstance(trigger, OnBuild)
     assert trigger.expression == "COPY <<E /x\nbody\nE"
-    with pytest.raises(DockerfileError, match="line 2: unterminated heredoc"):
+    with pytest.raises(DockerfileError, match="^unterminated heredoc"):
         one("RUN <<EOF\nbody\n")
 
 
@@ -135,7 +135,7 @@ def test_health_checks_have_durations_and_forms() -> None:
         ("FROM x\n\n\nRNU a", r"line 4: unknown instruction: RNU \(did you mean RUN\?\)"),
         ("", "^file with no instructions$"),
         ("# only\n", "^file with no instructions$"),
-        ("RUN a", "line 1: no build stage in current context"),
+        ("RUN a", "^no build stage in current context"),
         ("ARG a", "no build stage in current context"),
         ("FROM", "FROM requires either one or three arguments"),
         ("FROM a b", "FROM requires either one or three arguments"),

@@ -245,7 +245,7 @@ def _check_description(checker: Checker, at: Instruction, word: str, names: Sequ
     checker.run(
         Rule.InvalidDefinitionDescription,
         at,
-        f"Comment for {'build argument' if word == 'ARG' else 'build stage'} should follow the format: `# {example} <description>`",
+        f"Comment for {word} should follow the format: `# {example} <description>`",
     )
 
 

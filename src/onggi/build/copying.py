@@ -112,7 +112,7 @@ class Copying:
             work=snapshot.work if snapshot else "",
             destination=step.destination,
             sources=self._found.items,
-            source_lower=[layers.path(layer) for layer in reversed(self._found.layers)],
+            source_lower=[layers.path(layer) for layer in dict.fromkeys(reversed(self._found.layers))],
             chown=step.chown,
             chmod=step.chmod,
             parents=step.copy.parents,

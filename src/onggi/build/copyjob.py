@@ -57,7 +57,7 @@ class InTree(msgspec.Struct, tag="tree", array_like=True):
 class CopyArgs(msgspec.Struct):
     """Where to: `lower` topmost first, `upper`, `work`; `destination` is absolute. `source_lower` is for `InTree`.
 
-    `chown` is user[:group] of the destination's own passwd and group. `required`: a source that isn't there is an error.
+    `chown` is user[:group] of the destination's own passwd and group.
     """
 
     lower: list[str]
@@ -155,9 +155,10 @@ class _Copying:
         self._root = root
         self._spools, self._spool = spools, -1
         self._source = source
-        self._destination = Destination(root, _owner(root, request.chown))
-        self._owner = self._destination.owner
         self._mode = modes.parse(request.chmod) if request.chmod else None
+        made = self._mode.octal if self._mode and self._mode.octal is not None else 0o755
+        self._destination = Destination(root, _owner(root, request.chown), made)
+        self._owner = self._destination.owner
         self._several = len(request.sources) > 1
         self._links: dict[int, Fd] = {}
 
@@ -224,6 +225,10 @@ class _Copying:
             for path, mtime_ns in reversed(times):
                 with self._destination.below(top, path) as at:
                     os.utime(f"/proc/self/fd/{at.fileno()}", ns=(mtime_ns, mtime_ns))
+            first = source.entries[0]
+            if first.mtime_ns:
+                # As BuildKit: the destination gets the source's time, also when it was there before.
+                os.utime(f"/proc/self/fd/{top}", ns=(first.mtime_ns, first.mtime_ns))
         finally:
             os.close(top)
 

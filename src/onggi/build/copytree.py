@@ -195,8 +195,9 @@ def copy(
     """Raises NotFound, InvalidArgument, OSError."""
     paths = find(root, pattern)
     several = several or len(paths) > 1
-    walk = _Walk(root, destination, exclude, mode, keep_owner=keep_owner)
     for path in paths:
+        # Hard links are within one source.
+        walk = _Walk(root, destination, exclude, mode, keep_owner=keep_owner)
         base = target.rstrip("/")
         with open_in_root(root, path or "/", os.O_PATH) as found:
             status = os.fstat(found.fileno())
@@ -207,6 +208,8 @@ def copy(
                 try:
                     with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
                         walk.contents(opened, top, "")
+                    if path:
+                        os.utime(f"/proc/self/fd/{top}", ns=(status.st_mtime_ns, status.st_mtime_ns))
                 finally:
                     os.close(top)
                 continue

@@ -28,11 +28,12 @@ class Owner:
 
 
 class Destination:
-    """Directories that are made belong to `owner`."""
+    """Directories that are made belong to `owner` and have `mode`."""
 
-    def __init__(self, root: Fd, owner: Owner) -> None:
+    def __init__(self, root: Fd, owner: Owner, mode: int = 0o755) -> None:
         self.root = root
         self.owner = owner
+        self._mode = mode
 
     def directory(self, path: str) -> int:
         """The directory `path`, made with its parents where they are missing. Raises InvalidArgument when it is something else.
@@ -75,6 +76,8 @@ class Destination:
         made = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
         if self.owner.uid or self.owner.gid:
             os.fchown(made, self.owner.uid, self.owner.gid)
+        if self._mode != 0o755:
+            os.fchmod(made, self._mode)
         return made
 
     def place(self, destination: str, name: str, *, several: bool) -> tuple[int, str]:

@@ -74,7 +74,7 @@ def parse_dockerfile(data: bytes) -> Dockerfile:
         elif isinstance(instruction, Arg):
             global_args.append(instruction)
         else:
-            raise DockerfileError("no build stage in current context", line.first)
+            raise DockerfileError("no build stage in current context", line.first, spoken=False)
     if not stages:
         raise DockerfileError("no build stage in current context")
     return Dockerfile(global_args, stages, found.escape, found.directives, found.empty_continuations)

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 class DockerfileError(InvalidArgument):
-    """The Dockerfile can't be read. `line` counts from 1, 0 when the file as a whole is meant."""
+    """The Dockerfile can't be read. `line` counts from 1, 0 when the file as a whole is meant.
 
-    def __init__(self, message: str, line: int = 0, last: int = 0) -> None:
-        super().__init__(f"dockerfile parse error on line {line}: {message}" if line else message)
+    `spoken`: the message names the line, as BuildKit's does for what is wrong within an instruction.
+    """
+
+    def __init__(self, message: str, line: int = 0, last: int = 0, *, spoken: bool = True) -> None:
+        super().__init__(f"dockerfile parse error on line {line}: {message}" if line and spoken else message)
         self.line, self.last = line, last or line
         self.location: Location | None = None
 

@@ -7,6 +7,7 @@ import contextlib
 import email.utils
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -69,11 +70,11 @@ class Fetcher:
         return self._file.fd
 
     async def keep(self, data: bytes, mode: int) -> Entry:
-        """A file of these bytes, whose time is the same for every build."""
+        """A file of these bytes, made now."""
         async with self._lock:
             offset = os.lseek(self._file.fd, 0, os.SEEK_END)
             os.pwrite(self._file.fd, data, offset)
-        return Entry("", FILE, mode, 0, len(data), offset, hashlib.sha256(data).digest())
+        return Entry("", FILE, mode, time.time_ns(), len(data), offset, hashlib.sha256(data).digest())
 
     async def fetch(self, url: str, checksum: str) -> Entry:
         """Raises BuildFailed, InvalidArgument. Cancelled: the connection is closed, some bytes lie unused in the spool."""

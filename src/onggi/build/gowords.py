@@ -12,6 +12,11 @@ from onggi.oci.image import HealthConfig
 _UNITS: Final = (("h", 3600 * 10**9), ("m", 60 * 10**9))
 
 
+def quoted_text(text: str) -> str:
+    """`%q` of a string."""
+    return msgspec.json.encode(text).decode()
+
+
 def quoted(words: Iterable[str]) -> str:
     """`%q` of a list of strings."""
     return "[" + " ".join(msgspec.json.encode(word).decode() for word in words) + "]"

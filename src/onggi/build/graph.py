@@ -103,6 +103,7 @@ class Graph:
         earlier = self._earlier(stage)
         found = [earlier] if earlier is not None else []
         for instruction in self.instructions(stage):
+            _check_origin(instruction)
             found += [other for name in read_names(instruction) if (other := self._stage_of(name)) is not None]
         return found
 
@@ -112,7 +113,7 @@ class Graph:
         def visit(stage: Stage, path: Sequence[int]) -> None:
             if stage.number in path:
                 name = stage.name or f"stage-{stage.number}"
-                raise DockerfileError(f"circular dependency detected on stage: {name}", stage.start.line)
+                raise DockerfileError(f"circular dependency detected on stage: {name}", stage.start.line, spoken=False)
             if stage.number in done:
                 return
             for other in self._reads(stage):
@@ -130,6 +131,17 @@ def read_names(instruction: Instruction) -> list[str]:
     if isinstance(instruction, Run):
         return [name for mount in instruction.mounts if (name := origin_of(mount))]
     return []
+
+
+def _check_origin(instruction: Instruction) -> None:
+    """Raises DockerfileError for a variable where a name must be known before any variable is."""
+    if isinstance(instruction, Copy) and "$" in instruction.origin:
+        raise DockerfileError(
+            "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
+            instruction.line,
+            instruction.last,
+            spoken=False,
+        )
 
 
 def context_origin(text: str, platform: Platform) -> Origin:

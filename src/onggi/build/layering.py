@@ -111,6 +111,6 @@ def copy_failure(word: str, error: Exception) -> BuildFailed:
     if isinstance(error, (InvalidArgument, Corrupt)):
         # Docker says this one without the instruction's name.
         prefix = "" if str(error).startswith(NO_OWNER) else f"{word} failed: "
-        return BuildFailed(f"{prefix}{error}")
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return BuildFailed(f"{word} failed: {reason}")
+        return BuildFailed(str(error), classic=f"{prefix}{error}")
+    reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return BuildFailed(reason, classic=f"{word} failed: {reason}")

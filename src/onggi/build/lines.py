@@ -68,18 +68,19 @@ def split_lines(data: bytes) -> Lines:
     raw = data.decode("utf-8", "surrogateescape").removeprefix(_BOM).split("\n")
     if raw[-1] == "":
         raw.pop()
-    directives = _directives(raw)
+    directives, at = _directives(raw)
     escape = directives.get("escape", "\\")
-    found = _Splitter(raw, escape).split()
+    found = _Splitter(raw, escape, at).split()
     found.directives = directives
     if not found.lines:
         raise DockerfileError("file with no instructions")
     return found
 
 
-def _directives(raw: list[str]) -> dict[str, str]:
-    """`# key=value` from the top, up to the first line that is something else."""
+def _directives(raw: list[str]) -> tuple[dict[str, str], int]:
+    """`# key=value` from the top, up to the first line that is something else; the number of lines that they take."""
     found: dict[str, str] = {}
+    end = 0
     for number, line in enumerate(raw, 1):
         if number == 1 and line.startswith("#!"):
             continue
@@ -88,18 +89,20 @@ def _directives(raw: list[str]) -> dict[str, str]:
         if match is None or key not in _KNOWN_DIRECTIVES:
             break
         if key in found:
-            raise DockerfileError(f"only one {key} parser directive can be used", number)
+            raise DockerfileError(f"only one {key} parser directive can be used", number, spoken=False)
         value = match[2].strip()
         if key == "escape" and value not in ("\\", "`"):
-            raise DockerfileError(f"invalid ESCAPE '{value}'. Must be ` or \\", number)
-        found[key] = value
-    return found
+            raise DockerfileError(f"invalid escape token '{value}' does not match ` or \\", number, spoken=False)
+        found[key], end = value, number
+    return found, end
 
 
 class _Splitter:
-    def __init__(self, raw: list[str], escape: str) -> None:
+    """`at`: number of lines at the top that are directives."""
+
+    def __init__(self, raw: list[str], escape: str, at: int) -> None:
         self._raw = raw
-        self._at = 0
+        self._at = at
         self._escape = escape
 
     def split(self) -> Lines:
@@ -161,7 +164,7 @@ class _Splitter:
             if (end.lstrip("\t") if chomp else end) == name:
                 return Heredoc(name, "".join(body), expand, chomp)
             body.append(line + "\n")
-        raise DockerfileError("unterminated heredoc", first)
+        raise DockerfileError("unterminated heredoc", first, self._at, spoken=False)
 
 
 def _utf8(text: str) -> str:

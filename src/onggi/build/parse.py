@@ -31,7 +31,7 @@ from onggi.build.instructions import (
 from onggi.build.lines import Heredoc, Line, heredoc_start, split_lines
 from onggi.build.runmounts import check_mount
 from onggi.build.suggest import suggestion
-from onggi.build.words import Flags, json_array, name_values, split_blanks, split_command, split_words
+from onggi.build.words import Flags, NotStrings, json_array, name_values, split_blanks, split_command, split_words
 from onggi.errors import InvalidArgument
 from onggi.oci.image import HealthConfig
 
@@ -62,7 +62,8 @@ def parse_line(line: Line, escape: str) -> Instruction:
     except DockerfileError:
         raise
     except InvalidArgument as error:
-        raise DockerfileError(str(error), line.first) from None
+        spoken = not isinstance(error, NotStrings)
+        raise DockerfileError(str(error), line.first, line.last, spoken=spoken) from None
 
 
 def parse_trigger(expression: str, escape: str = "\\") -> Instruction:

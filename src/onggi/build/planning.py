@@ -26,7 +26,7 @@ from onggi.build.state import StageState, from_image
 from onggi.build.vertices import Location, SourceFile
 from onggi.errors import InvalidArgument
 from onggi.ignore import IgnoreRules
-from onggi.oci.image import ImageConfig
+from onggi.oci.image import ImageConfig, RunConfig
 from onggi.oci.platform import Platform, host_platform, parse_platform
 from onggi.oci.reference import parse_reference
 
@@ -228,7 +228,12 @@ class Planning:
             return replace(below.with_config(on_build=None), set_here={})
         config = self._configs.get(stage.number)
         if config is None:
-            return StageState(platform)
+            # BuildKit's image of nothing (dockerfile2llb/image.go).
+            return (
+                StageState(platform, RunConfig(working_dir="/"))
+                if origin.kind is Kind.SCRATCH
+                else StageState(platform)
+            )
         if stage.start.platform and config.platform.architecture != platform.architecture:
             self.checker.run(
                 Rule.InvalidBaseImagePlatform,
@@ -238,9 +243,9 @@ class Planning:
         return from_image(config).with_config(on_build=None)
 
     def _reads_images(self) -> bool:
-        """Whether a COPY or a mount reads an image: BuildKit then counts a stage for it, and names stages."""
+        """Whether a COPY or a mount reads an image: BuildKit then counts a stage for it, and names stages. Triggers come too late."""
         for stage in self._stages:
-            for each in self.graph.instructions(stage):
+            for each in stage.instructions:
                 if isinstance(each, Copy) and each.origin:
                     return True
                 if isinstance(each, Run) and each.mounts:
@@ -248,8 +253,10 @@ class Planning:
         return False
 
     def _total(self, stage: Stage, origin: Origin) -> int:
-        steps = sum(isinstance(each, Run | Copy | Workdir) for each in self.graph.instructions(stage))
-        return steps + (origin.kind not in (Kind.STAGE, Kind.SCRATCH))
+        steps = sum(isinstance(each, Run | Copy | Workdir) for each in stage.instructions)
+        # BuildKit counts all triggers, also those that make no layer.
+        triggers = len(self.graph.triggers.get(stage.number, ()))
+        return steps + triggers + (origin.kind not in (Kind.STAGE, Kind.SCRATCH))
 
     def _shown(self, stage: Stage, platform: Platform) -> str:
         del stage

@@ -1,30 +1,28 @@
-"""EXPOSE: `80`, `80/udp`, `8000-8010/tcp`. Pure."""
+"""EXPOSE: `80`, `80/udp`, `8000-8010/tcp`. Pure; texts are BuildKit's (dockerfile2llb/convert_expose.go)."""
 
 from __future__ import annotations
 
-import re
-from typing import Final
+import ipaddress
 
 from onggi.errors import InvalidArgument
 
-_PORT: Final = re.compile(
-    r"(?:(?P<ip>[^:]*):)?(?:(?P<host>[0-9-]*):)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?(?:/(?P<proto>[A-Za-z]+))?"
-)
-
 
 def exposed(word: str) -> list[str]:
-    """`port/protocol` of each port in a word. Raises InvalidArgument in docker's words."""
-    match = _PORT.fullmatch(word)
-    if match is None:
-        raise InvalidArgument(f"Invalid containerPort: {word}")
-    first = int(match["first"])
-    last = int(match["last"] or first)
-    protocol = (match["proto"] or "tcp").lower()
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise InvalidArgument(f"Invalid proto: {match['proto']}")
-    if not first <= last <= 65535:
-        raise InvalidArgument(f"Invalid containerPort: {word}")
-    return [f"{port}/{protocol}" for port in range(first, last + 1)]
+    """`port/protocol` of each port in a word. Raises InvalidArgument."""
+    address, host, rest = _parts(word)
+    port, _, protocol = rest.partition("/")
+    if not port:
+        raise InvalidArgument(f'invalid port: "{word}": no port specified')
+    if protocol.lower() not in ("", "tcp", "udp", "sctp"):
+        raise InvalidArgument(f'invalid port: "{word}": invalid proto: {protocol}')
+    if address and not _is_address(address.strip("[]")):
+        raise InvalidArgument(f"invalid IP address: {address}")
+    first, last = _range(port, "containerPort")
+    if host:
+        host_first, host_last = _range(host, "hostPort")
+        if last - first != host_last - host_first and last != first:
+            raise InvalidArgument(f"invalid ranges specified for container and host Ports: {port} and {host}")
+    return [f"{number}/{protocol.lower() or 'tcp'}" for number in range(first, last + 1)]
 
 
 def protocol_of(word: str) -> str:
@@ -35,3 +33,31 @@ def protocol_of(word: str) -> str:
 def is_mapping(word: str) -> bool:
     """Whether the word names an address or a port of the host, which EXPOSE has no use for."""
     return ":" in word
+
+
+def _parts(word: str) -> tuple[str, str, str]:
+    """Address, port of the host, and the rest."""
+    head, colon, rest = word.rpartition(":")
+    if not colon:
+        return "", "", word
+    address, _, host = head.rpartition(":")
+    return address, host, rest
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _range(text: str, what: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    numbers = [first, last if dash else first]
+    if not all(number.isascii() and number.isdigit() and len(number) < 6 for number in numbers):
+        raise InvalidArgument(f"invalid {what}: {text}")
+    begin, end = int(numbers[0]), int(numbers[1])
+    if not begin <= end <= 65535:
+        raise InvalidArgument(f"invalid {what}: {text}")
+    return begin, end

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from onggi.build import shellpatterns
+from onggi.build.gowords import quoted_text
 from onggi.errors import InvalidArgument
 
 _SPECIAL: Final = frozenset("@*#?-$!0")
@@ -207,7 +208,7 @@ class _Reading:
             sign = self._next()
             modifier += sign
         if not sign or sign not in "+-?#%":
-            raise self._error(f"unsupported modifier ({modifier}) in substitution")
+            raise self._error(f"unsupported modifier ({modifier or chr(0xFFFD)}) in substitution")
         word = self._inner("}", "syntax error: missing '}'", raw_escapes=sign in "#%")
         value = self._value(name)
         if value is None and self._lexer.skip_unset:
@@ -228,7 +229,7 @@ class _Reading:
 
     def _trimmed(self, sign: str, pattern: str, value: str, modifier: str) -> str:
         if modifier[0] == ":":
-            raise self._error(f"unsupported modifier ({modifier}) in substitution")
+            raise self._error(f"unsupported modifier ({modifier or chr(0xFFFD)}) in substitution")
         greedy = pattern.startswith(sign)
         trim = shellpatterns.trim_prefix if sign == "#" else shellpatterns.trim_suffix
         return trim(pattern[1:] if greedy else pattern, value, greedy=greedy)
@@ -274,4 +275,4 @@ class _Reading:
 
     def _error(self, message: str) -> InvalidArgument:
         shown = self._text if len(self._text) <= 200 else self._text[:200] + "…"
-        return InvalidArgument(f'failed to process "{shown}": {message}')
+        return InvalidArgument(f"failed to process {quoted_text(shown)}: {message}")

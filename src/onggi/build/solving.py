@@ -237,6 +237,8 @@ class Solving:
 
         async def work(listener: Listener) -> Outcome:
             made = await make(listener)
+            if step.fresh and by_content is not None:
+                keys.append(await by_content())
             outcome = Outcome(made.diff_id, state.now_text(), key.digest)
             self._remember(keys, step, outcome)
             return outcome
@@ -311,12 +313,12 @@ class Solving:
 
     def directories_of(self, shown: Shown) -> list[str]:
         """On the disk, topmost first, or one file. Raises NotFound."""
-        layers = [self.builder.layering.layers.path(layer) for layer in reversed(shown.layers)]
+        layers = [self.builder.layering.layers.path(layer) for layer in dict.fromkeys(reversed(shown.layers))]
         return trees.below(layers, shown.path)
 
     async def digest_of(self, shown: Shown) -> str:
         """By content."""
-        layers = [self.builder.layering.layers.path(layer) for layer in reversed(shown.layers)]
+        layers = [self.builder.layering.layers.path(layer) for layer in dict.fromkeys(reversed(shown.layers))]
         args = CopyArgs([], "", "", "/", [InTree(shown.path)], layers)
         return await self.builder.layering.digest_sources(args)
 

@@ -67,7 +67,7 @@ def add_from_context(found: Sources, step: CopyStepPlan, path: str, context: Con
             return
         told = f'"/{path.strip("/")}": not found'
         raise BuildFailed(
-            f"failed to calculate checksum of ref: {told}",
+            f"failed to compute cache key: failed to calculate checksum of ref {step.origin.name}: {told}",
             classic=f"{word} failed: file not found in build context or excluded by .dockerignore: "
             f"stat {path.strip('/')}: file does not exist",
         )
@@ -129,7 +129,8 @@ def _add_matches(
             entry = msgspec.structs.replace(node.entry, path="")
             found.add(name, [entry], node.digest(), "file", unpack=unpack)
             continue
-        entries = [Entry("", DIRECTORY, node.entry.mode, node.entry.mtime_ns)]
+        # The root's own time is that of the client's directory: nothing that a build should show.
+        entries = [Entry("", DIRECTORY, node.entry.mode, node.entry.mtime_ns if path else 0)]
         digest = node.digest()
         for below, each in node.walk():
             if below and not (rules and _ignored(rules, below, path)):

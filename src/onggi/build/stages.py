@@ -130,13 +130,16 @@ class StagePlanner:
             raise InvalidArgument(f"{at.spelt.upper()} names can not be blank")
         return found
 
-    def _named(self, at: Instruction, variables: Mapping[str, str] | None = None, *, run: bool = False) -> str:
-        """The vertex's name: the instruction with its variables replaced."""
+    def _named(
+        self, at: Instruction, told: str = "", variables: Mapping[str, str] | None = None, *, run: bool = False
+    ) -> str:
+        """The vertex's name: the instruction (or what is `told` instead) with its variables replaced."""
+        words = told or at.text
         lexer = replace(self._lexer, raw_quotes=run, skip_unset=run)
         try:
-            text = lexer.word(at.text, self.state.environment if variables is None else variables)
+            text = lexer.word(words, self.state.environment if variables is None else variables)
         except InvalidArgument:
-            text = at.text
+            text = words
         first, blank, rest = text.partition(" ")
         return self._namer.name(f"{first.upper()}{blank}{rest}", self.state, triggered=self._triggered)
 
@@ -278,8 +281,6 @@ class StagePlanner:
 
     def _workdir(self, instruction: Workdir) -> DirectoryStepPlan | None:
         text = self.word(instruction.path, instruction)
-        if not text:
-            raise InvalidArgument("normalizing workdir: cannot normalize nothing")
         if not self.state.has_workdir and not text.startswith("/"):
             told = f'Relative workdir "{text}" can have unexpected results if the base image changes'
             self._checker.run(Rule.WorkdirRelativePath, instruction, told)
@@ -297,9 +298,10 @@ class StagePlanner:
         command, script = stepwords.command_of(instruction, self._shell)
         mounts = [self._mount(text, instruction) for text in instruction.mounts]
         masked = {mount.env: "****" for mount, _ in mounts if mount.kind == "secret" and mount.env}
-        name = self._named(instruction, {**self.state.environment, **masked}, run=True)
-        if script is not None or (instruction.heredocs and stepwords.is_alone(instruction)):
-            name += f" ({stepwords.summary(instruction.heredocs[0].content)})"
+        told = instruction.text
+        if instruction.heredocs and stepwords.is_alone(instruction):
+            told += f" ({stepwords.summary(instruction.heredocs[0].content)})"
+        name = self._named(instruction, told, {**self.state.environment, **masked}, run=True)
         options = self._planning.options
         given = instruction.network
         network = given if given and given != "default" else options.network

@@ -11,6 +11,10 @@ from onggi.errors import InvalidArgument
 _WORD_ENDS: Final = frozenset(" \t\v\f\r")
 
 
+class NotStrings(InvalidArgument):
+    """A JSON array that holds something else: found while lines are read, before there is an instruction."""
+
+
 def split_command(text: str) -> tuple[str, list[str], str]:
     """The instruction's word, its `--flag`s, and the rest without blanks around it."""
     word, _, rest = _cut(text.strip())
@@ -99,7 +103,7 @@ def json_array(text: str) -> list[str] | None:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise InvalidArgument("when using JSON array syntax, arrays must be comprised of strings only")
+        raise NotStrings("when using JSON array syntax, arrays must be comprised of strings only")
     return list(found)
 
 

@@ -87,7 +87,8 @@ class Snapshots:
     def get(self, container_id: str, diff_ids: Sequence[Digest]) -> Snapshot:
         """The snapshot of a container that was prepared; nothing is looked at."""
         directory = self.directory(container_id)
-        lower = [self._layers.path(diff_id) for diff_id in reversed(diff_ids)]
+        # A layer that is there twice hides itself: overlayfs refuses one directory twice (ELOOP), and the upper one is enough.
+        lower = [self._layers.path(diff_id) for diff_id in dict.fromkeys(reversed(diff_ids))]
         return Snapshot(
             container_id, [*lower, self._stubs], os.path.join(directory, "upper"), os.path.join(directory, "work")
         )
