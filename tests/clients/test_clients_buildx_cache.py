@@ -17,7 +17,7 @@ __all__ = ["registry"]
 pytestmark = pytest.mark.root
 
 TWO_STAGES = """FROM busybox AS one
-RUN cat /proc/sys/kernel/random/uuid > /one
+RUN cat /proc/sys/kernel/random/uuid > /one && touch /scrap
 FROM busybox
 COPY --from=one /one /one
 RUN cat /proc/sys/kernel/random/uuid > /two
