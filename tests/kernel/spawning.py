@@ -57,6 +57,7 @@ class Box:
     user: str = ""
     groups: list[str] = field(default_factory=list)
     seccomp: bytes = b""
+    seccomp_flags: int = 0
     links: list[LinkPlan] = field(default_factory=list)
     dns: bool = False
     init: bool = False
@@ -102,6 +103,7 @@ class Box:
             user=self.user,
             groups=self.groups,
             seccomp=self.seccomp,
+            seccomp_flags=self.seccomp_flags,
             dns=self.dns,
             init=self.init,
             preserve_fds=self.preserve_fds,

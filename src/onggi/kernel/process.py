@@ -157,6 +157,11 @@ def pidfd_open(pid: int) -> Fd:
     return Fd(syscalls.call(f"pidfd_open {pid}", syscalls.NR.pidfd_open, pid, 0))
 
 
+def pidfd_getfd(pidfd: AnyFd, fd: int) -> Fd:
+    """A copy of descriptor `fd` of another process. Raises OSError: EPERM who may not trace it, EBADF. Linux 5.6."""
+    return Fd(syscalls.call("pidfd_getfd", syscalls.NR.pidfd_getfd, number(pidfd), fd, 0))
+
+
 def pidfd_send_signal(pidfd: AnyFd, signal_number: int) -> None:
     """Raises OSError ESRCH when the process has been reaped: never another process with its number."""
     syscalls.call("pidfd_send_signal", syscalls.NR.pidfd_send_signal, number(pidfd), signal_number, None, 0)

@@ -23,6 +23,19 @@ from onggi.kernel import syscalls
 SECCOMP_SET_MODE_FILTER = 1
 """seccomp(2); operations and flags of include/uapi/linux/seccomp.h."""
 
+
+class FilterFlag(enum.IntFlag):
+    """SECCOMP_FILTER_FLAG_*: Linux 3.17, 4.14 (LOG), 4.17 (SPEC_ALLOW), 5.0 (NEW_LISTENER), 5.7, 5.19 (WAIT_KILLABLE_RECV)."""
+
+    NONE = 0
+    TSYNC = 1
+    LOG = 2
+    SPEC_ALLOW = 4
+    NEW_LISTENER = 8
+    TSYNC_ESRCH = 16
+    WAIT_KILLABLE_RECV = 32
+
+
 ENOSYS_RETURN = 0x00050000 | errno.ENOSYS
 """SECCOMP_RET_ERRNO with ENOSYS as its data."""
 
@@ -276,8 +289,8 @@ def _newest(arch: str, names: set[str]) -> int:
     return max(known, default=0)
 
 
-def load(program: bytes, flags: int = 0) -> None:
-    """The filter for the calling thread and all its children, for good.
+def load(program: bytes, flags: int = 0) -> int:
+    """The filter for the calling thread and all its children, for good. Returns the listener with NEW_LISTENER, else 0.
 
     Holds:
         CAP_SYS_ADMIN in the thread's user namespace, or no_new_privs.
@@ -286,4 +299,4 @@ def load(program: bytes, flags: int = 0) -> None:
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     prog = _SockFprog(len(program) // 8, ctypes.addressof(buffer))
-    syscalls.call("seccomp", syscalls.NR.seccomp, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prog))
+    return syscalls.call("seccomp", syscalls.NR.seccomp, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(prog))

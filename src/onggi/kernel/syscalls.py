@@ -53,6 +53,7 @@ class NR:
     clone3 = 435
     close_range = 436
     openat2 = 437
+    pidfd_getfd = 438
     mount_setattr = 442
 
 

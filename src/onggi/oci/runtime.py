@@ -166,7 +166,7 @@ class Seccomp(_Part, rename="camel", omit_defaults=True):
     default_action: str
     default_errno_ret: int | None = None
     architectures: list[str] = []
-    flags: list[str] = []
+    flags: list[str] | None = None
     listener_path: str = ""
     listener_metadata: str = ""
     syscalls: list[Syscall] = []

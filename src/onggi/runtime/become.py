@@ -28,7 +28,7 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.syscalls import libc
 from onggi.oci.runtime import Capabilities, Linux, Process
 from onggi.runtime.attributes import Attributes
-from onggi.runtime.steps import CANNOT_RUN, NOT_FOUND, StepFailed
+from onggi.runtime.steps import CANNOT_RUN, NOT_FOUND, ChildLink, StepFailed
 from onggi.runtime.users import Identity
 
 # Looked up here: a child that is inside looks for no symbol.
@@ -56,7 +56,8 @@ class Program:
         self.permitted = capabilities.parse_caps(caps.permitted) & own
         self.inheritable = capabilities.parse_caps(caps.inheritable) & own
         self.ambient = capabilities.parse_caps(caps.ambient) & own
-        self.filter = filter
+        self.filter, self.filter_flags = filter, 0
+        self.found = b""
         self.lent = _ADMIN & own if filter and not spec.no_new_privileges else 0
         self.attributes = Attributes(spec, linux)
         self.arguments = [_bytes(word) for word in spec.args]
@@ -131,9 +132,16 @@ def drop_rights(program: Program, identity: Identity) -> None:
 def confine(program: Program) -> None:
     """Step 5 at once, for a process of ours that stays in the container instead of becoming the program."""
     if program.filter:
-        seccomp.load(program.filter)
+        seccomp.load(program.filter, program.filter_flags)
         program.filter = b""
     capabilities.set_caps(program.effective, program.permitted, program.inheritable)
+
+
+def hand_over_filter(program: Program, link: ChildLink) -> None:
+    """Step 5 for a filter with a listener, which our parent passes on before any call can wait for an answer."""
+    program.found = find_program(program.arguments[0], program.environment)
+    link.hand_over(seccomp.load(program.filter, program.filter_flags | seccomp.FilterFlag.NEW_LISTENER))
+    program.filter = b""
 
 
 def enter_directory(path: str) -> None:
@@ -154,12 +162,12 @@ def enter_directory(path: str) -> None:
 
 def exec_program(program: Program) -> Never:
     """Steps 4 and 5, and the program. Returns only by raising StepFailed."""
-    found = find_program(program.arguments[0], program.environment)
+    found = program.found or find_program(program.arguments[0], program.environment)
     argv = (ctypes.c_char_p * (len(program.arguments) + 1))(*program.arguments, None)
     envp = (ctypes.c_char_p * (len(program.environment) + 1))(*program.environment, None)
     process.close_range(program.first_fd, on_exec=True)
     if program.filter:
-        seccomp.load(program.filter)
+        seccomp.load(program.filter, program.filter_flags)
     _execve(found, argv, envp)
     number = ctypes.get_errno()
     name = program.arguments[0].decode("utf-8", "replace")

@@ -11,7 +11,7 @@ from onggi.oci.runtime import Capabilities, Process, Spec, User
 from onggi.runtime import cgroupspaths, consoles, init, validation, wholefiles
 from onggi.runtime.bundles import Bundles, ContainerState
 from onggi.runtime.flags import Given, UsageError
-from onggi.runtime.making import compiled_filter, preserved, write_pid
+from onggi.runtime.making import filter_of, preserved, write_pid
 from onggi.runtime.reports import status_of
 
 
@@ -28,13 +28,17 @@ def exec_process(options: Given, given: Given) -> int:
     process_spec = _process(spec, given)
     detached = "detach" in given.switches
     consoles.check(tty=process_spec.terminal, detached=detached, socket_path=given.text("console-socket"))
+    filter = filter_of(spec)
     plan = init.ExecPlan(
         pid=state.pid,
         pid_start=state.pid_start,
         process=process_spec,
         cgroup=_cgroup(state, given.lists.get("cgroup", [])),
         tty=process_spec.terminal,
-        seccomp=compiled_filter(spec),
+        seccomp=filter.program if filter is not None else b"",
+        seccomp_flags=filter.flags if filter is not None else 0,
+        listener=filter.listener if filter is not None else None,
+        state=state.told("running"),
         preserve_fds=preserved(given),
         linux=spec.linux,
     )

@@ -16,7 +16,7 @@ _MOUNT_OPTIONS: Final = (
     "rw shared silent slave strictatime suid symfollow sync tmpcopyup unbindable"
 ).split()
 _HOOKS: Final = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
-_ACTIONS: Final = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "TRACE", "TRAP"]
+_ACTIONS: Final = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "NOTIFY", "TRACE", "TRAP"]
 _OPERATORS: Final = ["EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"]
 _ARCHITECTURES: Final = ["AARCH64", "ARM", "X32", "X86", "X86_64"]
 

@@ -19,7 +19,9 @@ from onggi.errors import OnggiError
 from onggi.kernel import cgroups
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.faults import point
-from onggi.runtime import inside, joining
+from onggi.kernel.fds import Fd
+from onggi.oci.runtime import VERSION, State
+from onggi.runtime import inside, joining, notifying
 from onggi.runtime.joining import ExecPlan
 from onggi.runtime.parent import Parent, Spawned, as_step_error
 from onggi.runtime.plan import InitPlan
@@ -56,7 +58,7 @@ def spawn(
     """
     keeps_root = supervised and bool(plan.rootfs.lower)
     expected = (["root"] if keeps_root else []) + (["console"] if tty else []) + (["dns"] if plan.dns else [])
-    parent = Parent(expected, supervised=supervised)
+    parent = Parent(expected, supervised=supervised, listener=_passing_on(plan))
 
     def prepare(pid: int) -> None:
         if not placed and clone_cgroup is None:
@@ -118,8 +120,25 @@ def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: b
                 plan.cgroup.add(pid)
             _set_oom_score(pid, plan.process.oom_score_adj, supervised=supervised)
 
-        parent = Parent(["console"] if plan.tty else [], supervised=False)
+        parent = Parent(["console"] if plan.tty else [], supervised=False, listener=_passing_on(plan))
         return parent.run(entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target)
+
+
+def _passing_on(plan: InitPlan | ExecPlan) -> Callable[[Fd, int], None] | None:
+    """What to do with the seccomp listener of the plan's process, None when it has none."""
+    wanted = plan.listener
+    if wanted is None:
+        return None
+
+    def tell(listener: Fd, pid: int) -> None:
+        if isinstance(plan, InitPlan):
+            spec = plan.spec
+            state = State(spec.oci_version, plan.container_id, "creating", pid, plan.bundle, spec.annotations)
+        else:
+            state = plan.state or State(VERSION, "", "running", plan.pid, "")
+        notifying.tell(wanted, listener, pid, state)
+
+    return tell
 
 
 def _set_oom_score(pid: int, value: int | None, *, supervised: bool) -> None:

@@ -64,6 +64,7 @@ class Start:
         self.program = Program(
             self.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=self.spaces.capabilities(), linux=self.linux
         )
+        self.program.filter_flags = plan.seccomp_flags
         # crun's annotation, which podman's --group-add keep-groups sets.
         wants_groups_kept = plan.spec.annotations.get("run.oci.keep_original_groups") == "1"
         self.program.keeps_groups = wants_groups_kept or self.spaces.denies_setgroups
@@ -233,9 +234,11 @@ class Start:
             process.set_pdeathsig(signal.SIGKILL)  # the change of ids has cleared it
         os.umask(0o022 if self.process.user.umask is None else self.process.user.umask)
         become.enter_directory(self.process.cwd)
+        if self.plan.listener is not None:
+            become.hand_over_filter(program, link)
         if self.exec_fifo is not None:
             # Found out now, while `create` can still say it: runc does so too.
-            become.find_program(program.arguments[0], program.environment)
+            program.found = program.found or become.find_program(program.arguments[0], program.environment)
             link.ready()
             os.read(self.exec_fifo, 1)
         if self.plan.spec.hooks is not None:

@@ -15,10 +15,11 @@ from onggi.kernel import capabilities, cgroups, namespaces, process, pty
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.namespaces import NamespaceKind
-from onggi.oci.runtime import Linux, Process
+from onggi.oci.runtime import Linux, Process, State
 from onggi.runtime import become, devices, labels, users
 from onggi.runtime.attributes import affinity
 from onggi.runtime.become import Program
+from onggi.runtime.notifying import ListenerPlan
 from onggi.runtime.processes import start_time
 from onggi.runtime.steps import ChildLink, StepFailed
 
@@ -36,7 +37,7 @@ class ExecPlan:
     """A process to be started in the running container of `pid`: what exec_in needs to know.
 
     `user`, `groups`, `seccomp`, `preserve_fds` as in InitPlan; `pid_start` 0 doesn't check it; `linux` is what the
-    container's spec has for every process of it.
+    container's spec has for every process of it; `listener` is told of the exec with the container's `state`.
     """
 
     __slots__ = (
@@ -44,11 +45,14 @@ class ExecPlan:
         "groups",
         "keyring",
         "linux",
+        "listener",
         "pid",
         "pid_start",
         "preserve_fds",
         "process",
         "seccomp",
+        "seccomp_flags",
+        "state",
         "tty",
         "user",
     )
@@ -67,10 +71,14 @@ class ExecPlan:
         preserve_fds: int = 0,
         keyring: str = "_ses",
         linux: Linux | None = None,
+        seccomp_flags: int = 0,
+        listener: ListenerPlan | None = None,
+        state: State | None = None,
     ) -> None:
         self.pid, self.pid_start, self.process, self.seccomp = pid, pid_start, process, seccomp
         self.tty, self.user, self.groups, self.cgroup = tty, user, groups or [], cgroup
         self.preserve_fds, self.keyring, self.linux = preserve_fds, keyring, linux
+        self.seccomp_flags, self.listener, self.state = seccomp_flags, listener, state
 
 
 class Entry:
@@ -97,6 +105,7 @@ class Entry:
         self.has_user = CloneFlag.NEWUSER in self.differing
         own = -1 if self.has_user else capabilities.get_caps().permitted
         self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=own, linux=plan.linux)
+        self.program.filter_flags = plan.seccomp_flags
         cpus = plan.process.exec_cpu_affinity
         self.first_cpus = affinity(cpus.initial, "initial") if cpus is not None else set[int]()
         self.last_cpus = affinity(cpus.final, "final") if cpus is not None else set[int]()
@@ -139,6 +148,8 @@ class Entry:
             process.set_pdeathsig(signal.SIGKILL)  # the change of ids has cleared it
         os.umask(0o022 if spec.user.umask is None else spec.user.umask)
         become.enter_directory(spec.cwd)
+        if self.plan.listener is not None:
+            become.hand_over_filter(program, link)
         become.exec_program(program)
 
     def _terminal(self, root: Fd, link: ChildLink, uid: int) -> Fd:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,6 +20,9 @@ from onggi.runtime.flags import Given
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
 from onggi.runtime.runtimelog import Log
+
+if TYPE_CHECKING:
+    from onggi.runtime.filters import Filter
 
 PROGRAM: Final = "onggi-runtime"
 
@@ -130,10 +133,16 @@ class _Making:
         return spec
 
     def _plan(self, spec: Spec) -> InitPlan:
+        try:
+            filter = filter_of(spec)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{self.what} failed: {error}") from None
         return InitPlan(
             spec=spec,
             rootfs=RootfsPlan(path=os.path.realpath(spec.root.path if spec.root is not None else "")),
-            seccomp=compiled_filter(spec),
+            seccomp=filter.program if filter is not None else b"",
+            seccomp_flags=filter.flags if filter is not None else 0,
+            listener=filter.listener if filter is not None else None,
             preserve_fds=preserved(self.given),
             container_id=self.container_id,
             bundle=os.getcwd(),
@@ -175,16 +184,13 @@ def _has_own_pids(spec: Spec) -> bool:
     return spec.linux is not None and any(entry.type == "pid" and not entry.path for entry in spec.linux.namespaces)
 
 
-def compiled_filter(spec: Spec) -> bytes:
-    """The seccomp filter of a spec, empty when it has none."""
+def filter_of(spec: Spec) -> Filter | None:
+    """What the spec has of seccomp."""
     if spec.linux is None or spec.linux.seccomp is None:
-        return b""
-    # libseccomp takes as long as the rest of a start: only for those who have a profile.
-    from onggi.kernel.seccomp import compile_profile
-    from onggi.runtime.seccomp_default import SpecProfile, profile_from_spec
+        return None
+    from onggi.runtime.filters import from_spec  # and libseccomp with it
 
-    profile = msgspec.convert(msgspec.to_builtins(spec.linux.seccomp), SpecProfile)
-    return compile_profile(profile_from_spec(profile))
+    return from_spec(spec.linux.seccomp)
 
 
 def preserved(given: Given) -> int:

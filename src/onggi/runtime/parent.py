@@ -45,8 +45,11 @@ class Spawned:
 class Parent:
     """The parent's side of one start: makes the child, does its own part, listens until the child is its program."""
 
-    def __init__(self, expected: list[str], *, supervised: bool) -> None:
-        self._expected, self._supervised = expected, supervised
+    def __init__(
+        self, expected: list[str], *, supervised: bool, listener: Callable[[Fd, int], None] | None = None
+    ) -> None:
+        """`listener` passes the child's seccomp listener on, and is told its pid."""
+        self._expected, self._supervised, self._listener = expected, supervised, listener
 
     def run(
         self,
@@ -163,6 +166,13 @@ class Parent:
             kind, fds = link.receive()
             if kind == b"F":
                 self._take(self._expected.pop(0), fds, spawned)
+            elif kind == b"N" and self._listener is not None:
+                with process.pidfd_getfd(spawned.pidfd, int(link.said)) as listener:
+                    try:
+                        self._listener(listener, spawned.pid)
+                    except OSError as error:
+                        raise as_step_error(error) from error
+                link.taken()
             elif kind == b"B":
                 became = True
             elif kind or became:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from onggi.oci.runtime import Spec
+from onggi.runtime.notifying import ListenerPlan
 
 
 class RootfsPlan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,7 +56,7 @@ class InitPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     """A container to be made.
 
     `user` is docker's "name|uid[:group|gid]", looked up in the container's own files; "" takes spec.process.user.
-    `seccomp` is a compiled filter, empty for none. `dns`: sockets on 127.0.0.11 are made inside and handed out.
+    `seccomp` is a compiled filter, empty for none; who answers for calls that it sends on is `listener`. `dns`: sockets on 127.0.0.11 are made inside and handed out.
     `init`: process 1 is a reaper of ours that starts the process and forwards signals. `preserve_fds`: descriptors
     3 to 2+n stay open. `keyring` names the session keyring, "" keeps the caller's. `container_id` and `bundle` are what
     the spec's hooks are told.
@@ -67,6 +68,8 @@ class InitPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     user: str = ""
     groups: list[str] = []
     seccomp: bytes = b""
+    seccomp_flags: int = 0
+    listener: ListenerPlan | None = None
     dns: bool = False
     init: bool = False
     preserve_fds: int = 0

@@ -4,7 +4,7 @@ The child must not format a traceback: that opens source files by path, and the 
 (S-20). It sends fixed structures over a socket pair that closes itself at exec: the end of the stream is success.
 
 A message is one byte of kind, then: E errno (4 bytes), exit code (2 bytes), text; F (descriptors); A made ahead and
-ready for a plan; R ready, waiting for the fifo; B about to become the program: the end of the stream is success after it,
+ready for a plan; N (number of the seccomp listener); R ready, waiting for the fifo; B about to become the program: the end of the stream is success after it,
 and a death before it.
 """
 
@@ -55,8 +55,16 @@ class ChildLink:
         if self.socket.recv(16) != b"M":
             os._exit(1)
 
+    # By write(2), which even a filter that sends calls on to an agent must allow (filters.py).
+
     def ready(self) -> None:
-        self.socket.send(b"R")
+        os.write(self.fileno(), b"R")
+
+    def hand_over(self, listener: int) -> None:
+        """The number of our seccomp listener; returns when the parent has passed it on. Without a parent the child ends."""
+        os.write(self.fileno(), b"N%d" % listener)
+        if os.read(self.fileno(), 16) != b"K":
+            os._exit(1)
 
     def waiting(self) -> None:
         """Made ahead, and ready for a plan: what the parent does may build on what was done here."""
@@ -64,7 +72,7 @@ class ChildLink:
 
     def becoming(self) -> None:
         """Said while every call is still allowed: a tight filter may refuse the next send."""
-        self.socket.send(b"B")
+        os.write(self.fileno(), b"B")
 
     def hand_out(self, fds: Sequence[int]) -> None:
         self.socket.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
@@ -79,7 +87,7 @@ class ChildLink:
         elif isinstance(error, (OnggiError, ValueError, KeyError, TypeError)):
             number, text = errno.EINVAL, str(error.args[0]) if error.args else text
         try:
-            self.socket.send(_ERROR.pack(b"E", number, code) + text.encode("utf-8", "replace")[:2000])
+            os.write(self.fileno(), _ERROR.pack(b"E", number, code) + text.encode("utf-8", "replace")[:2000])
         finally:
             os._exit(1)
 
@@ -90,6 +98,7 @@ class ParentLink:
     def __init__(self) -> None:
         self.socket, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.child: socket.socket | None = child
+        self.said = b""
 
     def child_side(self) -> ChildLink:
         """For the child, right after clone3."""
@@ -109,6 +118,10 @@ class ParentLink:
         """The child's ids mean something now."""
         with contextlib.suppress(OSError):  # the child has failed: its words come with the next receive
             self.socket.send(b"M")
+
+    def taken(self) -> None:
+        """The child's listener is where it belongs."""
+        self.socket.send(b"K")
 
     def go(self, pid: int) -> None:
         try:
@@ -139,6 +152,7 @@ class ParentLink:
             _, number, code = _ERROR.unpack_from(payload)
             text = payload[_ERROR.size :].decode("utf-8", "replace")
             raise RuntimeStepError(text.partition(":")[0], number, text, code)
+        self.said = payload[1:]
         return payload[:1], fds
 
     def close(self) -> None:
