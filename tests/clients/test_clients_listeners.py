@@ -81,7 +81,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, keys: Path, port: int) -> I
     )  # fmt: skip
 
 
-def over_tls(keys: Path, port: int, name: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+ONGGI = str(Path(sys.executable).parent / "onggi")
+
+
+def over_tls(
+    keys: Path, port: int, name: str, *words: str, text: str = "", program: str = DOCKER
+) -> subprocess.CompletedProcess[str]:
     files = [
         "--tlsverify",
         "--tlscacert",
@@ -92,7 +97,7 @@ def over_tls(keys: Path, port: int, name: str, *words: str, text: str = "") -> s
         keys / f"{name}-key.pem",
     ]
     return subprocess.run(
-        [DOCKER, "-H", f"tcp://127.0.0.1:{port}", *files, *words],
+        [program, "-H", f"tcp://127.0.0.1:{port}", *files, *words],
         input=text,
         capture_output=True,
         text=True,
@@ -103,11 +108,15 @@ def over_tls(keys: Path, port: int, name: str, *words: str, text: str = "") -> s
 
 @pytest.mark.row("D-03")
 @pytest.mark.row("E-239")
-def test_tls_serves_known_clients_and_keeps_half_close(daemon: Daemon, keys: Path, port: int) -> None:
+@pytest.mark.row("CL-145", "CL-147")
+@pytest.mark.parametrize("program", [DOCKER, ONGGI], ids=["docker", "onggi"])
+def test_tls_serves_known_clients_and_keeps_half_close(daemon: Daemon, keys: Path, port: int, program: str) -> None:
     text = "line\n" * 100_000
-    done = over_tls(keys, port, "client", "run", "--rm", "-i", "--network", "none", "busybox", "wc", "-c", text=text)
+    words = ["run", "--rm", "-i", "--network", "none", "busybox", "wc", "-c"]
+    done = over_tls(keys, port, "client", *words, text=text, program=program)
     assert (done.returncode, done.stdout.strip()) == (0, str(len(text)))
-    done = over_tls(keys, port, "client", "run", "--rm", "--network", "none", "busybox", "seq", "100000")
+    words = ["run", "--rm", "--network", "none", "busybox", "seq", "100000"]
+    done = over_tls(keys, port, "client", *words, program=program)
     assert done.stdout.split()[-1] == "100000"
 
 

@@ -37,7 +37,13 @@ class Connection:
         if self._early:
             early, self._early = self._early, b""
             return early
-        return self.socket.recv(_CHUNK)
+        try:
+            return self.socket.recv(_CHUNK)
+        except OSError as error:
+            # After our own close_notify Python tells of the other side's with an exception of ssl's, not with no bytes.
+            if type(error).__name__ == "SSLZeroReturnError":
+                return b""
+            raise
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

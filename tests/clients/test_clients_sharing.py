@@ -1,0 +1,182 @@
+"""docker's client and onggi on one configuration: contexts, credentials and engines that the other has set up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from tests.clients.daemon import DOCKER, Daemon, running
+from tests.clients.test_clients_ship import serve
+
+pytestmark = pytest.mark.root
+ONGGI = str(Path(sys.executable).parent / "onggi")
+BOTH = pytest.mark.parametrize(("one", "other"), [(DOCKER, ONGGI), (ONGGI, DOCKER)], ids=["docker", "onggi"])
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    yield from running(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("locked")
+    (root / "users").write_text("anna:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(10)).decode())
+    yield from serve(root / "data", "--htpasswd", str(root / "users"))
+
+
+class Shell:
+    """Runs programs in one configuration of their own, without DOCKER_HOST."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "DOCKER_CONFIG": str(folder / "docker")}
+
+    def __call__(self, *words: str, text: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, input=text, capture_output=True, text=True, check=False, timeout=30, env=self.environment | more, cwd=self.folder
+        )  # fmt: skip
+
+    def say(self, *words: str, text: str = "", **more: str) -> str:
+        done = self(*words, text=text, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.mark.row("CL-041", "CL-042", "CL-043", "CL-044", "CL-049", "CL-152")
+@BOTH
+def test_a_context_of_one_is_used_exported_and_removed_by_the_other(
+    daemon: Daemon, shell: Shell, one: str, other: str
+) -> None:
+    shell.say(one, "context", "create", "here", "--docker", f"host={daemon.host}")
+    shell.say(one, "context", "use", "here")
+    assert shell.say(other, "context", "show") == "here"
+    assert shell.say(other, "ps", "--format", "{{.Names}}") == shell.say(one, "ps", "--format", "{{.Names}}") == ""
+    assert shell.say(other, "context", "inspect", "here") == shell.say(one, "context", "inspect", "here")
+    shell.say(one, "context", "export", "here")
+    shell.say(other, "context", "import", "there", "here.dockercontext")
+    assert shell.say(one, "--context", "there", "version", "--format", "{{.Server.Os}}") == "linux"
+    listed = [shell.say(program, "context", "ls", "--format", "json").splitlines()[1:] for program in (one, other)]
+    assert listed[0] == listed[1]
+    shell.say(other, "context", "rm", "-f", "here", "there")
+    assert shell.say(one, "context", "ls", "-q") == "default"
+
+
+@pytest.mark.row("CL-058", "CL-059", "CL-064", "CL-065", "CL-149")
+@BOTH
+def test_who_logs_in_with_one_pushes_and_pulls_with_the_other(
+    daemon: Daemon, registry: str, shell: Shell, one: str, other: str
+) -> None:
+    host = {"DOCKER_HOST": daemon.host}
+    refused = shell(one, "login", registry, "-u", "anna", "--password-stdin", text="wrong\n", **host)
+    assert refused.returncode == 1
+    assert "unauthorized" in refused.stderr
+    assert (
+        shell.say(one, "login", registry, "-u", "anna", "--password-stdin", text="secret\n", **host)
+        == "Login Succeeded"
+    )
+    assert shell.say(other, "login", registry, **host).endswith("Login Succeeded")
+    name = f"{registry}/shared:1"
+    shell.say(other, "tag", "busybox", name, **host)
+    pushed = [shell.say(program, "push", name, **host) for program in (one, other)]
+    assert (
+        pushed[0].splitlines()[0] == pushed[1].splitlines()[0] == f"The push refers to repository [{registry}/shared]"
+    )
+    assert pushed[0].splitlines()[-1] == pushed[1].splitlines()[-1]
+    pulled = []
+    for program in (one, other):
+        shell.say(other, "rmi", name, **host)
+        pulled.append(shell.say(program, "pull", name, **host))
+    assert pulled[0] == pulled[1]
+    shell.say(other, "rmi", name, **host)
+    quiet = shell(one, "run", "--rm", "--quiet", name, "true", **host)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    shell.say(other, "rmi", name, **host)
+    assert shell.say(other, "logout", registry, **host) == f"Removing login credentials for {registry}"
+    assert json.loads((shell.folder / "docker" / "config.json").read_text()) == {"auths": {}}
+    assert shell(one, "pull", name, **host).returncode == 1
+
+
+_SSH = """#!/bin/sh
+# the far side is this machine
+echo "$@" >> {folder}/asked
+while [ "$1" != -- ]; do shift; done
+PATH={folder}/far:$PATH DOCKER_HOST={host} exec sh -c "$3"
+"""
+
+
+@pytest.mark.row("CL-133", "CL-147")
+@pytest.mark.parametrize("far", ["docker", "onggi"])
+def test_an_engine_behind_ssh_is_reached_whichever_program_is_there(daemon: Daemon, shell: Shell, far: str) -> None:
+    (shell.folder / "far").mkdir()
+    (shell.folder / "far" / far).symlink_to(ONGGI)
+    program = shell.folder / "ssh"
+    # Without docker on the far side's PATH onggi is asked.
+    text = _SSH.format(folder=shell.folder, host=daemon.host)
+    program.write_text(
+        text if far == "docker" else text.replace(":$PATH", ":/bin:/usr/bin").replace("exec sh", "exec /bin/sh")
+    )
+    program.chmod(0o755)
+    path = {"PATH": f"{shell.folder}:{os.environ['PATH']}"}
+    assert (
+        shell.say(ONGGI, "-H", "ssh://me@far.example:2222", "version", "--format", "{{.Server.Os}}", **path) == "linux"
+    )
+    assert shell.say(ONGGI, "-H", "ssh://far.example", "run", "--rm", "-i", "--network", "none", "busybox", "wc", "-c", text="x" * 100_000, **path) == "100000"  # fmt: skip
+    assert "-l me -p 2222 -- far.example" in (shell.folder / "asked").read_text()
+
+
+@pytest.mark.row("CL-133")
+def test_dockers_client_reaches_an_engine_through_our_dial_stdio(daemon: Daemon, shell: Shell) -> None:
+    (shell.folder / "far").mkdir()
+    (shell.folder / "far" / "docker").symlink_to(ONGGI)
+    program = shell.folder / "ssh"
+    program.write_text(
+        _SSH.format(folder=shell.folder, host=daemon.host).replace('sh -c "$3"', 'sh -c "$(shift; shift; echo "$@")"')
+    )
+    program.chmod(0o755)
+    path = {"PATH": f"{shell.folder}:{os.environ['PATH']}"}
+    assert shell.say(DOCKER, "-H", "ssh://far.example", "version", "--format", "{{.Server.Os}}", **path) == "linux"
+
+
+@pytest.mark.row("CL-148", "CL-149", "CL-150")
+def test_the_configurations_formats_keys_and_proxies_count(daemon: Daemon, shell: Shell) -> None:
+    settings = {
+        "psFormat": "{{.Names}} of mine", "imagesFormat": "{{.Repository}}", "networksFormat": "{{.Name}}", "volumesFormat": "{{.Name}}",
+        "proxies": {"default": {"httpProxy": "http://proxy:1"}}, "pruneFilters": ["label=gone"],
+    }  # fmt: skip
+    (shell.folder / "docker").mkdir()
+    (shell.folder / "docker" / "config.json").write_text(json.dumps(settings))
+    host = {"DOCKER_HOST": daemon.host}
+    shell.say(ONGGI, "create", "--name", "kept", "-v", "named:/x", "-e", "http_proxy=own", "busybox", **host)
+    for words in (
+        ["ps", "-a"],
+        ["images"],
+        ["network", "ls"],
+        ["volume", "ls"],
+        ["inspect", "-f", "{{.Config.Env}}", "kept"],
+    ):
+        assert shell.say(ONGGI, *words, **host) == shell.say(DOCKER, *words, **host)
+    assert shell.say(ONGGI, "ps", "-a", **host) == "kept of mine"
+    assert "HTTP_PROXY=http://proxy:1" in shell.say(ONGGI, "inspect", "-f", "{{.Config.Env}}", "kept", **host)
+    assert shell.say(ONGGI, "container", "prune", "-f", **host) == "Total reclaimed space: 0B"
+    daemon.clear()
+
+
+@pytest.mark.row("CL-148")
+def test_the_version_of_the_api_can_be_chosen(daemon: Daemon, shell: Shell) -> None:
+    more = {"DOCKER_HOST": daemon.host, "DOCKER_API_VERSION": "1.43"}
+    assert shell.say(ONGGI, "version", "--format", "{{.Client.APIVersion}}", **more) == "1.43"
+    refused = shell(ONGGI, "ps", **more | {"DOCKER_API_VERSION": "1.5"})
+    assert (refused.returncode, "too old" in refused.stderr) == (1, True)
