@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from onggi.cli.units import clean, human_size
@@ -53,7 +54,7 @@ class _Plain:
 
 
 class _Screen:
-    """A line for each id, moved to by the cursor."""
+    """A line for each id, moved to by the cursor; never longer than the terminal is wide, or the count of lines is wrong."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -71,7 +72,7 @@ class _Screen:
             self._out.write(text + "\n")
             self._lines.clear()
             return
-        line = f"{clean(name)}: {text}{_bar(item.get('progressDetail') or {})}"
+        line = f"{clean(name)}: {text}{_bar(item.get('progressDetail') or {})}"[: os.get_terminal_size(self._out.fileno()).columns]
         if name not in self._lines:
             self._lines[name] = len(self._lines)
             self._out.write(line + "\n")

@@ -186,6 +186,11 @@ def _attach(context: Context, options: Options, words: list[str]) -> None:
     if state.get("Restarting"):
         raise Exit(1, "You cannot attach to a restarting container, wait until it is running")
     tty, stdin = config["Config"]["Tty"], config["Config"]["OpenStdin"] and not options.on("no-stdin")
+    if tty and terminal.is_terminal(sys.stdout.fileno()):
+        # A shell draws its prompt anew when its size changes, and only then: a size that differs comes first.
+        rows, columns = terminal.size()
+        with contextlib.suppress(OnggiError):
+            context.engine(containers.resize(words[0], rows + 1, columns + 1))
     session.check_tty(tty=tty, interactive=stdin)
     ended = context.connect().stream(containers.wait(words[0]))
     attach = containers.attach(words[0], stdin=stdin, stdout=True, stderr=True, detach_keys=keys or None)

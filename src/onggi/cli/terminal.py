@@ -29,7 +29,8 @@ def raw_mode(fd: int) -> Iterator[None]:
     """Every key goes to the container, none is echoed here. Put back on every way out."""
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd)
+        # At once and nothing thrown away: what was typed ahead is for the container.
+        tty.setraw(fd, termios.TCSANOW)
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
