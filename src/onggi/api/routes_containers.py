@@ -50,7 +50,11 @@ async def create(call: Call) -> StreamResponse:
 
 @routes.on("GET", "/containers/{id}/json", "E-003")
 async def inspect(call: Call) -> StreamResponse:
-    document = await call.engine.containers.inspect(call.params["id"], size=call.query.flag("size"))
+    """`onggi` asks for what docker has no field for: an `Onggi` part, absent otherwise."""
+    query = call.query
+    document = await call.engine.containers.inspect(
+        call.params["id"], size=query.flag("size"), beyond_docker=query.flag("onggi")
+    )
     return Answer(200, inspect_at(document, call.version), JSON)
 
 

@@ -272,11 +272,25 @@ class NetworkingConfig(_Body, rename=go_name):
     endpoints_config: dict[str, EndpointSettings | None] = {}
 
 
+class Extensions(_Body, rename=go_name, omit_defaults=True):
+    """What docker has no field for. Durations in ns; 0 is docker's own number."""
+
+    restart_delay: int = 0
+    """The policy's first delay (docker: 100 ms)."""
+    restart_max_delay: int = 0
+    """What doubling ends at (docker: 1 min)."""
+    restart_reset: int = 0
+    """A run of this length makes the next delay the first one again (docker: 10 s)."""
+    health_on_failure: str = ""
+    """What becomes of a container that turns unhealthy: none, kill, restart or stop. The policy's delays hold for restarts."""
+
+
 class CreateBody(ContainerConfig, rename=go_name):
     """POST /containers/create: Config's fields, and two parts beside them."""
 
     host_config: HostConfig | None = None
     networking_config: NetworkingConfig | None = None
+    onggi: Extensions | None = None
 
 
 class UpdateBody(Resources, rename=go_name):

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from onggi.engine.config import ContainerConfig, EndpointSettings, HostConfig, MountPoint
+from onggi.engine.config import ContainerConfig, EndpointSettings, Extensions, HostConfig, MountPoint
+from onggi.engine.extensions import ExitReason
 from onggi.errors import Conflict
 from onggi.runtime.handles import Shim
 from onggi.store.database import Table
@@ -88,6 +89,8 @@ class ContainerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a stop that is under way turns into a kill: an engine that comes later keeps to it (R-29)."""
     replaces: str = ""
     """Id of the container whose place this one is to take once it is healthy: without the engine that judged it, it goes."""
+    extensions: Extensions | None = None
+    exit_reason: ExitReason | None = None
     previous: str = ""
     """Id of the container that this one has replaced and that rollback brings back (deploy.py)."""
 
@@ -135,6 +138,10 @@ class Container:
         self.execs: set[str] = set()
         self.documents: dict[str, bytes] = {}
         self.removal_error = ""
+        self.restart_wanted = False
+        """Its health ends this run, and another one follows whatever the policy says."""
+        self.act = ""
+        """What the engine did to end this run, for exitreason.py."""
         self.writing = asyncio.Lock()
         """Held while files are put into it and it doesn't run: a start takes it first, before `lock`, since two mounts of one upper
         directory are undefined. A client may hold it as long as it sends."""

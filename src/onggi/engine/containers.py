@@ -169,13 +169,16 @@ class Containers:
         found = [one for one in found if wanted(one)]
         return found[:limit] if limit > 0 else found
 
-    async def inspect(self, text: str, *, size: bool = False) -> bytes:
-        """The document, encoded. Raises NotFound."""
+    async def inspect(self, text: str, *, size: bool = False, beyond_docker: bool = False) -> bytes:
+        """The document, encoded; with what docker has no field for, for a client that asks. Raises NotFound."""
         container = self.get(text)
-        if not size:
+        if not size and not beyond_docker:
             return inspecting.inspect(self._engine, container)
         document = inspecting.inspect_document(self._engine, container)
-        document["SizeRw"], document["SizeRootFs"] = await self.sizes(container)
+        if size:
+            document["SizeRw"], document["SizeRootFs"] = await self.sizes(container)
+        if beyond_docker:
+            document["Onggi"] = inspecting.beyond_docker(container)
         return msgspec.json.encode(document)
 
     async def sizes(self, container: Container) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onggi.engine import binds, checks, endpointspecs, links, modes, names
+from onggi.engine import binds, checks, endpointspecs, extensions, links, modes, names
 from onggi.engine.config import ContainerConfig, CreateBody, HealthConfig, HostConfig, MountPoint, config_part, words
 from onggi.engine.container import TABLE, Container, ContainerRow
 from onggi.engine.endpointspecs import wanted_networks
@@ -50,6 +50,7 @@ class Creation:
             raise InvalidArgument("no image specified" if not body.image else f"No such image: {body.image}")
         warnings = _check_platform(image, platform, body.image)
         config, host = config_part(body), body.host_config or HostConfig()
+        extensions.check(body.onggi)
         modes.by_id(host, lambda text: engine.containers.get(text).id)
         config = merge(config, image.config.run)
         host.links = links.by_id(host, engine.containers.get)
@@ -96,7 +97,7 @@ class Creation:
         row = ContainerRow(
             id=identifier, name=name, created_ns=time.time_ns(), image_id=image.id, image_name=body.image, config=config,
             host_config=host, layers=[str(layer) for layer in image.layers], endpoints=endpoints, mounts=wanted.points,
-            path=command[0], args=command[1:], asked=config_part(body),
+            path=command[0], args=command[1:], asked=config_part(body), extensions=body.onggi,
         )  # fmt: skip
         container = Container(row)
         engine.snapshots.prepare(identifier, image.layers)

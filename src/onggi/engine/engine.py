@@ -30,6 +30,7 @@ from onggi.engine.steps import Steps
 from onggi.engine.streams import Streams
 from onggi.engine.system import System
 from onggi.engine.tasks import Tasks
+from onggi.engine.waiting import Waiting
 from onggi.images import Image, Images, RegistryOptions
 from onggi.images.healing import heal_all
 from onggi.images.importing import import_image
@@ -120,6 +121,7 @@ class Engine:
         self.publishing = Publishing(self)
         self.lifecycle = Lifecycle(self)
         self.removal = Removal(self)
+        self.waiting = Waiting(self)
         self.health = HealthChecks(self)
         self.execs = Execs(self)
         self.streams = Streams(self)
@@ -194,7 +196,7 @@ class Engine:
         """The engine goes; containers stay with their shims. With none left, bridges and rules go too."""
         for container in self.containers:
             self.health.stop(container, keep=True)
-            self.lifecycle.cancel_restart(container)
+            self.waiting.cancel(container)
         self.streams.close()
         if self._buildkit is not None:
             self._buildkit.close()

@@ -10,8 +10,10 @@ import datetime as dt
 import time
 from typing import TYPE_CHECKING
 
+from onggi.engine import healthprobes
 from onggi.engine.config import HealthConfig
 from onggi.engine.container import Container, Health
+from onggi.engine.healthprobes import NetworkProbe
 from onggi.errors import InvalidArgument, OnggiError, RuntimeStepError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def check(health: HealthConfig | None) -> None:
     """Raises InvalidArgument in dockerd's words."""
     if health is None:
         return
+    healthprobes.parse(health.test)
     for name, value in (
         ("Interval", health.interval),
         ("Timeout", health.timeout),
@@ -60,14 +63,15 @@ class HealthChecks:
         """`keep` goes on from where a pause left it; a start begins anew."""
         config = container.row.config
         words = command(config.healthcheck, config.shell)
-        if not words:
+        asks = healthprobes.parse(config.healthcheck.test) if config.healthcheck else None
+        if not words and asks is None:
             container.health = None
             return
         if not keep or container.health is None:
             container.health = Health()
         container.documents.clear()
         self._tasks[container.id] = self._engine.tasks.begin(
-            self._probe(container, words), f"health of {container.name}"
+            self._probe(container, asks or words), f"health of {container.name}"
         )
 
     def stop(self, container: Container, *, keep: bool = False) -> None:
@@ -77,7 +81,7 @@ class HealthChecks:
         if not keep and container.health is not None:
             container.health.status = "unhealthy"  # what isn't looked at any more, as dockerd tells it
 
-    async def _probe(self, container: Container, words: list[str]) -> None:
+    async def _probe(self, container: Container, words: list[str] | NetworkProbe) -> None:
         config = container.row.config.healthcheck
         health = container.health
         if config is None or health is None:
@@ -93,12 +97,22 @@ class HealthChecks:
             await self._once(container, health, config, words, in_start_period=loop.time() - began < start_period)
 
     async def _once(
-        self, container: Container, health: Health, config: HealthConfig, words: list[str], *, in_start_period: bool
+        self,
+        container: Container,
+        health: Health,
+        config: HealthConfig,
+        words: list[str] | NetworkProbe,
+        *,
+        in_start_period: bool,
     ) -> None:
         timeout_s = (config.timeout or 30 * _SECOND) / 1e9
         start = time.time_ns()
         try:
-            code, output = await self._engine.execs.probe(container, words, timeout_s, _OUTPUT)
+            if isinstance(words, NetworkProbe):
+                code, output = await healthprobes.ask(words, container.row.pid, timeout_s)
+                output = output[:_OUTPUT]
+            else:
+                code, output = await self._engine.execs.probe(container, words, timeout_s, _OUTPUT)
             if code == -1:
                 output = f"Health check exceeded timeout ({_go_duration(timeout_s)})" + (
                     f": {output}" if output else ""
@@ -122,6 +136,10 @@ class HealthChecks:
         if health.status != before:
             self._engine.events.emit("container", f"health_status: {health.status}", container.id, container.attributes)
             container.health_changed()
+            action = container.row.extensions.health_on_failure if container.row.extensions else ""
+            if health.status == "unhealthy" and action not in ("", "none"):
+                ending = self._engine.lifecycle.end_unhealthy(container, action)
+                self._engine.tasks.begin(ending, f"{container.name} is unhealthy")
 
 
 def _text(ns: int) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from onggi.durations import human_duration
-from onggi.engine import links, security
+from onggi.engine import healthprobes, links, security
 from onggi.engine.config import ContainerConfig
 from onggi.engine.container import Container, State, time_text
 
@@ -187,8 +187,19 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def beyond_docker(container: Container) -> dict[str, Any]:
+    """The `Onggi` part of inspect, for clients that ask: extensions as they were asked for, and why the last run ended."""
+    row = container.row
+    found: dict[str, Any] = msgspec.to_builtins(row.extensions) if row.extensions else {}
+    if row.exit_reason is not None and not container.is_alive:
+        found["Exit"] = msgspec.to_builtins(row.exit_reason)
+    return found
+
+
 def config_document(config: ContainerConfig, container: Container) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(config)
+    if config.healthcheck is not None and config.healthcheck.test:
+        found["Healthcheck"]["Test"] = healthprobes.hidden(config.healthcheck.test)
     found["Hostname"] = config.hostname or container.id[:12]
     if container.row.host_config.network_mode == "host" and not config.hostname:
         found["Hostname"] = os.uname().nodename

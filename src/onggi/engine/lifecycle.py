@@ -16,8 +16,9 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from onggi.engine import restart
+from onggi.engine import exitreason, restart
 from onggi.engine.container import TABLE, Container, ContainerRow, State
+from onggi.engine.extensions import ExitReason
 from onggi.engine.preparing import Preparation
 from onggi.engine.signals import signal_number
 from onggi.errors import Conflict, InvalidArgument, NotModified, OnggiError, RuntimeStepError
@@ -61,19 +62,21 @@ class Lifecycle:
                 case State.REMOVING | State.DEAD:
                     raise Conflict("container is marked for removal and cannot be started")
                 case _:
-                    self.cancel_restart(container)
+                    self._engine.waiting.cancel(container)
             count = container.row.restart_count + 1 if by_policy else 0
             container.change(stopped_by_hand=False, restart_count=count)
             container.restart_delay_s = 0.0
-            await self._start(container)
+            await (self._engine.waiting.start(container) if by_policy else self.start_locked(container))
 
-    async def _start(self, container: Container) -> None:
+    async def start_locked(self, container: Container) -> None:
+        """Holds: the container's lock, and `writing`. Raises as `start`."""
         engine = self._engine
         if container.burial is not None:
             # The last run's shim ends whatever is in the cgroup of this id: only then may there be a new one.
             burial, container.burial = container.burial, None
             await asyncio.wait({burial})
         attached, container.attaching = container.attaching, []
+        container.restart_wanted, container.act = False, ""
         former = container.row
         container.move(State.STARTING, error="", oom_killed=False, started_ns=time.time_ns(), was_running=True)
         try:
@@ -136,7 +139,7 @@ class Lifecycle:
         await self._release_network(container)
         after = State.CREATED if former.state == State.CREATED else State.EXITED
         container.move(
-            after, error=str(error), exit_code=code, pid=0, was_running=False, started_ns=former.started_ns, published=[]
+            after, error=str(error), exit_code=code, exit_reason=ExitReason("not-started", str(error)), pid=0, was_running=False, started_ns=former.started_ns, published=[]
         )  # fmt: skip
         if after != State.CREATED:
             container.change(finished_ns=time.time_ns())
@@ -167,10 +170,11 @@ class Lifecycle:
                 self._oom(container)
             await self._release_network(container)
             delay = restart.next_delay(container, record)
+            reason = await self._reason(container, record)
             state = State.EXITED if delay is None else State.RESTARTING
             container.move(
                 state, pid=0, exit_code=record.exit_code, finished_ns=record.finished_at_ns, oom_killed=record.oom_killed,
-                error=record.reason, published=[], stop_at_ns=0, restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None,
+                error=record.reason, published=[], stop_at_ns=0, restart_count=container.row.restart_count + (delay is not None), was_running=delay is not None, exit_reason=reason,
             )  # fmt: skip
             container.shim = None
             container.oom_seen = False
@@ -190,14 +194,17 @@ class Lifecycle:
             if delay is None:
                 container.exited.set()
             else:
-                container.restart_delay_s = delay
-                loop = asyncio.get_running_loop()
-                container.restart_timer = loop.call_later(
-                    delay,
-                    lambda: engine.tasks.begin(self._restart_by_policy(container), f"restart of {container.name}"),
-                )
+                engine.waiting.begin(container, delay)
         if container.row.host_config.auto_remove and not container.restarting_by_hand:
             await self._engine.removal.by_policy(container)
+
+    @staticmethod
+    async def _reason(container: Container, record: ExitRecord) -> ExitReason:
+        victim = None
+        if record.oom_killed:
+            victim = await asyncio.to_thread(exitreason.find_victim, container.id)
+        limit = container.row.host_config.memory
+        return exitreason.explain(record, container.act, memory_limit=limit, victim=victim)
 
     async def _write_end(self, container: Container) -> bool:
         """Whether the row is durable. A full disk keeps no container from ending: it is told, and tried again by `_bury`."""
@@ -223,36 +230,6 @@ class Lifecycle:
         waiting, container.next_exit = container.next_exit, None
         if waiting is not None and not waiting.done():
             waiting.set_result(code)
-
-    async def _restart_by_policy(self, container: Container) -> None:
-        async with container.writing, container.lock:
-            if container.state != State.RESTARTING:
-                return
-            try:
-                await self._start(container)
-            except (OnggiError, OSError):
-                # Tried again by the same policy, later: what stood in the way may go.
-                if State(container.row.state) == State.EXITED and restart.wants_another(container):
-                    container.change(state=State.RESTARTING, was_running=True)
-                    container.exited.clear()
-                    delay = container.restart_delay_s = min(max(container.restart_delay_s, 0.05) * 2, 60.0)
-                    container.restart_timer = asyncio.get_running_loop().call_later(
-                        delay,
-                        lambda: self._engine.tasks.begin(
-                            self._restart_by_policy(container), f"restart of {container.name}"
-                        ),
-                    )
-
-    def end_restarting(self, container: Container) -> None:
-        """It waits for its next start no more. Holds: the container's lock; it is RESTARTING. The row is the caller's to commit."""
-        self.cancel_restart(container)
-        container.move(State.EXITED, was_running=False)
-        container.exited.set()
-
-    def cancel_restart(self, container: Container) -> None:
-        if container.restart_timer is not None:
-            container.restart_timer.cancel()
-            container.restart_timer = None
 
     async def _release_network(self, container: Container) -> None:
         engine = self._engine
@@ -285,7 +262,7 @@ class Lifecycle:
         if container.state == State.RESTARTING:
             async with container.lock:
                 if container.state == State.RESTARTING:
-                    self.end_restarting(container)
+                    self._engine.waiting.give_up(container)
                     container.change(stopped_by_hand=True)
                     await self._engine.database.commit(Put(TABLE, container.id, container.row))
                     return
@@ -294,11 +271,25 @@ class Lifecycle:
         await self._stop(container, timeout_s=timeout_s, signal_text=signal_text)
         self._engine.events.emit("container", "stop", container.id, container.attributes)
 
+    async def end_unhealthy(self, container: Container, action: str) -> None:
+        """What HealthOnFailure says (B-09): a restart follows the policy's delays, a kill its rules, a stop stays."""
+        container.restart_wanted = action == "restart"
+        timeout_s = 0 if action == "kill" else None
+        await self._stop(container, timeout_s=timeout_s, signal_text=None, act="unhealthy", by_hand=action == "stop")
+
     async def end(self, container: Container) -> None:
         """Killed at once, without an event of its own but the kill's."""
         await self._stop(container, timeout_s=0, signal_text=None)
 
-    async def _stop(self, container: Container, *, timeout_s: int | None, signal_text: str | None) -> None:
+    async def _stop(
+        self,
+        container: Container,
+        *,
+        timeout_s: int | None,
+        signal_text: str | None,
+        act: str = "stopped",
+        by_hand: bool = True,
+    ) -> None:
         config = container.row.config
         number = signal_number(signal_text or config.stop_signal or "SIGTERM")
         patience = (
@@ -313,7 +304,8 @@ class Lifecycle:
             if shim is None or not container.is_alive:
                 return
             deadline = time.time_ns() + patience * 10**9 if patience >= 0 else 0
-            container.change(stopped_by_hand=True, stop_at_ns=deadline)
+            container.change(stopped_by_hand=by_hand, stop_at_ns=deadline)
+            container.act = act
             self._engine.database.submit(Put(TABLE, container.id, container.row)).add_done_callback(_note_failure)
             exits = container.exits
             if patience != 0:
@@ -367,7 +359,7 @@ class Lifecycle:
             raise InvalidArgument(f"cannot kill container: {container.name}: {error}") from None
         async with container.lock:
             if container.state == State.RESTARTING:
-                self.end_restarting(container)
+                self._engine.waiting.give_up(container)
                 container.change(stopped_by_hand=True)
                 await self._engine.database.commit(Put(TABLE, container.id, container.row))
                 return
@@ -376,6 +368,7 @@ class Lifecycle:
             stop_number = signal_number(container.row.config.stop_signal or "SIGTERM")
             if number in (signal.SIGKILL, stop_number):
                 container.change(stopped_by_hand=True)
+                container.act = "killed"
             exits = container.exits
             await self._signal(container, container.shim, number)
             if number == signal.SIGKILL and container.state == State.PAUSED:

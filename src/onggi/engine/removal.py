@@ -57,7 +57,7 @@ class Removal:
         try:
             async with container.lock:
                 if container.state == State.RESTARTING:
-                    self._engine.lifecycle.end_restarting(container)
+                    self._engine.waiting.give_up(container)
             await self._engine.lifecycle.end(container)
         finally:
             container.restarting_by_hand = False

@@ -46,12 +46,24 @@ def wants_another(container: Container, exit_code: int | None = None) -> bool:
 
 def next_delay(container: Container, record: ExitRecord) -> float | None:
     """Seconds until the next start, None for none: stopped by hand, or the policy has had enough."""
-    if container.row.stopped_by_hand or container.restarting_by_hand or not wants_another(container, record.exit_code):
+    if container.row.stopped_by_hand or container.restarting_by_hand:
         return None
+    if not container.restart_wanted and not wants_another(container, record.exit_code):
+        return None
+    first_s, longest_s, good_run_s = timing(container)
     ran_s = (record.finished_at_ns - container.row.started_ns) / 1e9
-    if not container.restart_delay_s or ran_s >= GOOD_RUN_S:
-        return FIRST_S
-    return min(container.restart_delay_s * 2, LONGEST_S)
+    if not container.restart_delay_s or ran_s >= good_run_s:
+        return first_s
+    return min(container.restart_delay_s * 2, longest_s)
+
+
+def timing(container: Container) -> tuple[float, float, float]:
+    """Seconds: first delay, longest delay, and the run after which the next delay is the first again."""
+    own = container.row.extensions
+    if own is None:
+        return FIRST_S, LONGEST_S, GOOD_RUN_S
+    first = own.restart_delay / 1e9 or FIRST_S
+    return first, max(first, own.restart_max_delay / 1e9 or LONGEST_S), own.restart_reset / 1e9 or GOOD_RUN_S
 
 
 def at_engine_start(container: Container) -> bool:

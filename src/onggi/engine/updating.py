@@ -60,7 +60,7 @@ async def update(engine: Engine, container: Container, body: UpdateBody, given: 
             await _apply(engine, container, changed)
         container.change(host_config=changed)
         if container.state == State.RESTARTING and not restart.wants_another(container):
-            engine.lifecycle.end_restarting(container)
+            engine.waiting.give_up(container)
         await engine.database.commit(Put(TABLE, container.id, container.row))
     engine.events.emit("container", "update", container.id, container.attributes)
     return warnings

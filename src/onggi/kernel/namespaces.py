@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from enum import Enum
 
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
+from onggi.kernel.process import setns
 
 
 class NamespaceKind(Enum):
@@ -51,3 +53,19 @@ def open_of(pid: int, kind: NamespaceKind) -> Fd:
 def inode(pid: int | str, kind: NamespaceKind) -> int:
     """The number that tells one namespace from another while it lives."""
     return os.stat(f"/proc/{pid}/ns/{kind.proc_name}").st_ino
+
+
+def socket_in(pid: int, family: int) -> socket.socket:
+    """A TCP socket that lives in the network namespace of `pid`, whoever uses it later. Call it in a thread: setns(2) is a thread's.
+
+    Raises OSError.
+    """
+    with (
+        open_of(pid, NamespaceKind.NETWORK) as theirs,
+        Fd(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as own,
+    ):
+        setns(theirs, CloneFlag.NEWNET)
+        try:
+            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        finally:
+            setns(own, CloneFlag.NEWNET)

@@ -198,13 +198,18 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="exited"):
-    """How a container or an exec ended, once and for all. `signal` is 0 unless one killed it."""
+    """How a container or an exec ended, once and for all. `signal` is 0 unless one killed it.
+
+    `oom_kills` and `memory_peak` (bytes) are known of containers that were killed for want of memory.
+    """
 
     exit_code: int
     finished_at_ns: int
     signal: int = 0
     oom_killed: bool = False
     reason: str = ""
+    oom_kills: int = 0
+    memory_peak: int = 0
 
 
 class ShimState(msgspec.Struct, frozen=True, omit_defaults=True):

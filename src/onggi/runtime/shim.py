@@ -212,7 +212,7 @@ class Shim:
         cgroup = cgroups.open(self._state.cgroup_path)
         if self._oom_events >= 0:
             self._tell_of_kills()
-        oom_killed = cgroup.oom_kills() > 0
+        kills = cgroup.oom_kills()
         if self.helpers:
             self._await_helpers()
         # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
@@ -222,7 +222,8 @@ class Shim:
         for fd in self._held:
             if stat.S_ISSOCK(os.fstat(fd).st_mode):
                 os.close(fd)  # whoever hears of the end may ask for the same ports
-        record = ExitRecord(exit_code, finished_at_ns, number, oom_killed, self._log.trouble)
+        peak = cgroup.memory_peak() if kills else 0
+        record = ExitRecord(exit_code, finished_at_ns, number, kills > 0, self._log.trouble, kills, peak)
         exitfile.write_exit(self._directory, record)
         self._record = record
         os.close(self._pidfd)

@@ -86,6 +86,9 @@ class Cgroup(Protocol):
     def oom_kills(self) -> int:
         """Processes that the kernel has killed here for memory."""
 
+    def memory_peak(self) -> int:
+        """The most bytes that were ever used; 0 where the kernel doesn't tell."""
+
     def oom_events(self) -> int | None:
         """A descriptor that the caller owns: POLLIN or POLLPRI when the kernel kills here for memory, about that time.
 

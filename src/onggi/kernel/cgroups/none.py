@@ -55,6 +55,9 @@ class NoCgroup:
     def oom_kills(self) -> int:
         return 0
 
+    def memory_peak(self) -> int:
+        return 0
+
     def oom_events(self) -> int | None:
         return None
 

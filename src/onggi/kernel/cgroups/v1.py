@@ -258,6 +258,9 @@ class CgroupV1:
     def oom_kills(self) -> int:
         return files.pairs(f"{self._by_controller.get('memory', '')}/memory.oom_control").get("oom_kill", 0)
 
+    def memory_peak(self) -> int:
+        return files.number(f"{self._by_controller.get('memory', '')}/memory.max_usage_in_bytes")
+
     def oom_events(self) -> int | None:
         """An eventfd (cgroup-v1/memory.rst, "OOM Control"). It is told before the kill is counted."""
         memory = self._by_controller.get("memory", "")

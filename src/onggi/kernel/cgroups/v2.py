@@ -183,6 +183,9 @@ class CgroupV2:
     def oom_kills(self) -> int:
         return files.pairs(f"{self.path}/memory.events").get("oom_kill", 0)
 
+    def memory_peak(self) -> int:
+        return files.number(f"{self.path}/memory.peak")
+
     def oom_events(self) -> int | None:
         """memory.events itself: POLLPRI at each change (cgroup-v2.rst)."""
         try:
