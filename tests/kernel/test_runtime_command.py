@@ -28,7 +28,7 @@ class Bundle:
         self.ids: list[str] = []
 
     def call(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(self.root), *words]
+        command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(self.root), *words]
         return subprocess.run(
             command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=30, **options
         )
@@ -44,7 +44,7 @@ class Bundle:
         """A detached one; its stdio is closed, or the pipes of `call` would last as long as it."""
         container_id = self.make(*args)
         null = subprocess.DEVNULL
-        command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(self.root), "run", "-d"]
+        command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(self.root), "run", "-d"]
         subprocess.run(
             [*command, container_id], cwd=self.directory, stdin=null, stdout=null, stderr=null, check=True, timeout=30
         )
@@ -84,7 +84,7 @@ def test_run_gives_the_output_and_the_exit_code(bundle: Bundle) -> None:
 def test_a_container_goes_from_created_to_running_to_stopped(bundle: Bundle) -> None:
     container_id = bundle.make("sleep", "60")
     null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(bundle.root)]
+    command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(bundle.root)]
     pid_file = bundle.directory / "pid"
     subprocess.run(
         [*command, "create", "--pid-file", str(pid_file), container_id],
@@ -215,7 +215,7 @@ def test_a_terminal_without_a_socket_cannot_be_left_alone(bundle: Bundle) -> Non
 def test_preserved_descriptors_reach_the_process_and_no_others(bundle: Bundle) -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    command = [sys.executable, "-I", "-m", "onggi.runtime.command", "--root", str(bundle.root), "run"]
+    command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(bundle.root), "run"]
     container_id = bundle.make("sh", "-c", "echo kept >&3; ls /proc/self/fd")
 
     def third() -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from onggi.errors import RuntimeStepError
-from onggi.kernel import mounts, process
+from onggi.kernel import mounts, process, sealing
+from onggi.kernel.fds import Fd
 from onggi.kernel.filesystem import RenameFlag, renameat2
 from onggi.oci.runtime import Mount, Process
 from onggi.runtime import rootfs
@@ -30,7 +31,8 @@ pytestmark = pytest.mark.root
 @pytest.mark.row("S-01")
 def test_s01_a_sealed_program_can_never_be_written_to(tmp_path: Path) -> None:
     """Not while it runs (ETXTBSY would hide a hole) and not after: the seals hold on the file itself."""
-    with process.sealed_copy("/bin/busybox" if os.path.exists("/bin/busybox") else shutil.which("busybox") or "") as fd:
+    busybox = "/bin/busybox" if os.path.exists("/bin/busybox") else shutil.which("busybox") or ""
+    with Fd(sealing.sealed_copy(busybox)) as fd:
         before = hashlib.sha256(Path(f"/proc/self/fd/{fd.fileno()}").read_bytes()).digest()
         pid = os.fork()
         if pid == 0:

@@ -6,8 +6,6 @@ Source: the man page of each call.
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
 from collections.abc import Iterable
 from enum import IntFlag
 
@@ -26,8 +24,6 @@ _IOPRIO_WHO_PROCESS = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 CLOSE_RANGE_CLOEXEC = 4
 AT_EMPTY_PATH = 0x1000
-_MFD_EXEC = 0x10
-_F_SEAL_EXEC = 0x20
 _MAX_FD = 0xFFFFFFFF
 
 
@@ -185,29 +181,6 @@ def execveat(fd: AnyFd, arguments: list[bytes], environment: list[bytes]) -> Non
     argv = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)
     envp = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
     syscalls.call("execveat", syscalls.NR.execveat, number(fd), b"", argv, envp, AT_EMPTY_PATH)
-
-
-def sealed_copy(path: str) -> Fd:
-    """A copy of the executable at `path` in memory that nobody can ever write to.
-
-    A process in a container may reach the file of a program of ours through /proc/PID/exe, and could overwrite the
-    host's interpreter (CVE-2019-5736). What runs from here has no file on the host.
-    Raises OSError when vm.memfd_noexec forbids it. Source: memfd_create(2), MFD_EXEC Linux 6.3.
-    """
-    name = os.path.basename(path)
-    try:
-        fd = Fd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC))
-        seal_exec = _F_SEAL_EXEC
-    except OSError:
-        fd, seal_exec = Fd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)), 0
-    os.fchmod(fd.fileno(), 0o555)
-    with open(path, "rb") as source:
-        size, offset = os.fstat(source.fileno()).st_size, 0
-        while offset < size:
-            offset += os.sendfile(fd.fileno(), source.fileno(), offset, size - offset)
-    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(fd.fileno(), fcntl.F_ADD_SEALS, seals | seal_exec)
-    return fd
 
 
 def reset_internal_signals() -> None:

@@ -25,7 +25,8 @@ from typing import Final
 import msgspec
 
 from onggi.errors import InvalidArgument, OnggiError, Unavailable
-from onggi.kernel import cgroups, process
+from onggi.kernel import cgroups, sealing
+from onggi.kernel.fds import Fd
 from onggi.runtime import exitfile, protocol
 from onggi.runtime.handles import EXEC_FAILED, START_FAILED, ExecProcessHandle, Link, Shim
 from onggi.runtime.launching import Launcher
@@ -74,7 +75,7 @@ class Runtime:
     def __init__(self, exec_root: Path, shims: Path) -> None:
         self._exec_root = exec_root
         self._shims = shims
-        self._interpreter = process.sealed_copy(sys.executable)
+        self._interpreter = Fd(sealing.sealed_copy(sys.executable))
         self._launcher: Launcher | None = None
         self._starting = asyncio.Lock()
         self._closing = False

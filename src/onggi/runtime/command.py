@@ -1,18 +1,16 @@
 """`onggi-runtime`: containers from OCI bundles, with runc's command line, texts and exit codes.
 
-Rights: root's. Descriptors expected: stdio, and those of --preserve-fds. What makes a process for a container runs from a
-sealed copy of the interpreter (S-01): the program starts itself anew from it, before anything is read.
+Rights: root's, or a user's with user namespaces. Descriptors expected: stdio, and those of --preserve-fds. Begins in
+entry.py, by which what makes a process for a container runs from a sealed copy of the interpreter (S-01).
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Final, NoReturn
+from typing import Final
 
 from onggi.runtime.commandtable import COMMANDS, GLOBAL
 from onggi.runtime.flags import Command, Given, UsageError, command_help, flags_help, parse
-from onggi.runtime.lean import make_msgspec_lean
 from onggi.runtime.runtimelog import Log
 
 PROGRAM: Final = "onggi-runtime"
@@ -38,13 +36,6 @@ HANDLERS: Final = {
     "update": ("operations", "update"),
 }
 """Command → module and function: what a command doesn't need isn't imported, which is most of the time that it takes."""
-
-_SEALED: Final = frozenset({"create", "run", "exec"})
-
-
-def main() -> NoReturn:
-    """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(words: list[str]) -> int:
@@ -84,13 +75,10 @@ def _run_command(options: Given, log: Log) -> int:
         sys.stdout.write(f"Incorrect Usage.\n\n{command_help(PROGRAM, command)}")
         log.error(str(error))
         return 1
-    if command.name in _SEALED:
-        _run_sealed()
     return _carry_out(command, options, given, log)
 
 
 def _carry_out(command: Command, options: Given, given: Given, log: Log) -> int:
-    make_msgspec_lean()
     from importlib import import_module
 
     from onggi.errors import OnggiError
@@ -119,22 +107,10 @@ def _check_count(command: Command, given: Given) -> None:
         raise UsageError(f'{PROGRAM}: "{command.name}" requires a maximum of {command.most} argument(s)')
 
 
-def _run_sealed() -> None:
-    """Go on as the same program in a sealed copy of the interpreter, unless this is it (CVE-2019-5736)."""
-    if os.readlink("/proc/self/exe").startswith("/memfd:"):
-        return
-    from onggi.kernel.process import sealed_copy
-
-    interpreter = sealed_copy(sys.executable)
-    # -I: nothing of the environment or the working directory is believed (S-23).
-    words = [sys.executable, "-I", "-m", "onggi.runtime.command", *sys.argv[1:]]
-    os.execve(f"/proc/self/fd/{interpreter.fileno()}", words, os.environ)  # noqa: S606 - this program itself
-
-
 def _version() -> str:
-    from importlib.metadata import version
+    from onggi import __version__
 
-    return f"{PROGRAM} version {version('onggi')}\nspec: 1.3.0\n"
+    return f"{PROGRAM} version {__version__}\nspec: 1.3.0\n"
 
 
 def _help() -> str:
@@ -145,7 +121,3 @@ def _help() -> str:
         f"USAGE:\n   {PROGRAM} [global options] command [command options] [arguments...]\n\n"
         f"COMMANDS:\n{commands}\nGLOBAL OPTIONS:\n{flags_help(GLOBAL)}"
     )
-
-
-if __name__ == "__main__":
-    main()
