@@ -54,9 +54,9 @@ class Scheduler(_Part, rename="camel", omit_defaults=True):
     nice: int = 0
     priority: int = 0
     flags: list[str] = []
-    runtime: int = 0
-    deadline: int = 0
-    period: int = 0
+    runtime: int | None = None
+    deadline: int | None = None
+    period: int | None = None
 
 
 class IOPriority(_Part, rename="camel", omit_defaults=True):

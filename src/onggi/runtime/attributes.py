@@ -14,6 +14,8 @@ from onggi.oci.runtime import IOPriority, Linux, MemoryPolicy, Personality, Proc
 
 _IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _NICE: Final = {"SCHED_OTHER", "SCHED_BATCH"}
+_RUNTIME_NS: Final = (1024, 2**63 - 1)
+"""The kernel's own bounds (__checkparam_dl in kernel/sched/deadline.c)."""
 _PRIORITY: Final = {"SCHED_FIFO", "SCHED_RR"}
 
 
@@ -55,11 +57,29 @@ def _schedule(given: Scheduler) -> scheduling.Schedule:
         raise InvalidArgument("scheduler.priority can only be specified for SchedFIFO or SchedRR policy")
     if (given.runtime or given.deadline or given.period) and name != "SCHED_DEADLINE":
         raise InvalidArgument("scheduler runtime/deadline/period can only be specified for SchedDeadline policy")
+    if name == "SCHED_DEADLINE":
+        _check_deadline(given)
     flags = _flags(given.flags, scheduling.SCHED_FLAGS, "scheduler.flags")
     return scheduling.Schedule(
         scheduling.POLICIES[name], flags=flags, nice=given.nice, priority=given.priority,
-        runtime=given.runtime, deadline=given.deadline, period=given.period,
+        runtime=given.runtime or 0, deadline=given.deadline or 0, period=given.period or 0,
     )  # fmt: skip
+
+
+def _check_deadline(given: Scheduler) -> None:
+    """What the kernel calls an invalid argument without saying which (sched(7), "SCHED_DEADLINE"), in crun's words."""
+    what = "sched_setattr: `SCHED_DEADLINE`"
+    runtime, deadline = given.runtime, given.deadline
+    if runtime is None or deadline is None:
+        raise InvalidArgument(f"{what} requires `{'runtime' if runtime is None else 'deadline'}`")
+    if runtime <= 0:
+        raise InvalidArgument(f"{what} runtime must be greater than 0")
+    if not _RUNTIME_NS[0] <= runtime <= _RUNTIME_NS[1]:
+        raise InvalidArgument(f"{what} runtime {runtime} must be between {_RUNTIME_NS[0]} and {_RUNTIME_NS[1]} ns")
+    if runtime > deadline:
+        raise InvalidArgument(f"{what} runtime {runtime} must be <= deadline {deadline}")
+    if given.period and deadline > given.period:
+        raise InvalidArgument(f"{what} deadline {deadline} must be <= period {given.period}")
 
 
 def _flags(names: list[str], known: dict[str, int], what: str) -> int:
