@@ -53,6 +53,14 @@ def check(ranges: Sequence[IdRange], what: str, *, needs_root: bool) -> None:
         raise InvalidArgument(f"{what}: container id 0 is not mapped, and nobody could make the container's root")
 
 
+def outside(ranges: Sequence[IdRange], inside: int) -> int:
+    """The id in the parent namespace. Raises InvalidArgument when it isn't mapped."""
+    for entry in ranges:
+        if 0 <= inside - entry.inside < entry.size:
+            return entry.outside + inside - entry.inside
+    raise InvalidArgument(f"id {inside} is not mapped in the user namespace")
+
+
 def write_maps(pid: int, maps: IdMaps) -> None:
     """Both maps of the new namespace that `pid` lives in; newuidmap(1) and newgidmap(1) where we have no right to.
 

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Sequence
 
 from onggi.kernel import mounts, paths, pty
 from onggi.kernel.fds import AnyFd, Fd
+from onggi.kernel.mounts import MountAttr
 from onggi.oci.runtime import Box, Device
 from onggi.runtime.steps import StepFailed
 
@@ -46,19 +48,33 @@ def fill(dev: Fd, *, bound: bool = False) -> None:
             os.mkdir(name, 0o755, dir_fd=dev.fileno())
 
 
-def make_nodes(root: AnyFd, devices: list[Device], *, bound: bool = False) -> None:
-    """The spec's devices, with their parents where those are missing; `bound` as above, from the same path."""
+def make_nodes(root: AnyFd, devices: list[Device], *, bound: bool = False, made: Sequence[Fd] = ()) -> None:
+    """The spec's devices, with their parents where those are missing.
+
+    In a user namespace nodes can't be made: `made` are mounts of those that the parent has made, else, if `bound`, the
+    host's own at the same paths are bound.
+    """
+    mounted = iter(made)
     for device in devices:
-        if device.type not in _TYPES:
-            raise StepFailed(errno.EINVAL, f"device {device.path}: unknown type {device.type!r}")
+        kind = node_type(device)
         directory, _, name = device.path.rstrip("/").rpartition("/")
-        mode = _TYPES[device.type] | (0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode))
+        mode = kind | (0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode))
         with paths.make_dirs_in_root(root, directory) as parent:
-            if bound and device.type != "p":
-                _bind(parent, name, device.path, _TYPES[device.type], os.makedev(device.major, device.minor))
+            if kind != stat.S_IFIFO and made:
+                _mount_on_file(parent, name, next(mounted))
+                continue
+            if kind != stat.S_IFIFO and bound:
+                _bind(parent, name, device.path, kind, os.makedev(device.major, device.minor))
                 continue
             _node(parent, name, mode, os.makedev(device.major, device.minor))
             os.chown(name, device.uid or 0, device.gid or 0, dir_fd=parent.fileno(), follow_symlinks=False)
+
+
+def node_type(device: Device) -> int:
+    """Of `c`, `u`, `b` or `p`, for mknod(2). Raises StepFailed."""
+    if device.type not in _TYPES:
+        raise StepFailed(errno.EINVAL, f"device {device.path}: unknown type {device.type!r}")
+    return _TYPES[device.type]
 
 
 def _node(directory: Fd, name: str, mode: int, device: int) -> None:
@@ -76,13 +92,17 @@ def _bind(directory: Fd, name: str, source: str, kind: int, device: int) -> None
         if stat.S_IFMT(status.st_mode) != kind or status.st_rdev != device:
             major, minor = os.major(device), os.minor(device)
             raise StepFailed(errno.ENODEV, f"device {source}: the host's node of this name is not {major}:{minor}")
-        with contextlib.suppress(FileExistsError):
-            paths.openat2(directory, name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, _PLAIN, 0o666).close()
-        with (
-            paths.openat2(directory, name, os.O_PATH, _PLAIN) as target,
-            mounts.open_tree(node, "", clone=True) as copy,
-        ):
-            mounts.move_mount(copy, target)
+        with mounts.open_tree(node, "", clone=True) as copy:
+            mounts.mount_setattr(copy, set=MountAttr.NOSUID | MountAttr.NOEXEC)
+            _mount_on_file(directory, name, copy)
+
+
+def _mount_on_file(directory: Fd, name: str, mount: Fd) -> None:
+    """On a plain file, which is made if it isn't there; never on what a link leads to."""
+    with contextlib.suppress(FileExistsError):
+        paths.openat2(directory, name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, _PLAIN, 0o666).close()
+    with paths.openat2(directory, name, os.O_PATH, _PLAIN) as target:
+        mounts.move_mount(mount, target)
 
 
 def open_terminal(root: AnyFd) -> tuple[Fd, Fd]:
@@ -121,6 +141,20 @@ _PLAIN = paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
 def set_size(slave: Fd, size: Box | None) -> None:
     if size and size.height and size.width:
         pty.set_size(slave, size.height, size.width)
+
+
+def give_stdio(uid: int, gid: int) -> None:
+    """Who the process runs as may open /dev/stdout and the like by name: pipes and files there become its own.
+
+    The null device is everybody's and stays as it is; a terminal keeps its group, which is tty's.
+    """
+    for fd in (0, 1, 2):
+        status = os.fstat(fd)
+        is_null = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
+        if (status.st_uid, status.st_gid) != (uid, gid) and not is_null:
+            # Not ours to give away (an id that isn't mapped here, a read-only file system): it works as it is, mostly.
+            with contextlib.suppress(OSError):
+                os.fchown(fd, uid, -1 if stat.S_ISCHR(status.st_mode) else gid)
 
 
 def give_terminal(slave: Fd, uid: int) -> None:

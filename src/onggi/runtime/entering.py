@@ -6,6 +6,7 @@ import msgspec
 
 from onggi.errors import Conflict, InvalidArgument, RuntimeStepError
 from onggi.kernel import cgroups
+from onggi.kernel.capabilities import CAPS
 from onggi.kernel.cgroups import membership
 from onggi.oci.runtime import Capabilities, Process, Spec, User
 from onggi.runtime import cgroupspaths, consoles, init, validation, wholefiles
@@ -108,6 +109,10 @@ def _user(user: User, given: Given) -> User:
 
 
 def _capabilities(sets: Capabilities | None, added: list[str]) -> Capabilities | None:
+    """One that is asked for by name here and now is refused when there is none of that name; a spec's is warned of."""
+    for name in added:
+        if name.upper() not in CAPS:
+            raise UsageError(f"unknown capability {name!r}")
     if not added:
         return sets
     sets = sets or Capabilities()

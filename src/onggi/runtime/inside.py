@@ -146,7 +146,7 @@ class Start:
         # Nobody but the host's root makes nodes that open a device: there the host's own are bound.
         if not root.has_devices:
             devices.make_default_nodes(root.fd, bound=self.spaces.has_user)
-        devices.make_nodes(root.fd, self.linux.devices, bound=self.spaces.has_user)
+        devices.make_nodes(root.fd, self.linux.devices, bound=self.spaces.has_user, made=self.sources.nodes)
         if CloneFlag.NEWCGROUP not in self.new:
             self.pid = link.wait()
         elif waits:
@@ -226,6 +226,7 @@ class Start:
             become.take_terminal(slave)
         else:
             become.take_stdio(self.stdio)
+            devices.give_stdio(identity.uid, identity.gid)
         become.apply_limits(program)
         if self.exec_fifo is None:
             link.becoming()

@@ -138,6 +138,7 @@ class Entry:
             become.take_terminal(slave)
         elif self.stdio is not None:
             become.take_stdio(self.stdio)
+            devices.give_stdio(identity.uid, identity.gid)
         if self.plan.keyring:
             process.join_session_keyring(self.plan.keyring)
         labels.set_for_exec(spec, labels.own_proc)

@@ -110,9 +110,18 @@ def open_rootfs(plan: RootfsPlan, opened: Fd | None) -> Fd:
     else:
         root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
         mounts.mount_setattr(root, propagation=MountFlag.PRIVATE, recursive=True)
-    with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as slash:
-        mounts.move_mount(root, slash)
+    with _place(plan) as place:
+        mounts.move_mount(root, place)
     return root
+
+
+def _place(plan: RootfsPlan) -> Fd:
+    """Where the root is mounted until the pivot: at its own path, since hooks look for it there ("createContainer")."""
+    try:
+        return Fd(os.open(plan.path or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    except PermissionError:
+        # The root of a user namespace can't walk to what the host's root keeps to itself.
+        return Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 class Ready:

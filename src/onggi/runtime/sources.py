@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import stat
 from typing import Final
 
 from onggi.kernel import capabilities, mounts, userns
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import AT_FDCWD, Fd
 from onggi.kernel.mounts import MountAttr, MountFlag
-from onggi.oci.runtime import Linux
+from onggi.oci.runtime import Device, Linux
+from onggi.runtime.devices import node_type
 from onggi.runtime.plan import RootfsPlan
 from onggi.runtime.rootfs import PreparedMount, explain
 from onggi.runtime.spaces import Spaces, id_maps
@@ -29,7 +32,7 @@ _PROPAGATING: Final = MountFlag.SLAVE | MountFlag.SHARED
 class Sources:
     """`root` (None: open_rootfs opens it), and in each PreparedMount that needs it its `opened`."""
 
-    __slots__ = ("_is_slave", "_maps", "_opened", "_prepared", "_rootfs", "_spaces", "root")
+    __slots__ = ("_is_slave", "_maps", "_opened", "_prepared", "_rootfs", "_spaces", "nodes", "root")
 
     def __init__(self, prepared: list[PreparedMount], rootfs: RootfsPlan, linux: Linux, spaces: Spaces) -> None:
         """The parent's part. Raises StepFailed, InvalidArgument, OSError."""
@@ -49,6 +52,27 @@ class Sources:
                 self._open(mount, is_mapped=is_mapped)
         for namespace in self._maps.values():
             namespace.close()
+        self.nodes: list[Fd] = []
+        wanted = [device for device in linux.devices if device.type != "p"]
+        if everything and wanted and spaces.maps is not None:
+            self.nodes = self._make_nodes(wanted, spaces.maps)
+
+    def _make_nodes(self, devices: list[Device], maps: userns.IdMaps) -> list[Fd]:
+        """Mounts of the spec's devices, which the container's own root may not make: nodes.py."""
+        from onggi.kernel import nodes  # few containers need it
+
+        wanted = [
+            nodes.Node(
+                node_type(device) | (0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode)),
+                os.makedev(device.major, device.minor),
+                userns.outside(maps.uids, device.uid or 0),
+                userns.outside(maps.gids, device.gid or 0),
+            )
+            for device in devices
+        ]
+        made = nodes.detached(wanted)
+        self._opened += made
+        return made
 
     def open_propagating(self) -> None:
         """The child's part, in its own copy of the host's tree."""
