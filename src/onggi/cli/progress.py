@@ -72,7 +72,8 @@ class _Screen:
             self._out.write(text + "\n")
             self._lines.clear()
             return
-        line = f"{clean(name)}: {text}{_bar(item.get('progressDetail') or {})}"[: os.get_terminal_size(self._out.fileno()).columns]
+        columns = os.get_terminal_size(self._out.fileno()).columns
+        line = f"{clean(name)}: {text}{_bar(item.get('progressDetail') or {})}"[:columns]
         if name not in self._lines:
             self._lines[name] = len(self._lines)
             self._out.write(line + "\n")
