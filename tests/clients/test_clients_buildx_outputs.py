@@ -6,8 +6,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,3 +124,76 @@ def test_a_context_may_come_as_an_archive_or_as_a_dockerfile_on_stdin(buildx: Bu
     buildx.context("FROM nothing\n", f="local\n")
     buildx.ok("build", "-t", "mixed", "-f", "-", "c", text="FROM busybox\nCOPY f /f\n")
     assert buildx.ok("run", "--rm", "--network=none", "mixed", "cat", "/f").stdout == "local\n"
+
+
+def layout(path: Path) -> Callable[[str], dict[str, Any]]:
+    """Reads documents of an OCI archive or directory: by name, or by digest."""
+
+    def read(name: str) -> dict[str, Any]:
+        name = f"blobs/sha256/{name[7:]}" if name.startswith("sha256:") else name
+        if path.is_dir():
+            document: dict[str, Any] = json.loads((path / name).read_text())
+            return document
+        with tarfile.open(path) as archive:
+            file = archive.extractfile(name)
+            assert file is not None
+            document = json.loads(file.read())
+            return document
+
+    return read
+
+
+@pytest.mark.row("F-208")
+@pytest.mark.row("F-209")
+@pytest.mark.row("F-212")
+@pytest.mark.row("F-359")
+def test_provenance_stands_beside_the_image_in_one_index(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nARG A\nLABEL a=$A\n")
+    buildx.build(
+        "--provenance=mode=max", "--build-arg", "A=told", "-o", "type=oci,dest=image.tar", "-t", "with:provenance"
+    )
+    read = layout(buildx.directory / "image.tar")
+    (top,) = read("index.json")["manifests"]
+    image, attestation = read(top["digest"])["manifests"]
+    assert attestation["platform"] == {"architecture": "unknown", "os": "unknown"}
+    assert attestation["annotations"]["vnd.docker.reference.type"] == "attestation-manifest"
+    assert attestation["annotations"]["vnd.docker.reference.digest"] == image["digest"]
+    (layer,) = read(attestation["digest"])["layers"]
+    assert layer["mediaType"] == "application/vnd.in-toto+json"
+    statement = read(layer["digest"])
+    assert statement["predicateType"] == layer["annotations"]["in-toto.io/predicate-type"]
+    (subject,) = statement["subject"]
+    assert subject["digest"]["sha256"] == image["digest"][7:]
+    assert subject["name"].startswith("pkg:docker/with@provenance?platform=linux%2F")
+    assert statement["predicate"]["invocation"]["parameters"]["args"]["build-arg:A"] == "told"
+    assert any("busybox" in each["uri"] for each in statement["predicate"]["materials"])
+
+
+@pytest.mark.row("F-202")
+@pytest.mark.row("F-356")
+def test_several_platforms_are_one_index(buildx: Buildx) -> None:
+    buildx.context("FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY f /f\n", f="x")
+    buildx.build("--platform", "linux/amd64,linux/arm64", "-o", "type=oci,dest=image.tar")
+    read = layout(buildx.directory / "image.tar")
+    (top,) = read("index.json")["manifests"]
+    found = {}
+    for entry in read(top["digest"])["manifests"]:
+        config = read(read(entry["digest"])["config"]["digest"])
+        assert config["architecture"] == entry["platform"]["architecture"]
+        found[config["architecture"]] = config["config"]["Labels"]["arch"]
+    assert found == {"amd64": "amd64", "arm64": "arm64"}
+    buildx.build("--platform", "linux/amd64,linux/arm64", "-o", "type=local,dest=files")
+    assert sorted(os.listdir(buildx.directory / "files")) == ["linux_amd64", "linux_arm64"]
+
+
+@pytest.mark.row("F-302")
+@pytest.mark.row("F-175")
+def test_a_layout_in_a_directory_is_written_and_built_upon(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nRUN echo in-a-layout > /word\n")
+    buildx.build("-o", "type=oci,dest=laid,tar=false", "-t", "laid:1")
+    read = layout(buildx.directory / "laid")
+    (top,) = read("index.json")["manifests"]
+    assert read(top["digest"])["layers"]
+    buildx.context("FROM base\nRUN cat /word\n")
+    said = buildx.build("--build-context", f"base=oci-layout://laid@{top['digest']}", "--no-cache")
+    assert " in-a-layout" in said

@@ -145,14 +145,14 @@ def _check_origin(instruction: Instruction) -> None:
 
 
 def context_origin(text: str, platform: Platform) -> Origin:
-    """A named context's value: `docker-image://…`, `local:…`, `input:…`, a git or http URL. Raises InvalidArgument."""
+    """A named context's value: `docker-image://…`, `local:…`, `input:…`, `oci-layout://…`, a git or http URL. Raises InvalidArgument."""
     scheme, _, rest = text.partition(":")
     match scheme:
         case "docker-image":
             return Origin(Kind.IMAGE, rest.removeprefix("//"), platform=platform)
         case "local":
             return Origin(Kind.LOCAL, rest)
-        case "input":
+        case "input" | "oci-layout":
             return Origin(Kind.IMAGE, text, platform=platform)
         case _ if is_git(text):
             return Origin(Kind.GIT, text)

@@ -135,12 +135,7 @@ class Importing:
         config = await store.document(manifest.config.digest)
 
         async def fetch(step: LentStep) -> None:
-            content = self._images.content
-            if not content.has(step.blob.digest):
-                with content.ingest() as writer:
-                    async for piece in store.pieces(step.blob.digest):
-                        await blocking(writer.write, piece)
-                    await blocking(writer.commit, step.blob.digest, step.blob.size)
+            await store.fetch(step.blob, self._images.content)
             await self._images.layers.apply(step.blob.digest, diff_id=step.diff_id)
 
         return Borrowed(self._images, _steps_in(manifest, config), fetch, vertex)

@@ -18,11 +18,12 @@ from onggi.build.buildkit.control import Control
 from onggi.build.buildkit.history import History
 from onggi.build.buildkit.http2 import Connection
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
+from onggi.build.buildkit.layouts import Layouts
 from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.rpc import Code, RpcError, Server
 from onggi.build.buildkit.session import Sessions
 from onggi.build.buildkit.uploading import UploadContexts, is_upload
-from onggi.build.request import Built, Contexts, Request
+from onggi.build.request import Built, Contexts, Credentials, Request
 
 _FRONTENDS: Final = ("dockerfile.v0", "gateway.v0")
 
@@ -98,6 +99,8 @@ class BuildKit:
         here = tuple(entry.attrs["ref"] for entry in imports if entry.type == "registry" and "ref" in entry.attrs)
         inline = any(entry.Type == "inline" for entry in job.request.Cache.Exports)
         results = {f"input:{name}": built for name, built in (inputs or {}).items()}
+        layouts = job.closing(Layouts(self.builder.images, session, options.wanted_platforms[0]))
+        results |= await layouts.all(attrs)
         return Request(
             replace(options, cache_from=here, inline_cache=inline or options.inline_cache),
             contexts,
@@ -107,6 +110,10 @@ class BuildKit:
             results,
             await importing.all(imports),
         )
+
+    async def credentials_of(self, job: Job) -> Credentials:
+        """The logins of a job's client. Raises RpcError when its session isn't there."""
+        return SessionCredentials(await self.sessions.get(job.request.Session))
 
     async def export_cache(self, job: Job, outcome: Outcome) -> dict[str, str]:
         """Leaves the steps of a build where its client wants them; what it is told of that. Raises OnggiError."""

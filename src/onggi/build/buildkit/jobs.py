@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Job:
     def __init__(self, request: control_pb2.SolveRequest, builder: Builder, group: asyncio.TaskGroup) -> None:
         self.request = request
         self.trace = Trace(request.Ref)
+        self.started_ns = time.time_ns()
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attrs: dict[str, str] = {}
         """Of the frontend, as the solve that counts had them."""

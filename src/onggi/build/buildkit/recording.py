@@ -22,7 +22,7 @@ _DISK_S: Final = 30.0
 async def recorded(history: History, job: Job) -> AsyncIterator[Record]:
     """The record of `job`, kept at the block's end with the error that ends it. Internal builds leave none."""
     request = job.request
-    started_ns = time.time_ns()
+    started_ns = job.started_ns
     record = Record(
         Ref=request.Ref,
         Frontend=request.Frontend,

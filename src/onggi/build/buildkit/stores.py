@@ -14,7 +14,9 @@ from onggi.build.buildkit.rpc import Code, RpcError
 from onggi.build.buildkit.session import Session
 from onggi.errors import Corrupt
 from onggi.oci.digest import Digest
+from onggi.oci.manifest import Descriptor
 from onggi.store.blocking import blocking
+from onggi.store.content import Content
 
 _SERVICE: Final = "/containerd.services.content.v1.Content/"
 _STORE: Final = "buildkit-attachable-store-id"
@@ -55,6 +57,15 @@ class ClientStore:
             if len(found) > _DOCUMENT_LIMIT:
                 raise Corrupt(f"the client's document {digest} has more than {_DOCUMENT_LIMIT} bytes")
         return found
+
+    async def fetch(self, blob: Descriptor, content: Content) -> None:
+        """A blob into the engine's store, unless it is there. Raises Corrupt, RpcError, NoSpace. Cancelled: nothing is left."""
+        if content.has(blob.digest):
+            return
+        with content.ingest() as writer:
+            async for piece in self.pieces(blob.digest):
+                await blocking(writer.write, piece)
+            await blocking(writer.commit, blob.digest, blob.size)
 
     async def has(self, digest: Digest) -> bool:
         """Raises RpcError."""

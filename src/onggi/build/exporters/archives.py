@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from onggi.build.exporters.attestations import Attested, Predicate, attested
 from onggi.build.request import Built
 from onggi.images import archives
 from onggi.images.packing import PackedLayer, layer_type, packed_layer
 from onggi.images.save import blob_pieces, end_of_archive, file_piece
 from onggi.images.sidebyside import side_by_side
-from onggi.oci.digest import Digest, sha256_of
+from onggi.oci.digest import sha256_of
 from onggi.oci.image import encode_image_config
 from onggi.oci.manifest import (
     DOCKER_CONFIG,
@@ -70,32 +71,66 @@ def _descriptor(layer: PackedLayer, *, is_oci: bool) -> Descriptor:
     return Descriptor(layer_type(layer.compression, is_oci=is_oci), layer.digest, layer.size)
 
 
-def index_of(packs: Sequence[PackedImage]) -> tuple[Descriptor, bytes]:
-    """One index of several platforms."""
-    data = encode_document(Index(2, [pack.descriptor for pack in packs], OCI_INDEX))
-    return Descriptor(OCI_INDEX, sha256_of(data), len(data)), data
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What goes out together: an image, or images of several platforms and what is said of them under one index.
+
+    `top` is what a name leads to; `index` its bytes when it is one, else empty.
+    """
+
+    packs: tuple[PackedImage, ...]
+    attested: tuple[Attested, ...]
+    top: Descriptor
+    index: bytes
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """All of them once: configs, layers, statements."""
+        found = [blob for pack in self.packs for blob in (pack.manifest.config, *pack.manifest.layers)]
+        found += [blob for each in self.attested for blob in each.blobs]
+        return list({blob.digest: blob for blob in found}.values())
+
+    @property
+    def manifests(self) -> list[tuple[Descriptor, bytes]]:
+        """Those below the index, or the one alone."""
+        return [(pack.descriptor, pack.data) for pack in self.packs] + [
+            (each.descriptor, each.data) for each in self.attested
+        ]
+
+
+async def bundled(
+    images: Images,
+    packs: Sequence[PackedImage],
+    names: Sequence[Reference],
+    said: Callable[[Built], Sequence[Predicate]],
+) -> Bundle:
+    """`said` gives what is attached to a result. Cancelled: blobs that are made already stay a while."""
+    attested_ones = [
+        await attested(images, pack.descriptor, pack.built.platform, names, predicates)
+        for pack in packs
+        if (predicates := said(pack.built))
+    ]
+    if len(packs) == 1 and not attested_ones:
+        return Bundle(tuple(packs), (), msgspec.structs.replace(packs[0].descriptor, platform=None), b"")
+    entries = [pack.descriptor for pack in packs] + [each.descriptor for each in attested_ones]
+    data = encode_document(Index(2, entries, OCI_INDEX))
+    return Bundle(tuple(packs), tuple(attested_ones), Descriptor(OCI_INDEX, sha256_of(data), len(data)), data)
 
 
 async def archive(
-    images: Images, packs: Sequence[PackedImage], names: Sequence[Reference], *, is_docker: bool
+    images: Images, bundle: Bundle, names: Sequence[Reference], *, is_docker: bool
 ) -> AsyncIterator[bytes]:
-    """The tar. Several platforms stand in one index; docker's manifest.json is for one."""
-    written: set[Digest] = set()
-    for pack in packs:
-        for blob in (pack.manifest.config.digest, *(layer.digest for layer in pack.manifest.layers)):
-            if blob not in written:
-                written.add(blob)
-                async for piece in blob_pieces(images, blob):
-                    yield piece
-        yield file_piece(archives.blob_name(sha256_of(pack.data)), pack.data)
-    if len(packs) > 1:
-        top, data = index_of(packs)
-        yield file_piece(archives.blob_name(top.digest), data)
-    else:
-        top = msgspec.structs.replace(packs[0].descriptor, platform=None)
-    yield file_piece("index.json", archives.oci_index([(top, names)]))
+    """The tar. docker's manifest.json is for one image."""
+    for blob in bundle.blobs:
+        async for piece in blob_pieces(images, blob.digest):
+            yield piece
+    for descriptor, data in bundle.manifests:
+        yield file_piece(archives.blob_name(descriptor.digest), data)
+    if bundle.index:
+        yield file_piece(archives.blob_name(bundle.top.digest), bundle.index)
+    yield file_piece("index.json", archives.oci_index([(bundle.top, names)]))
     if is_docker:
-        yield file_piece("manifest.json", archives.docker_manifest([(packs[0].manifest, names)]))
+        yield file_piece("manifest.json", archives.docker_manifest([(bundle.packs[0].manifest, names)]))
     yield file_piece("oci-layout", archives.LAYOUT)
     yield end_of_archive()
 
