@@ -119,8 +119,11 @@ async def update(call: Call) -> StreamResponse:
         given.discard("restartpolicy")
     if call.version < 55:
         given = {name for name in given if not name.startswith(("blkiodevice", "blkioweightdevice"))}
-    warnings = await call.engine.containers.update(call.params["id"], body, frozenset(given))
-    return json_answer({"Warnings": warnings})
+    containers = call.engine.containers
+    answer: dict[str, object] = {"Warnings": await containers.update(call.params["id"], body, frozenset(given))}
+    if body.onggi is not None:
+        answer["Onggi"] = {"PendingRestart": containers.get(call.params["id"]).row.pending}
+    return json_answer(answer)
 
 
 def _names_a_policy(data: bytes) -> bool:

@@ -285,6 +285,21 @@ class Extensions(_Body, rename=go_name, omit_defaults=True):
     """What becomes of a container that turns unhealthy: none, kill, restart or stop. The policy's delays hold for restarts."""
 
 
+class Changes(_Body, rename=go_name, omit_defaults=True):
+    """What update can change beyond docker. Removals come first; what isn't there to be removed is fine."""
+
+    env: list[str] = []
+    env_remove: list[str] = []
+    labels: dict[str, str] = {}
+    labels_remove: list[str] = []
+    publish: dict[str, list[PortBinding] | None] = {}
+    publish_remove: list[str] = []
+    """Of the container's ports: `80/tcp`, or `80`."""
+    mounts: list[Mount] = []
+    mounts_remove: list[str] = []
+    """Destinations."""
+
+
 class CreateBody(ContainerConfig, rename=go_name):
     """POST /containers/create: Config's fields, and two parts beside them."""
 
@@ -297,6 +312,7 @@ class UpdateBody(Resources, rename=go_name):
     """POST /containers/{id}/update. Which fields came is the caller's to say (0 is a value for some)."""
 
     restart_policy: RestartPolicy | None = None
+    onggi: Changes | None = None
 
 
 class ExecBody(_Body, rename=go_name):

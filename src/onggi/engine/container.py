@@ -91,6 +91,8 @@ class ContainerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """Id of the container whose place this one is to take once it is healthy: without the engine that judged it, it goes."""
     extensions: Extensions | None = None
     exit_reason: ExitReason | None = None
+    pending: list[str] = []
+    """What was changed while it ran and waits for its next start."""
     previous: str = ""
     """Id of the container that this one has replaced and that rollback brings back (deploy.py)."""
 

@@ -57,7 +57,7 @@ class Endpoints:
                         endpoint.link(
                             f"eth{len(links)}",
                             default_route=not links or not any(link.gateway4 for link in links),
-                            hairpin=bool(port_requests(container)),
+                            hairpin=bool(bindings_of(container)),
                         )
                     )
         except OnggiError:
@@ -265,7 +265,7 @@ class Publishing:
 
     async def publish(self, container: Container) -> Sequence[socket.socket]:
         """Raises Conflict in docker's words."""
-        requests = port_requests(container)
+        requests = port_requests(bindings_of(container))
         address = next(
             (e.address4 for e in self._engine.networks.endpoints(container.id).values() if e.ipv4 and not e.internal),
             "",
@@ -302,13 +302,8 @@ class Publishing:
         return self._engine.networks.ports.of(container.id)
 
 
-def port_requests(container: Container) -> list[PortRequest]:
-    """PortBindings, and with -P a random port for each that is exposed. Raises InvalidArgument."""
-    host, config = container.row.host_config, container.row.config
-    bindings: dict[str, list[PortBinding] | None] = dict(host.port_bindings or {})
-    if host.publish_all_ports:
-        for exposed in config.exposed_ports or {}:
-            bindings.setdefault(exposed, [PortBinding()])
+def port_requests(bindings: dict[str, list[PortBinding] | None]) -> list[PortRequest]:
+    """Raises InvalidArgument."""
     found = []
     for key, wanted in bindings.items():
         port, _, protocol = key.partition("/")
@@ -318,3 +313,13 @@ def port_requests(container: Container) -> list[PortRequest]:
             PortRequest(protocol or "tcp", int(port), binding.host_ip, binding.host_port) for binding in wanted or ()
         ]
     return found
+
+
+def bindings_of(container: Container) -> dict[str, list[PortBinding] | None]:
+    """PortBindings, and with -P a random port for each that is exposed."""
+    host, config = container.row.host_config, container.row.config
+    bindings: dict[str, list[PortBinding] | None] = dict(host.port_bindings or {})
+    if host.publish_all_ports:
+        for exposed in config.exposed_ports or {}:
+            bindings.setdefault(exposed, [PortBinding()])
+    return bindings

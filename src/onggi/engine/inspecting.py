@@ -191,6 +191,8 @@ def beyond_docker(container: Container) -> dict[str, Any]:
     """The `Onggi` part of inspect, for clients that ask: extensions as they were asked for, and why the last run ended."""
     row = container.row
     found: dict[str, Any] = msgspec.to_builtins(row.extensions) if row.extensions else {}
+    if row.pending:
+        found["PendingRestart"] = row.pending
     if row.exit_reason is not None and not container.is_alive:
         found["Exit"] = msgspec.to_builtins(row.exit_reason)
     return found

@@ -78,7 +78,9 @@ class Lifecycle:
         attached, container.attaching = container.attaching, []
         container.restart_wanted, container.act = False, ""
         former = container.row
-        container.move(State.STARTING, error="", oom_killed=False, started_ns=time.time_ns(), was_running=True)
+        container.move(
+            State.STARTING, error="", oom_killed=False, started_ns=time.time_ns(), was_running=True, pending=[]
+        )
         try:
             request, held, connection = await self.preparation.prepare(container)
             try:

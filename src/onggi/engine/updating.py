@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from onggi.engine import limits, restart
+from onggi.engine import changing, limits, restart
 from onggi.engine.config import HostConfig, UpdateBody
 from onggi.engine.container import TABLE, Container, State
 from onggi.errors import Conflict, InvalidArgument
@@ -59,6 +59,8 @@ async def update(engine: Engine, container: Container, body: UpdateBody, given: 
         if container.is_alive and set(fields) - {"restart_policy"}:
             await _apply(engine, container, changed)
         container.change(host_config=changed)
+        if body.onggi is not None:
+            await changing.change(engine, container, body.onggi)
         if container.state == State.RESTARTING and not restart.wants_another(container):
             engine.waiting.give_up(container)
         await engine.database.commit(Put(TABLE, container.id, container.row))

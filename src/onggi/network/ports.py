@@ -84,7 +84,7 @@ class Ports:
     async def publish(
         self, container_id: str, address: str, requests: Sequence[PortRequest], *, shared_with: str = ""
     ) -> tuple[Sequence[Published], Sequence[socket.socket]]:
-        """Ports of a container that is about to start, and the sockets that hold them (the caller's to close).
+        """Ports of a container that is about to start, or more of one that runs, and the sockets that hold them (the caller's to close).
 
         `shared_with` is a container that is being replaced: its ports may be asked for, and stay its own until `move`.
         Raises Conflict in docker's words; nothing is published then.
@@ -107,10 +107,22 @@ class Ports:
                     if sock is not None:
                         sock.close()
                 raise
-            self._published[container_id], self._addresses[container_id] = found, addresses
+            self._published[container_id] = [*self._published.get(container_id, ()), *found]
+            self._addresses[container_id] = addresses
             for one in mine:
                 self._owners[(one.protocol, one.host_ip, one.host_port)] = container_id
             return found, [sock for _, sock in taken if sock is not None]
+
+    async def withdraw(self, container_id: str, gone: Sequence[Published]) -> None:
+        """Some of a running container's ports are published no more; its sockets are the caller's to let go of."""
+        async with self.lock:
+            addresses = self._addresses.get(container_id, ("", ""))
+            mine = [one for one in gone if self._owners.get(_key(one)) == container_id]
+            if mine:
+                await self._change(remove=[one.forward(addresses) for one in mine])
+            for one in mine:
+                del self._owners[_key(one)]
+            self._published[container_id] = [one for one in self._published.get(container_id, ()) if one not in gone]
 
     async def unpublish(self, container_id: str) -> None:
         """What was never published is fine. A port that another container waits for (it replaces this one) becomes its."""

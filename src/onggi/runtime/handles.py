@@ -20,12 +20,14 @@ from typing import Final
 
 from onggi.errors import Conflict, OnggiError, RuntimeStepError, Unavailable
 from onggi.runtime import protocol
+from onggi.runtime.heldports import Name
 from onggi.runtime.protocol import AttachPlan, ExitRecord, ShimRequest, Started
 
 START_FAILED: Final = (
     "failed to create task for container: failed to create shim task: OCI runtime create failed: "
     "onggi-runtime create failed: unable to start container process: error during container init: "
 )
+_ANSWER_S: Final = 5.0
 EXEC_FAILED: Final = "OCI runtime exec failed: exec failed: unable to start container process: "
 _DAEMONS_OWN: Final = ("unable to find user", "unable to find group", "Cannot mkdir")
 """What dockerd finds out before it calls its runtime, and says without these words."""
@@ -246,6 +248,15 @@ class Shim:
     async def resize(self, rows: int, cols: int) -> None:
         """Set the terminal's size. Raises Conflict when there is no terminal or no process any more."""
         await self._link.call(lambda number: protocol.Resize(number, rows, cols))
+
+    async def hold(self, fds: list[int], release: list[Name]) -> None:
+        """The shim holds `fds` too (they stay the caller's), and lets go of those bound to `release`. Raises Conflict."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self._link.call(lambda number: protocol.Hold(number, release), fds)
+        except TimeoutError:
+            # One of a former release doesn't know the request, and says so to no number (R-09).
+            raise Conflict("its shim is an older release's: published ports change when it is started again") from None
 
     async def attach(
         self, sock_fd: int, *, stdin: bool, stdout: bool, stderr: bool, patience_s: float = 10.0

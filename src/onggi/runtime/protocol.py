@@ -146,6 +146,13 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
     cols: int
 
 
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """Engine to shim, with sockets: it holds them too from now on, and closes those bound to `release` (heldports.Name)."""
+
+    request: int
+    release: list[tuple[str, str, int]] = []
+
+
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
     """Engine to shim: the exit is committed. The shim removes its directory and its cgroup and ends."""
 
@@ -232,7 +239,7 @@ _CUT: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _SPACE: Final = socket.CMSG_SPACE(DESCRIPTOR_LIMIT * 4)
 
 LauncherRequest = StartContainer | ExecProcess
-ShimRequest = Hello | Attach | Resize | Forget
+ShimRequest = Hello | Attach | Resize | Hold | Forget
 ShimReport = Started | Failed | OomKilled | Done | Refused | ExitRecord
 
 encode = msgspec.msgpack.Encoder().encode

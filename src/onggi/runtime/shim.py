@@ -26,6 +26,7 @@ from onggi.kernel import cgroups
 from onggi.kernel.faults import point
 from onggi.runtime import exitfile, protocol
 from onggi.runtime.handover import Handover, started_report
+from onggi.runtime.heldports import close_bound
 from onggi.runtime.outlog import OutputLog
 from onggi.runtime.processes import wait_status
 from onggi.runtime.protocol import ExitRecord
@@ -375,6 +376,9 @@ class Shim:
                 fds = fds[1:]
             case protocol.Resize():
                 self._resize(engine, request)
+            case protocol.Hold():
+                self._held, fds = [*close_bound(self._held, request.release), *fds], []
+                self._tell(engine, protocol.Done(request.request))
             case protocol.Forget():
                 self._forget()
         protocol.close_all(fds)

@@ -154,6 +154,13 @@ class Volumes:
         """Ids of containers that need the volume."""
         return sorted(self._users.get(name, ()))
 
+    async def let_go(self, name: str, container_id: str) -> None:
+        """A container that goes on needs the volume no more."""
+        self._users.get(name, set()).discard(container_id)
+        if not self._users.get(name):
+            self._users.pop(name, None)
+            await self.unmount_unused(name)
+
     async def release(self, container_id: str, *, remove_anonymous: bool = False) -> Sequence[str]:
         """The container is gone. With `remove_anonymous` (`rm -v`, `--rm`) so are its anonymous volumes that nobody else uses.
 
