@@ -72,8 +72,6 @@ def test_add_fetches_a_url_and_checks_its_digest(tmp_path: Path) -> None:
             await build(engine, f"FROM busybox\nADD {address}/dir/ /x/\n")
         with pytest.raises(BuildFailed, match="source can't be a URL for COPY"):
             await build(engine, f"FROM busybox\nCOPY {address}/a/file.txt /x\n")
-        with pytest.raises(BuildFailed, match="git repositories are not supported here yet"):
-            await build(engine, "FROM busybox\nADD https://example.com/x.git /x\n")
 
     with_server(tmp_path, {"/a/file.txt": CONTENT}, test)
 
@@ -106,8 +104,6 @@ def test_a_context_may_be_the_url_of_an_archive_or_of_a_dockerfile(tmp_path: Pat
         assert tree(engine, built.image) == {"f": "644 0:0 1"}
         built = await build(engine, "", remote=f"{address}/plain", dockerfile="ignored")
         assert built.image.config.run.labels == {"a": "1"}
-        with pytest.raises(BuildFailed, match="git repositories are not supported here yet"):
-            await build(engine, "", remote="https://example.com/x.git#main")
         with pytest.raises(InvalidArgument, match="must be an http or https URL"):
             await build(engine, "", remote="client-session")
 

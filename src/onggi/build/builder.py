@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
+from onggi.build import examining
 from onggi.build.bases import Bases
 from onggi.build.cache import BuildCache, CacheRecord
 from onggi.build.cachemounts import CacheMounts
 from onggi.build.classic import Classic
 from onggi.build.context import Context
-from onggi.build.definition import load_definition
+from onggi.build.definition import Definition, load_definition
 from onggi.build.errors import BuildFailed
 from onggi.build.flights import Flights
 from onggi.build.frontend import Frontend
@@ -33,7 +36,7 @@ from onggi.build.request import Built, Request, Solved
 from onggi.build.runner import StepRunner
 from onggi.build.solving import Outcome, Script, Solving
 from onggi.build.vertices import Progress, Vertex
-from onggi.errors import NotFound
+from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import Images
 from onggi.oci.digest import Digest, sha256_of
 from onggi.oci.image import encode_image_config
@@ -93,6 +96,29 @@ class Builder:
             self._collected = True
             await self.cache.prune(everything=False, keep_bytes=0, until_s=int(time.time()) - _UNUSED_S)
 
+    async def examine(self, request: Request, what: str, progress: Progress) -> bytes:
+        """What the Dockerfile says, without building: `what` is "lint", "outline" or "targets"; a JSON document (examining.py).
+
+        Raises InvalidArgument, DockerfileError, BuildFailed; for "lint" what is wrong with the Dockerfile is in the document.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            definition, frontend, _ = await self._begun(request, progress, stack)
+            file = definition.file
+            if what == "targets":
+                return msgspec.json.encode(examining.targets(file, await frontend.dockerfile()))
+            if what == "outline":
+                plans = await frontend.plans()
+                return msgspec.json.encode(examining.outline(file, await frontend.dockerfile(), plans[0]))
+            if what != "lint":
+                raise InvalidArgument(f"unknown request {what!r}: want lint, outline or targets")
+            error: OnggiError | None = None
+            try:
+                # Without a target all of them are looked at.
+                await frontend.plans(every_stage=not request.options.target)
+            except OnggiError as failed:
+                error = failed
+            return msgspec.json.encode(examining.lint(file, frontend.findings, error))
+
     async def _solved(
         self,
         request: Request,
@@ -100,18 +126,23 @@ class Builder:
         stack: contextlib.AsyncExitStack,
         script: Callable[[Plan, Script], None] | None,
     ) -> list[Built]:
+        definition, frontend, sources = await self._begun(request, progress, stack)
+        plans = await frontend.plans()
+        return await Solving(self, request, progress, definition.file, plans, sources, stack).run(script)
+
+    async def _begun(
+        self, request: Request, progress: Progress, stack: contextlib.AsyncExitStack
+    ) -> tuple[Definition, Frontend, Sources]:
         def hold(layer: Digest) -> None:
             stack.callback(self.images.lease([layer]))
 
         bases = Bases(self.images, request, progress, hold)
         stack.push_async_callback(bases.close)
-        git = GitSources(self, request)
+        git = GitSources(self, request, stack)
         remotes = Remotes(self, git, progress, stack)
         definition = await load_definition(request, progress, remotes, stack)
-        frontend = Frontend(request, progress, definition, bases)
-        plans = await frontend.plans()
         sources = Sources(bases, LocalFiles(request, progress, definition.patterns, stack), remotes, git)
-        return await Solving(self, request, progress, definition.file, plans, sources, stack).run(script)
+        return definition, Frontend(request, progress, definition, bases), sources
 
     async def build(
         self,

@@ -29,6 +29,7 @@ class Frontend:
 
     def __init__(self, request: Request, progress: Progress, definition: Definition, bases: Bases) -> None:
         self._request, self._progress, self._definition, self._bases = request, progress, definition, bases
+        self.findings: list[Finding] = []
 
     async def plans(self, *, every_stage: bool = False) -> list[Plan]:
         """One for each platform. `every_stage`: also those that the target doesn't need, for who only checks.
@@ -62,6 +63,7 @@ class Frontend:
         options = parse_check_options(given or dockerfile.directives.get("check", ""))
 
         def heard(finding: Finding) -> None:
+            self.findings.append(finding)
             location = Location(self._definition.file, finding.first, finding.last)
             detail = (finding.rule.description,)
             self._progress.warn(Warned(finding.rule.name, finding.message, detail, finding.rule.url, location))

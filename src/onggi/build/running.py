@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -271,10 +271,22 @@ class _Mounting:
         os.chown(path, mount.uid or 0, mount.gid or 0)
         os.chmod(path, 0o600 if mount.mode is None else mount.mode)
         server.listen(16)
-        task = asyncio.create_task(_serve(server, mount.identifier, agents.connect), name="ssh agent of a step")
-        stack.push_async_callback(_ended, task)
+        await stack.enter_async_context(serve_agent(server, mount.identifier, agents.connect))
         self._stubs.file(mount.target)
         return [Mount(mount.target, "bind", path, ["bind", "rprivate"])], [f"SSH_AUTH_SOCK={mount.target}"]
+
+
+@contextlib.asynccontextmanager
+async def serve_agent(
+    server: socket.socket, identifier: str, connect: Callable[[str, socket.socket], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """While the block lasts, connections to `server` are carried to the client's agent."""
+    task = asyncio.create_task(_serve(server, identifier, connect), name="ssh agent of a step")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _serve(
@@ -294,8 +306,3 @@ async def _carried(
 ) -> None:
     with connection, contextlib.suppress(OSError, BuildFailed):
         await connect(identifier, connection)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

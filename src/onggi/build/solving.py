@@ -329,5 +329,5 @@ class Solving:
         config = state.document(target.state, result.layers, result.times, platform=platform, epoch=plan.epoch)
         if self.options.inline_cache:
             config = with_keys(config, result.keys)
-        materials = tuple(self.sources.bases.materials.values())
+        materials = (*self.sources.bases.materials.values(), *self.sources.git.materials)
         return Built(platform, config, result.layers, self.file, materials, self._made)
