@@ -1,14 +1,16 @@
-"""onggid's settings as the engine takes them. Pure."""
+"""onggid's settings as the engine takes them."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Final
 
 from onggi.api.options import Settings
 from onggi.engine.engine import EngineOptions
 from onggi.errors import InvalidArgument
 from onggi.network.addresses import DEFAULT_POOLS
+from onggi.rootless import INSIDE
 
 _DEFAULT_BRIDGE: Final = "onggi0"
 
@@ -30,7 +32,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         bip=settings.text("bip"),
         address_pools=[_pool(text) for text in settings.texts("default-address-pool")] or DEFAULT_POOLS,
         mtu=settings.number("mtu"),
-        cgroup_parent=settings.text("cgroup-parent"),
+        cgroup_parent=settings.text("cgroup-parent") or os.environ.get(INSIDE, ""),
         dns=settings.texts("dns"),
         dns_search=settings.texts("dns-search"),
         dns_options=settings.texts("dns-opt"),
@@ -40,6 +42,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         registry_mirrors=settings.texts("registry-mirror"),
         labels=settings.texts("label"),
         debug=settings.flag("debug"),
+        rootless=settings.flag("rootless"),
     )
 
 

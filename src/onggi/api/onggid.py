@@ -27,6 +27,7 @@ from onggi.api.service import Service
 from onggi.api.tls import TlsEnd
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.kernel import heap
+from onggi.rootless import INSIDE, places
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -52,19 +53,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if settings.flag("validate"):
         sys.stdout.write("configuration OK\n")
         return 0
+    if settings.flag("rootless") and INSIDE not in os.environ:
+        return _enter(settings, words)
     if os.geteuid() != 0:
-        sys.stderr.write("onggid: needs to be started with root privileges\n")
+        sys.stderr.write("onggid: needs to be started with root privileges (as an ordinary user: onggid --rootless)\n")
         return 1
     os.umask(0o022)
     logs.set_up("debug" if settings.flag("debug") else settings.text("log-level"))
     return _run(settings)
 
 
+def _enter(settings: Settings, words: Sequence[str]) -> int:
+    """Comes back only when it fails: this process becomes the engine, as root of the user's own namespaces."""
+    from onggi.rootless.enter import enter
+
+    if os.geteuid() == 0:
+        sys.stderr.write("onggid: --rootless is for ordinary users: root needs none of it\n")
+        return 1
+    try:
+        enter([sys.executable, "-I", sys.argv[0], *words], settings.text("exec-root"))
+    except OnggiError as error:
+        sys.stderr.write(f"onggid: {error}\n")
+    return 1
+
+
 def load(words: Sequence[str]) -> Settings:
     """Command line and file together. Raises InvalidArgument, as dockerd words it."""
     line = parse_arguments(words)
+    usual = DEFAULTS | places.defaults(os.environ) if line.get("rootless") else DEFAULTS
     named = line.get("config-file")
-    path = str(named or DEFAULTS["config-file"])
+    path = str(named or usual["config-file"])
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -75,7 +93,7 @@ def load(words: Sequence[str]) -> Settings:
     except OSError as error:
         raise InvalidArgument(f"unable to configure the engine with file {path}: {error.strerror}") from None
     try:
-        return merge(line, parse_file(data))
+        return merge(line, parse_file(data), usual)
     except InvalidArgument as error:
         if data.strip() in (b"", b"{}"):
             raise

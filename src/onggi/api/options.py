@@ -91,6 +91,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("mtu", "mtu", Kind.NUMBER, "MTU of the default bridge"),
     Option("pidfile", "pidfile", Kind.TEXT, "File for the process id", "p"),
     Option("registry-mirror", "registry-mirrors", Kind.LIST, "Mirrors of docker.io"),
+    Option("rootless", "", Kind.FLAG, "Run as an ordinary user, in namespaces of that user's own"),
     Option(
         "shutdown-timeout", "shutdown-timeout", Kind.NUMBER, "Seconds that requests have to end when the engine goes"
     ),
@@ -167,7 +168,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     _refused("nri-opts", "nri-opts", Kind.OBJECT, "NRI plugins are not supported"),
     _refused("resolv-conf", "resolv-conf", Kind.TEXT, "name servers are given with --dns"),
-    _refused("rootless", "rootless", Kind.FLAG, "the engine needs root"),
     _refused("seccomp-profile", "seccomp-profile", Kind.TEXT, "give --security-opt seccomp=FILE to the container"),
     _refused("selinux-enabled", "selinux-enabled", Kind.FLAG, "SELinux labels are not set"),
     _refused("storage-opt", "storage-opts", Kind.LIST, "the store has no options"),
@@ -195,8 +195,8 @@ _WORDS: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, "fa
 class Settings:
     """All values: those given, and the defaults under them. Names are the command line's (the file's where it has none)."""
 
-    def __init__(self, given: Mapping[str, Value]) -> None:
-        self.given = dict(given)
+    def __init__(self, given: Mapping[str, Value], usual: Mapping[str, Value]) -> None:
+        self.given, self._usual = dict(given), usual
 
     def text(self, name: str) -> str:
         value = self._value(name, "")
@@ -218,7 +218,7 @@ class Settings:
         return dict(value) if isinstance(value, dict) else {}
 
     def _value(self, name: str, fallback: Value) -> Value:
-        return self.given.get(name, DEFAULTS.get(name, fallback))
+        return self.given.get(name, self._usual.get(name, fallback))
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, Value]:
@@ -318,15 +318,15 @@ def _pair_text(item: object) -> str:
     return item if isinstance(item, str) else msgspec.json.encode(item).decode()
 
 
-def merge(line: Mapping[str, Value], file: Mapping[str, Value]) -> Settings:
-    """Both together. Raises InvalidArgument for what stands in both, for what is refused, and for what contradicts."""
+def merge(line: Mapping[str, Value], file: Mapping[str, Value], usual: Mapping[str, Value] = DEFAULTS) -> Settings:
+    """Both together, over what is usual. Raises InvalidArgument for what stands in both, for what is refused, and for what contradicts."""
     both = [name for name in line if name in file]
     if both:
         texts = [f"{_shown(name)}: (from flag: {_go(line[name])}, from file: {_go(file[name])})" for name in both]
         raise InvalidArgument(
             "the following directives are specified both as a flag and in the configuration file: " + ", ".join(texts)
         )
-    settings = Settings({**file, **line})
+    settings = Settings({**file, **line}, usual)
     for name in settings.given:
         option = _BY_FLAG.get(name) or _BY_KEY[name]
         if option.standing is Standing.REFUSED:

@@ -18,6 +18,7 @@ from onggi.errors import NotFound
 from onggi.globs import Glob, has_wildcard
 from onggi.ignore import IgnoreRules
 from onggi.kernel.fds import Fd
+from onggi.kernel.namespaces import is_rootless
 from onggi.kernel.paths import open_in_root
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -136,7 +137,7 @@ class _Walk:
         if kind == stat.S_IFREG:
             self._file(found, status, directory, name)
             return
-        if kind == stat.S_IFSOCK:
+        if kind == stat.S_IFSOCK or (kind in (stat.S_IFCHR, stat.S_IFBLK) and is_rootless()):
             return
         self._destination.clear(directory, name)
         if kind == stat.S_IFLNK:

@@ -41,6 +41,7 @@ from onggi.oci.digest import Digest
 from onggi.oci.image import RunConfig
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference, parse_reference
+from onggi.rootless.hostports import HostPorts
 from onggi.runtime.client import Runtime, boot_id
 from onggi.runtime.seccomp_default import default_filter
 from onggi.store.content import Content
@@ -79,6 +80,7 @@ class EngineOptions:
     registry_mirrors: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     debug: bool = False
+    rootless: bool = False
 
     @property
     def data_root_path(self) -> Path:
@@ -112,7 +114,7 @@ class Engine:
         self.volumes = Volumes(root, database, self.workers)
         self.networks = Networks(
             database, tag=self.tag, bridge=options.bridge, bip=options.bip, pools=Pools(options.address_pools), mtu=options.mtu,
-            upstream=self._upstream,
+            upstream=self._upstream, host_ports=HostPorts(options.exec_root) if options.rootless else None,
         )  # fmt: skip
         self.events = Events()
         self.tasks = Tasks()

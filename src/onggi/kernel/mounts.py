@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from onggi.kernel import syscalls
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd, number
+from onggi.kernel.namespaces import is_rootless
 
 AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -193,15 +194,18 @@ def overlay(
     Older kernels get that page, with descriptors for paths: about 240 layers. `own_namespace`: the caller is alone in its
     mount namespace, which goes soon. Raises OSError with the file system's own words.
     """
+    options = dict(options or {})
+    if is_rootless():
+        options["userxattr"] = None  # trusted.* is for the host's root (overlayfs.rst, "User xattr"; Linux 5.11)
     if not _takes_layers_singly():
-        return _overlay_by_page(lower, upper, work, options or {}, own_namespace=own_namespace)
+        return _overlay_by_page(lower, upper, work, options, own_namespace=own_namespace)
     with fsopen("overlay") as context:
         for directory in lower:
             fsconfig_string(context, "lowerdir+", directory)
         if upper and work:
             fsconfig_string(context, "upperdir", upper)
             fsconfig_string(context, "workdir", work)
-        for key, value in (options or {}).items():
+        for key, value in options.items():
             fsconfig_flag(context, key) if value is None else fsconfig_string(context, key, value)
         fsconfig_create(context)
         return fsmount(context)

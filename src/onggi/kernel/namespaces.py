@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from enum import Enum
+from typing import Final
 
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
@@ -48,6 +50,16 @@ _FLAGS = {
 def open_of(pid: int, kind: NamespaceKind) -> Fd:
     """Raises OSError: ENOENT the process is gone or the kernel lacks the kind."""
     return Fd(os.open(f"/proc/{pid}/ns/{kind.proc_name}", os.O_RDONLY | os.O_CLOEXEC))
+
+
+_FIRST_USER: Final = 0xEFFFFFFD
+"""PROC_USER_INIT_INO in include/linux/proc_ns.h: the number of the user namespace that the kernel begins with."""
+
+
+@functools.cache
+def is_rootless() -> bool:
+    """Whether this process's rights end where its user namespace does: what it makes is refused more than root's."""
+    return os.stat("/proc/self/ns/user").st_ino != _FIRST_USER
 
 
 def inode(pid: int | str, kind: NamespaceKind) -> int:

@@ -40,6 +40,7 @@ class Message(IntEnum):
     NEWROUTE = 24
     DELROUTE = 25
     GETROUTE = 26
+    NEWRULE = 32
 
 
 _REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 1, 4, 0x200, 0x400, 0x100, 0x300
@@ -327,6 +328,18 @@ class Route:
         if link:
             body += attribute(4, struct.pack("=I", self.index(link)))
         self._do(f"add route {destination}", Message.NEWROUTE, _CREATE | _EXCLUSIVE, body)
+
+    def deliver_marked(self, family: int, mark: int, table: int) -> None:
+        """Packets with `mark` are for this machine, whatever their destination: a rule that leads to `table`, a route in it.
+
+        Source: Documentation/networking/tproxy.rst; struct fib_rule_hdr in linux/fib_rules.h. Raises OSError.
+        """
+        rule = struct.pack("=BBBBBxxBI", family, 0, 0, 0, table, 1, 0)
+        rule += attribute(10, struct.pack("=I", mark)) + attribute(15, struct.pack("=I", table))
+        self._do("add rule", Message.NEWRULE, _CREATE | _EXCLUSIVE, rule)
+        route = _RTMSG.pack(family, 0, 0, 0, table, 4, 254, 2, 0)  # static, host, local
+        route += attribute(4, struct.pack("=I", self.index("lo")))
+        self._do("add route of marked packets", Message.NEWROUTE, _CREATE | _EXCLUSIVE, route)
 
     def default_mtu(self) -> int | None:
         """MTU of the link of the IPv4 default route, None without one."""

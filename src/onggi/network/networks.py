@@ -20,6 +20,7 @@ from onggi.network.ports import Ports
 from onggi.network.records import TABLE, Endpoint, EndpointRequest, IpamConfig, Network, mac_of, new_id
 from onggi.network.resolver import Resolver
 from onggi.network.watch import Watch
+from onggi.rootless.hostports import HostPorts
 from onggi.store.database import Database, Delete, Put
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,16 @@ class Networks:
         pools: Pools | None = None,
         mtu: int = 0,
         upstream: Callable[[str], Sequence[str]] = lambda _container: (),
+        host_ports: HostPorts | None = None,
     ) -> None:
+        """`host_ports`: where ports of the host are had when its network is not ours."""
         self._database, self._tag, self._bridge, self._bip, self._mtu = database, tag, bridge, bip, mtu
         self._pools = pools or Pools()
         self.table = self._alias = f"onggi-{tag}"
         self._rows: dict[str, Network] = {}
         self._addresses: dict[str, list[Addresses]] = {}
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
-        self.ports = Ports(self.table, self._address6_of, self._binding_of)
+        self.ports = Ports(self.table, self._address6_of, self._binding_of, host_ports)
         self.resolver = Resolver(self._lookup, self._reverse, self._may_forward, upstream)
         self._lock = asyncio.Lock()
         self._skeleton: frozenset[str] = frozenset()
@@ -86,6 +89,7 @@ class Networks:
         Until then the one that the last engine left stands, so that published ports work through a restart.
         """
         await self.repair()
+        await self.ports.keep()
         self._watch.start()
 
     def _usual_mtu(self, route: netlink.Route) -> int:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from onggi.errors import Conflict, InvalidArgument, OnggiError
 from onggi.kernel import conntrack, nftables
 from onggi.network.firewall import EVERYWHERE, Forward, changes_text
+from onggi.rootless.hostports import HostPorts
+from onggi.rootless.messages import Key, Target
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -55,9 +57,18 @@ def _key(one: Published) -> tuple[str, str, int]:
 class Ports:
     """Published ports of one engine, by container."""
 
-    def __init__(self, table: str, address6_of: Callable[[str], str], binding_of: Callable[[str], str]) -> None:
-        """`binding_of` a container: the host's address for ports that are published without one; empty for all of them."""
-        self._table, self._address6_of, self._binding_of = table, address6_of, binding_of
+    def __init__(
+        self,
+        table: str,
+        address6_of: Callable[[str], str],
+        binding_of: Callable[[str], str],
+        host: HostPorts | None = None,
+    ) -> None:
+        """`binding_of` a container: the host's address for ports that are published without one; empty for all of them.
+
+        `host`: whom ports are asked of and who carries their connections, where this network isn't the host's.
+        """
+        self._table, self._address6_of, self._binding_of, self._host = table, address6_of, binding_of, host
         self._published: dict[str, list[Published]] = {}
         self._addresses: dict[str, Addresses] = {}
         self._owners: dict[tuple[str, str, int], str] = {}
@@ -103,9 +114,9 @@ class Ports:
                 if mine:
                     await self._change(add=[one.forward(addresses) for one in mine])
             except BaseException:
-                for _, sock in taken:
+                for one, sock in taken:
                     if sock is not None:
-                        sock.close()
+                        self._give_back(one, sock)
                 raise
             self._published[container_id] = [*self._published.get(container_id, ()), *found]
             self._addresses[container_id] = addresses
@@ -176,6 +187,10 @@ class Ports:
     async def _change(self, *, remove: Sequence[Forward] = (), add: Sequence[Forward] = ()) -> None:
         try:
             await asyncio.to_thread(_apply, self._table, list(remove), list(add))
+            if self._host is not None:
+                await asyncio.to_thread(
+                    self._host.change, [_host_key(one) for one in remove], [_target(one) for one in add]
+                )
         except OSError as error:
             raise OnggiError(f"failed to set up port forwarding: {error.strerror}") from error
 
@@ -199,10 +214,26 @@ class Ports:
             try:
                 taken.append(self._reserve(request, "::", str(taken[0][0].host_port), shared_with))
             except BaseException:
-                if taken[0][1] is not None:
-                    taken[0][1].close()
+                one, sock = taken[0]
+                if sock is not None:
+                    self._give_back(one, sock)
                 raise
         return taken
+
+    async def keep(self) -> None:
+        """After a restart: what is published, and nothing else."""
+        if self._host is not None:
+            await asyncio.to_thread(self._host.keep, [_target(one) for one in self.forwards()])
+
+    def _bind(self, protocol: str, address: str, port: int) -> socket.socket:
+        return _bind(protocol, address, port) if self._host is None else self._host.bind(Key(protocol, address, port))
+
+    def _give_back(self, one: Published, sock: socket.socket) -> None:
+        """What was reserved isn't needed."""
+        sock.close()
+        if self._host is not None:
+            with contextlib.suppress(OSError):
+                self._host.release(Key(*_key(one)))
 
     def _reserve(
         self, request: PortRequest, address: str, wanted: str, shared_with: str
@@ -222,7 +253,7 @@ class Ports:
             if self._is_ours(request.protocol, address, port):
                 continue
             try:
-                sock = _bind(request.protocol, address, port)
+                sock = self._bind(request.protocol, address, port)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and len(candidates) > 1:
                     continue
@@ -258,6 +289,14 @@ def _apply(table: str, remove: Sequence[Forward], add: Sequence[Forward]) -> Non
             conntrack.forget_udp(
                 lambda flow: flow.answers in addresses or (flow.port in ports and flow.answers == flow.destination), ipv6=ipv6
             )  # fmt: skip
+
+
+def _host_key(one: Forward) -> Key:
+    return Key(one.protocol, one.host_ip, one.host_port)
+
+
+def _target(one: Forward) -> Target:
+    return Target(_host_key(one), one.address, one.port)
 
 
 def _shown(address: str) -> str:

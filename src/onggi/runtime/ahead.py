@@ -24,6 +24,7 @@ from onggi.kernel import filesystem, mounts, paths, process
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
+from onggi.kernel.namespaces import is_rootless
 from onggi.oci.runtime import Mount, Spec, User
 from onggi.runtime import become, defaults, devices, links, loopback, masks, protocol, users
 from onggi.runtime.inside import Start
@@ -144,7 +145,7 @@ def _file_systems() -> Ready:
         prepared = PreparedMount(Mount(mount.destination, mount.type, mount.source, options))
         fd = ready.mounts[prepared.key] = mounts.new_mount(prepared.type, prepared.data, prepared.options.set)
         if mount.destination == "/dev":
-            devices.fill(fd)
+            devices.fill(fd, bound=is_rootless())
         elif mount.destination in ("/proc", "/sys"):
             kernels[mount.destination] = fd
     _cover(ready, kernels)

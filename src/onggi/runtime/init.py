@@ -20,6 +20,7 @@ from onggi.kernel import cgroups
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.faults import point
 from onggi.kernel.fds import Fd
+from onggi.kernel.namespaces import is_rootless
 from onggi.oci.runtime import VERSION, State
 from onggi.runtime import inside, joining, notifying
 from onggi.runtime.joining import ExecPlan
@@ -148,5 +149,9 @@ def _set_oom_score(pid: int, value: int | None, *, supervised: bool) -> None:
     fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, b"%d" % (value or 0))
+    except PermissionError:
+        # An ordinary user may only be offered to the kernel earlier than the session, not later.
+        if not is_rootless():
+            raise
     finally:
         os.close(fd)

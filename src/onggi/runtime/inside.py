@@ -17,7 +17,7 @@ from onggi.kernel import mounts, paths, process, pty
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
-from onggi.kernel.namespaces import NamespaceKind
+from onggi.kernel.namespaces import NamespaceKind, is_rootless
 from onggi.oci.runtime import Linux, Process, State
 from onggi.runtime import become, childhooks, devices, labels, loopback, masks, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
@@ -85,6 +85,11 @@ class Start:
         self.pid = 0
         self.words = process.Words() if plan.init else None
 
+    @property
+    def binds_devices(self) -> bool:
+        """Nobody but the host's root makes nodes that open a device."""
+        return self.spaces.has_user or is_rootless()
+
     def become(self, link: ChildLink) -> None:
         """The whole way. Returns only by raising."""
         keep = [link.fileno(), *self.stdio, *range(3, self.program.first_fd), *self.sources.numbers()]
@@ -143,10 +148,9 @@ class Start:
                 waits = False
                 self._enter_cgroup(link)
             rootfs.mount_one(root, mount, self.cgroup_view)
-        # Nobody but the host's root makes nodes that open a device: there the host's own are bound.
         if not root.has_devices:
-            devices.make_default_nodes(root.fd, bound=self.spaces.has_user)
-        devices.make_nodes(root.fd, self.linux.devices, bound=self.spaces.has_user, made=self.sources.nodes)
+            devices.make_default_nodes(root.fd, bound=self.binds_devices)
+        devices.make_nodes(root.fd, self.linux.devices, bound=self.binds_devices, made=self.sources.nodes)
         if CloneFlag.NEWCGROUP not in self.new:
             self.pid = link.wait()
         elif waits:

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from isal.isal_zlib import crc32
 
 from onggi.errors import Corrupt, InvalidArgument
+from onggi.kernel.namespaces import is_rootless
 from onggi.store import checksum, tarparse
 from onggi.store.remove import remove_entry
 from onggi.store.tarparse import Member, shown
@@ -29,7 +30,7 @@ from onggi.store.tarread import TarReader
 WHITEOUT_PREFIX: Final = ".wh."
 OPAQUE_NAME: Final = ".wh..wh..opq"
 _AUFS_PREFIX: Final = ".wh..wh."
-OPAQUE_XATTR: Final = "trusted.overlay.opaque"
+OPAQUE_XATTR: Final = "user.overlay.opaque" if is_rootless() else "trusted.overlay.opaque"
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,7 +40,8 @@ _XATTRS: Final = frozenset({b"security.capability", b"system.posix_acl_access", 
 
 _SAFE_DEVICES: Final = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)})
 """null, zero, full, random, urandom, tty, console, ptmx: what root trees come with. Others are passed over: a device node in
-an image is a way to the host's devices wherever the device cgroup is looser than the image's author should know."""
+an image is a way to the host's devices wherever the device cgroup is looser than the image's author should know. An
+ordinary user makes none at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class Extractor:
             case tarparse.FIFO:
                 self._make(parent, name, path, member, lambda: os.mkfifo(name, member.mode, dir_fd=parent))
                 self._finish_special(parent, name, member)
-            case tarparse.CHAR_DEVICE if (member.major, member.minor) in _SAFE_DEVICES:
+            case tarparse.CHAR_DEVICE if (member.major, member.minor) in _SAFE_DEVICES and not is_rootless():
                 device = os.makedev(member.major, member.minor)
                 self._make(
                     parent,

@@ -13,13 +13,16 @@ import os
 
 from onggi.kernel.cgroups.abilities import abilities
 from onggi.kernel.cgroups.face import Cgroup, CgroupStats
+from onggi.kernel.cgroups.none import NoCgroup
 from onggi.kernel.cgroups.resources import Pids, Resources
 from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
 from onggi.kernel.cgroups.v2 import CgroupV2
 
-__all__ = ["Cgroup", "CgroupStats", "Pids", "Resources", "abilities", "create", "is_unified", "open"]
+__all__ = ["NOWHERE", "ROOT", "Cgroup", "CgroupStats", "Pids", "Resources", "abilities", "create", "is_unified", "open"]
 
 ROOT = "/sys/fs/cgroup"
+NOWHERE = "none:"
+"""A path that begins so is no group: for a user to whom none is delegated."""
 
 
 @functools.cache
@@ -34,9 +37,7 @@ def create(path: str, resources: Resources) -> Cgroup:
     Raises OSError with the file's name; what was made is removed then. A directory that is there already is taken over,
     as runc does.
     """
-    group: Cgroup = (
-        CgroupV2(f"{ROOT}/{path.strip('/')}") if is_unified() else CgroupV1(path.strip("/"), mounted_hierarchies())
-    )
+    group = open(path)
     try:
         group.make()
         group.apply(resources)
@@ -48,4 +49,6 @@ def create(path: str, resources: Resources) -> Cgroup:
 
 def open(path: str) -> Cgroup:
     """The cgroup `path` as it is; nothing is made."""
+    if path.startswith(NOWHERE):
+        return NoCgroup()
     return CgroupV2(f"{ROOT}/{path.strip('/')}") if is_unified() else CgroupV1(path.strip("/"), mounted_hierarchies())

@@ -13,6 +13,7 @@ from onggi.kernel.cgroups import devices, files
 from onggi.kernel.cgroups.face import BlockEntry, CgroupStats
 from onggi.kernel.cgroups.resources import BlockIO, Cpu, Memory, Resources
 from onggi.kernel.cgroups.v1 import _kill
+from onggi.kernel.namespaces import is_rootless
 
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")
 
@@ -56,7 +57,7 @@ class CgroupV2:
         files.write(f"{self.path}/{name}", value)
 
     def apply(self, resources: Resources) -> None:
-        if resources.devices:
+        if resources.devices and not is_rootless():  # who has no rights on the host gets no devices by path either
             devices.set_filter(self.path, resources.devices)
         if resources.memory:
             self._memory(resources.memory)
