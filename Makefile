@@ -48,12 +48,12 @@ proto: .venv/installed ## regenerate the messages of BuildKit's protocol (src/on
 	protoc -I src --python_out=src --pyi_out=src src/onggi/build/buildkit/pb/*.proto
 
 test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## everything: check, then the real kernel, real containers, real clients, faults, leak check
-	scripts/packages test clients
+	scripts/packages test clients rootless
 	$(MAKE) check
-	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/fuzz
+	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/rootless tests/fuzz
 
 GUEST := $(CACHE)/guest
-TESTS ?= tests/kernel tests/security tests/engine/test_engine_limits.py tests/engine/test_engine_lifecycle.py tests/engine/test_engine_exec.py
+TESTS ?= tests/kernel tests/security tests/rootless tests/engine/test_engine_lifecycle.py tests/engine/test_engine_exec.py tests/engine/test_engine_hostconfig.py
 $(GUEST)/root.ext4: scripts/guest-image scripts/packages $(BASE)
 	scripts/guest-image $(BASE) $(GUEST)
 

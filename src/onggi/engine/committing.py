@@ -28,7 +28,7 @@ async def commit(
     if container.state in (State.DEAD, State.REMOVING):
         raise Conflict(f"You cannot commit container {container.id} which is {container.state}")
     run = apply_changes(run_config(config or container.row.config), changes)
-    pausing = pause and container.state == State.RUNNING
+    pausing = pause and container.state == State.RUNNING and engine.has_cgroups
     if pausing:
         await engine.lifecycle.pause(container)
     try:

@@ -253,6 +253,11 @@ class Engine:
         parent = container.row.host_config.cgroup_parent.rstrip("/")
         return f"{parent}/onggi-{self.tag}/{container.id}" if parent else f"{self.cgroup_parent}/{container.id}"
 
+    @property
+    def has_cgroups(self) -> bool:
+        """Whether containers can be limited, paused and counted."""
+        return not self.cgroup_parent.startswith(cgroups.NOWHERE)
+
     def layers_of(self, container: Container) -> list[Digest]:
         return [Digest(layer) for layer in container.row.layers]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from onggi.engine.container import TABLE, Container, ContainerRow, State
 from onggi.engine.extensions import ExitReason
 from onggi.engine.preparing import Preparation
 from onggi.engine.signals import signal_number
-from onggi.errors import Conflict, InvalidArgument, NotModified, OnggiError, RuntimeStepError
+from onggi.errors import Conflict, InvalidArgument, NotImplementedHere, NotModified, OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.runtime.protocol import ExitRecord, StartContainer
 from onggi.store.database import Put
@@ -403,6 +404,10 @@ class Lifecycle:
                 await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).freeze)
             except FileNotFoundError:
                 raise Conflict(f"container {container.id} is not running") from None
+            except OSError as error:
+                if error.errno != errno.ENOTSUP:
+                    raise
+                raise NotImplementedHere(error.strerror or "") from None
             container.move(State.PAUSED)
             self._engine.health.stop(container, keep=True)
             await self._engine.database.commit(Put(TABLE, container.id, container.row))

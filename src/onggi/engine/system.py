@@ -51,6 +51,7 @@ class System:
     async def info(self) -> dict[str, Any]:
         engine, options = self._engine, self._engine.options
         states = [one.state for one in engine.containers]
+        limits = engine.has_cgroups
         running, paused = states.count(State.RUNNING), states.count(State.PAUSED)
         return {
             "ID": engine.id,
@@ -58,12 +59,12 @@ class System:
             "ContainersStopped": len(states) - running - paused, "Images": len(engine.images),
             "Driver": "overlay2",
             "DriverStatus": [["Backing Filesystem", _file_system(options.data_root)], ["Supports d_type", "true"], ["Using metacopy", "false"],
-                             ["Native Overlay Diff", "true"], ["userxattr", "false"]],
+                             ["Native Overlay Diff", "true"], ["userxattr", str(options.rootless).lower()]],
             "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": sorted(DRIVERS)},
-            "MemoryLimit": True, "SwapLimit": _has_swap_limit(), "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True, "CPUSet": True,
-            "PidsLimit": True, "IPv4Forwarding": True, "OomKillDisable": not cgroups.is_unified(),
+            "MemoryLimit": limits, "SwapLimit": limits and _has_swap_limit(), "CpuCfsPeriod": limits, "CpuCfsQuota": limits, "CPUShares": limits,
+            "CPUSet": limits, "PidsLimit": limits, "IPv4Forwarding": True, "OomKillDisable": not cgroups.is_unified(),
             "Debug": options.debug, "NFd": len(os.listdir("/proc/self/fd")), "NGoroutines": len(asyncio.all_tasks()),
-            "SystemTime": time_text(time.time_ns()), "LoggingDriver": options.default_log_driver, "CgroupDriver": "cgroupfs",
+            "SystemTime": time_text(time.time_ns()), "LoggingDriver": options.default_log_driver, "CgroupDriver": "cgroupfs" if engine.has_cgroups else "none",
             "CgroupVersion": "2" if cgroups.is_unified() else "1", "NEventsListener": engine.events.listeners,
             "KernelVersion": os.uname().release, "OperatingSystem": _os_release().get("PRETTY_NAME", "Linux"),
             "OSVersion": _os_release().get("VERSION_ID", ""), "OSType": "linux", "Architecture": os.uname().machine,
@@ -82,7 +83,8 @@ class System:
             "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "", "RemoteManagers": None},
             "LiveRestoreEnabled": True, "Isolation": "", "InitBinary": "onggi-init",
             "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": ""}, "InitCommit": {"ID": ""},
-            "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if cgroups.is_unified() else [])],
+            "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if cgroups.is_unified() else []),
+                                *(["name=rootless"] if options.rootless else [])],
             "FirewallBackend": {"Driver": "nftables"}, "CDISpecDirs": list(cdi.DIRECTORIES), "DiscoveredDevices": [{"Source": "cdi", "ID": name} for name in sorted(cdi.read().devices)], "Warnings": engine.warnings,
             "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in options.address_pools],
         }  # fmt: skip

@@ -196,7 +196,9 @@ def overlay(
     """
     options = dict(options or {})
     if is_rootless():
-        options["userxattr"] = None  # trusted.* is for the host's root (overlayfs.rst, "User xattr"; Linux 5.11)
+        # trusted.* is for the host's root (overlayfs.rst, "User xattr"; Linux 5.11). Redirects are off with it by themselves,
+        # and refused by name (ovl_fs_params_verify).
+        options = {key: value for key, value in options.items() if key != "redirect_dir"} | {"userxattr": None}
     if not _takes_layers_singly():
         return _overlay_by_page(lower, upper, work, options, own_namespace=own_namespace)
     with fsopen("overlay") as context:

@@ -157,6 +157,7 @@ class Networks:
         self.resolver.close()
         if remove:
             await asyncio.to_thread(self._remove_all)
+            await self.ports.end()
 
     def _remove_all(self) -> None:
         firewall.remove(self.table)

@@ -225,6 +225,12 @@ class Ports:
         if self._host is not None:
             await asyncio.to_thread(self._host.keep, [_target(one) for one in self.forwards()])
 
+    async def end(self) -> None:
+        """Nothing runs, and nothing will before the next engine."""
+        if self._host is not None:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._host.end)
+
     def _bind(self, protocol: str, address: str, port: int) -> socket.socket:
         return _bind(protocol, address, port) if self._host is None else self._host.bind(Key(protocol, address, port))
 

@@ -16,7 +16,7 @@ from typing import Final, Never
 from onggi.errors import OnggiError
 from onggi.kernel import process
 from onggi.kernel.namespaces import NamespaceKind, open_of
-from onggi.rootless import INSIDE, delegation, uplink
+from onggi.rootless import INSIDE, delegation
 from onggi.rootless.outside import PIDFILE
 
 _KINDS: Final = (NamespaceKind.USER, NamespaceKind.IPC, NamespaceKind.NETWORK, NamespaceKind.MOUNT)
@@ -34,8 +34,7 @@ def enter(program: Sequence[str], directory: str) -> Never:
     if pid is None:
         raise OnggiError("rootless: the namespaces are gone again")
     own = delegation.find()
-    _, no_uplink = uplink.choose()
-    for warning in filter(None, [*own.warnings, no_uplink]):
+    for warning in own.warnings:
         sys.stderr.write(f"onggid: rootless: {warning}\n")
     environment, here = dict(os.environ) | {INSIDE: own.parent}, os.getcwd()
     try:
@@ -64,5 +63,8 @@ def _make(directory: str) -> None:
         [sys.executable, "-I", "-m", "onggi.rootless.outside", directory],
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, timeout=60,
     )  # fmt: skip
+    said = done.stderr.decode(errors="replace").strip()
     if done.returncode != 0:
-        raise OnggiError(done.stderr.decode(errors="replace").strip() or "rootless: no namespaces")
+        raise OnggiError(said or "rootless: no namespaces")
+    if said:
+        sys.stderr.write(f"onggid: rootless: {said}\n")

@@ -35,9 +35,8 @@ def main() -> Never:
     if os.fork():
         os.close(tell)
         said = os.read(ready, 4096)
-        if said != b"\n":
-            os.write(2, said)
-        os._exit(0 if said == b"\n" else 1)
+        os.write(2, said.removeprefix(b"\n"))
+        os._exit(0 if said.startswith(b"\n") else 1)
     os.close(ready)
     os.setsid()
     process.set_name("onggi-outside")
@@ -53,7 +52,6 @@ def main() -> Never:
 
 def _run(directory: str, tell: int) -> None:
     maps = ids.maps_of(ids.this_person())
-    program, _ = uplink.choose()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     me = os.getpid()
     pid = os.fork()
@@ -67,13 +65,13 @@ def _run(directory: str, tell: int) -> None:
         if messages.receive(ours) is None:
             raise OnggiError("rootless: user namespaces are switched off (sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000)")  # fmt: skip
         userns.write_maps(pid, maps)
-        connected = uplink.start(program, pid, directory)
+        connected, warning = uplink.start(pid, directory)
         ours.send(connected.name_server.encode() or b"-")
         if ours.recv(1) != b"1":
             raise OnggiError("rootless: the namespaces could not be set up")
         with open(os.path.join(directory, PIDFILE), "w", encoding="ascii") as file:
             file.write(f"{pid}\n")
-        os.write(tell, b"\n")
+        os.write(tell, f"\n{warning}".encode()[:4000])
         os.close(tell)
         let_go()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # slirp4netns; inside's end is the socket's

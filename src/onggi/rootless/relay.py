@@ -19,7 +19,9 @@ from typing import Final
 from onggi.kernel import netlink, nftables
 from onggi.rootless.messages import Key, Target
 
-_MARK: Final = 0x6F67
+_OUT, _BACK = 0x6F67, 0x6F68
+"""Marks of packets to containers, and of what comes back: one for both would lead the first out of the loopback too."""
+
 _TABLE: Final = 100
 _SO_MARK, _IP_TRANSPARENT, _IPV6_TRANSPARENT = 36, 19, 75
 _PIECE: Final = 1 << 18
@@ -31,8 +33,8 @@ _RULES: Final = f"""
 table inet onggi-relay {{}}
 delete table inet onggi-relay
 table inet onggi-relay {{
-    chain out {{ type filter hook output priority -150; policy accept; meta mark {_MARK} ct mark set meta mark; }}
-    chain in {{ type filter hook prerouting priority -150; policy accept; ct mark {_MARK} meta mark set ct mark; }}
+    chain out {{ type filter hook output priority -150; policy accept; meta mark {_OUT} ct mark set meta mark; }}
+    chain in {{ type filter hook prerouting priority -150; policy accept; ct mark {_OUT} meta mark set {_BACK}; }}
 }}
 """
 
@@ -45,7 +47,7 @@ def prepare_network() -> bool:
         nftables.apply(_RULES)
         with netlink.Route() as route:
             for family in (socket.AF_INET, socket.AF_INET6):
-                route.deliver_marked(family, _MARK, _TABLE)
+                route.deliver_marked(family, _BACK, _TABLE)
     except OSError:
         return False
     return True
@@ -135,7 +137,7 @@ class Relay:
                 sock.setsockopt(level, option, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(client)
-                sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, _MARK)
+                sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, _OUT)
         return sock
 
 

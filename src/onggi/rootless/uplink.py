@@ -35,25 +35,28 @@ class Uplink:
                 os.kill(self.pid, signal.SIGTERM)
 
 
-def choose() -> tuple[str, str]:
-    """The program there is, or "" and what mends that: pasta keeps addresses and IPv6, slirp4netns translates."""
+def start(pid: int, directory: str) -> tuple[Uplink, str]:
+    """The namespaces of `pid` are connected when this returns; or they aren't, and the text says why and what mends it.
+
+    pasta keeps addresses and IPv6, and needs a network that is up; slirp4netns translates, and waits for one.
+    """
     without = "containers reach each other and are reached by their ports, but nothing outside"
-    program = next((name for name in ("pasta", "slirp4netns") if shutil.which(name)), "")
-    if not program:
-        return "", f"neither pasta nor slirp4netns is installed: {without} (Debian: sudo apt install passt)"
+    there = [name for name in ("pasta", "slirp4netns") if shutil.which(name)]
+    if not there:
+        return Uplink(""), f"neither pasta nor slirp4netns is installed: {without} (Debian: sudo apt install passt)"
     if not os.access(_TUN, os.R_OK | os.W_OK):
-        return "", f"{program} may not open {_TUN}: {without} (sudo chmod 666 {_TUN})"
-    return program, ""
-
-
-def start(program: str, pid: int, directory: str) -> Uplink:
-    """The namespaces of `pid` are connected when this returns. Raises OnggiError with the program's own words."""
-    if program == "pasta":
-        return _pasta(pid, directory)
-    return _slirp(pid) if program == "slirp4netns" else Uplink("")
+        return Uplink(""), f"{there[0]} may not open {_TUN}: {without} (sudo chmod 666 {_TUN})"
+    reasons = []
+    for name in there:
+        try:
+            return _pasta(pid, directory) if name == "pasta" else _slirp(pid), ""
+        except OnggiError as error:
+            reasons.append(str(error))
+    return Uplink(""), f"{'; '.join(reasons)}: {without}"
 
 
 def _pasta(pid: int, directory: str) -> Uplink:
+    """Raises OnggiError with its own words."""
     # It daemonizes when the device is there. No port of its own: those that are published are the relay's.
     pidfile = os.path.join(directory, "pasta.pid")
     words = ["pasta", "--config-net", "--quiet", "-t", "none", "-u", "none", "-T", "none", "-U", "none",
@@ -61,14 +64,16 @@ def _pasta(pid: int, directory: str) -> Uplink:
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_READY_S, check=False)
     except subprocess.TimeoutExpired:
-        raise OnggiError("rootless: pasta did not come up") from None
+        raise OnggiError("pasta did not come up") from None
     if done.returncode != 0:
-        raise OnggiError(f"rootless: pasta: {done.stderr.decode(errors='replace').strip()[-300:]}")
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise OnggiError(f"pasta: {'; '.join(words[-3:])}")
     with open(pidfile, encoding="ascii") as file:
         return Uplink("pasta", int(file.read()), _PASTA_DNS)
 
 
 def _slirp(pid: int) -> Uplink:
+    """Raises OnggiError."""
     ready, told = os.pipe()
     try:
         words = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-ipv6",
@@ -78,7 +83,7 @@ def _slirp(pid: int) -> Uplink:
         )
         os.close(told)
         if os.read(ready, 1) != b"1":
-            raise OnggiError(f"rootless: slirp4netns ended with {process.wait(5)}")
+            raise OnggiError(f"slirp4netns ended with {process.wait(5)}")
         return Uplink("slirp4netns", process.pid, _SLIRP_DNS)
     finally:
         os.close(ready)

@@ -12,6 +12,7 @@ from typing import Final
 
 from onggi.kernel import capabilities
 from onggi.kernel.cgroups.resources import DeviceRule, Resources
+from onggi.kernel.namespaces import is_rootless
 from onggi.oci.runtime import Capabilities, Device, Linux, Mount, Namespace, Process, Root, Spec
 from onggi.runtime.devicerules import DEFAULT_RULES
 
@@ -66,7 +67,10 @@ READ_ONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/p
 
 PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-SYSCTLS: Final = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+SYSCTLS: Final = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": f"0 {65535 if is_rootless() else 2**31 - 1}",
+}
 """With a network namespace of its own: low ports and ping without rights (moby PR 41030)."""
 
 

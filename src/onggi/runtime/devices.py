@@ -86,7 +86,10 @@ def _node(directory: Fd, name: str, mode: int, device: int) -> None:
 
 
 def _bind(directory: Fd, name: str, source: str, kind: int, device: int) -> None:
-    """The host's node at `source`, which must be that device: a mount of it on an empty file."""
+    """The host's node at `source`, which must be that device: a mount of it on an empty file. A node or link stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_mode):
+            return
     with Fd(os.open(source, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)) as node:
         status = os.fstat(node.fileno())
         if stat.S_IFMT(status.st_mode) != kind or status.st_rdev != device:

@@ -17,6 +17,7 @@ from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel import process, userns
 from onggi.kernel.clone import CloneFlag, clone3
 from onggi.kernel.fds import Fd
+from onggi.kernel.namespaces import is_rootless
 from onggi.kernel.userns import IdMaps
 from onggi.runtime.steps import FAILED, ChildLink, ParentLink, StepFailed
 
@@ -127,8 +128,7 @@ class Parent:
             if collecting:
                 gc.enable()
             if pid_namespace is not None:
-                with Fd(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)) as own:
-                    process.setns(own, CloneFlag.NEWPID)
+                _come_back()
                 process.set_dumpable(True)
         return Spawned(*cloned)
 
@@ -197,6 +197,19 @@ class Parent:
         kill(spawned)
         if not self._supervised:
             os.waitpid(spawned.pid, 0)
+
+
+def _come_back() -> None:
+    """Later children are born into our own pid namespace again.
+
+    The host's isn't open to an ordinary user who has left it: whoever starts a process for one starts no other.
+    """
+    with Fd(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)) as own:
+        try:
+            process.setns(own, CloneFlag.NEWPID)
+        except PermissionError:
+            if not is_rootless():
+                raise
 
 
 def kill(spawned: Spawned) -> None:

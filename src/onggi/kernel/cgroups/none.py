@@ -1,4 +1,6 @@
-"""No control group: the container stays in its maker's, nothing is limited or counted (crun's --cgroup-manager=disabled)."""
+"""No control group: the container stays in its maker's, nothing is limited or counted (crun's
+--cgroup-manager=disabled, and an ordinary user to whom none is delegated).
+"""
 
 from __future__ import annotations
 
@@ -69,4 +71,7 @@ class NoCgroup:
 
     @staticmethod
     def _refuse(what: str) -> Never:
-        raise OSError(errno.ENOTSUP, f"{what}: the container has no cgroup (--cgroup-manager=disabled)")
+        raise OSError(
+            errno.ENOTSUP,
+            f"{what}: the container has no cgroup (none is delegated to this user, or it was asked for without one)",
+        )
