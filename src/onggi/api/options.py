@@ -91,7 +91,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("mtu", "mtu", Kind.NUMBER, "MTU of the default bridge"),
     Option("pidfile", "pidfile", Kind.TEXT, "File for the process id", "p"),
     Option("registry-mirror", "registry-mirrors", Kind.LIST, "Mirrors of docker.io"),
-    Option("rootless", "", Kind.FLAG, "Run as an ordinary user, in namespaces of that user's own"),
+    Option("rootless", "rootless", Kind.FLAG, "Run as an ordinary user, in namespaces of that user's own"),
     Option(
         "shutdown-timeout", "shutdown-timeout", Kind.NUMBER, "Seconds that requests have to end when the engine goes"
     ),
@@ -331,6 +331,8 @@ def merge(line: Mapping[str, Value], file: Mapping[str, Value], usual: Mapping[s
         option = _BY_FLAG.get(name) or _BY_KEY[name]
         if option.standing is Standing.REFUSED:
             raise InvalidArgument(f"{name} is not supported: {option.help}")
+    if file.get("rootless") and not line.get("rootless"):
+        raise InvalidArgument("rootless must be given on the command line: it decides which file is read")
     if settings.given.get("live-restore") is False:
         raise InvalidArgument("live-restore can't be switched off: containers outlive the engine always")
     if settings.text("log-level") not in LEVELS:
