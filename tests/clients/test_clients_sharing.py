@@ -180,3 +180,94 @@ def test_the_version_of_the_api_can_be_chosen(daemon: Daemon, shell: Shell) -> N
     assert shell.say(ONGGI, "version", "--format", "{{.Client.APIVersion}}", **more) == "1.43"
     refused = shell(ONGGI, "ps", **more | {"DOCKER_API_VERSION": "1.5"})
     assert (refused.returncode, "too old" in refused.stderr) == (1, True)
+
+
+@pytest.mark.row("CL-157")
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [
+        ("1.42", "run --rm --annotation a=b busybox true"),
+        ("1.48", "image inspect --platform linux/amd64 busybox"),
+        ("1.41", "volume create --type mount --group g v"),
+        ("1.46", "images --tree"),
+    ],
+)
+def test_a_flag_newer_than_the_api_is_refused_as_docker_refuses_it(
+    daemon: Daemon, shell: Shell, version: str, line: str
+) -> None:
+    more = {"DOCKER_HOST": daemon.host, "DOCKER_API_VERSION": version}
+    theirs, ours = (shell(program, *line.split(), **more) for program in (DOCKER, ONGGI))
+    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    assert "requires API version" in ours.stderr
+
+
+@pytest.mark.row("CL-168")
+def test_inspect_is_four_spaces_deep_in_the_engines_order_and_escapes_nothing(daemon: Daemon, shell: Shell) -> None:
+    host = {"DOCKER_HOST": daemon.host}
+    shell.say(ONGGI, "create", "--name", "shown", "-l", "angle=<a> & ü", "busybox", **host)
+    theirs, ours = (shell(program, "inspect", "shown", **host).stdout for program in (DOCKER, ONGGI))
+    assert ours == theirs
+    assert '\n                "angle": "<a> & ü"\n' in ours
+    daemon.clear()
+
+
+@pytest.mark.row("CL-172")
+def test_an_image_that_isnt_here_is_pulled_and_told_of_on_stderr(daemon: Daemon, shell: Shell, registry: str) -> None:
+    host = {"DOCKER_HOST": daemon.host}
+    shell.say(ONGGI, "login", registry, "-u", "anna", "--password-stdin", text="secret\n", **host)
+    name = f"{registry}/pulled"
+    shell.say(ONGGI, "tag", "busybox", name, **host)
+    shell.say(ONGGI, "push", name, **host)
+    said = []
+    for program in (DOCKER, ONGGI):
+        shell.say(ONGGI, "rmi", name, **host)
+        said.append(shell(program, "run", "--rm", name, "echo", "hi", **host))
+    assert said[0].stdout == said[1].stdout == "hi\n"
+    assert said[1].stderr == said[0].stderr
+    assert said[1].stderr.startswith(f"Unable to find image '{name}:latest' locally\n")
+    shell.say(ONGGI, "rmi", name, **host)
+
+
+@pytest.mark.row("CL-066", "CL-067", "CL-068", "CL-069", "CL-070", "CL-071")
+@BOTH
+def test_a_manifest_list_is_made_by_one_and_goes_on_with_the_other(
+    daemon: Daemon, registry: str, shell: Shell, one: str, other: str
+) -> None:
+    host = {"DOCKER_HOST": daemon.host}
+    shell.say(ONGGI, "login", registry, "-u", "anna", "--password-stdin", text="secret\n", **host)
+    images = [f"{registry}/part:{name}" for name in ("a", "b")]
+    for at, image in enumerate(images):
+        made = shell.say(ONGGI, "create", "busybox", **host)
+        shell.say(ONGGI, "commit", "-c", f"LABEL part={at}", made, image, **host)
+        shell.say(ONGGI, "rm", made, **host)
+        shell.say(ONGGI, "push", image, **host)
+        shell.say(ONGGI, "rmi", image, **host)
+    target = f"{registry}/whole:1"
+    assert shell.say(one, "manifest", "create", "--insecure", target, *images) == f"Created manifest list {target}"
+    refused = shell(other, "manifest", "create", "--insecure", target, *images)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "refusing to amend an existing manifest list with no --amend flag\n",
+    )
+    shell.say(one, "manifest", "annotate", "--arch", "arm64", "--variant", "v8", target, images[1])
+    assert shell.say(other, "manifest", "inspect", target) == shell.say(one, "manifest", "inspect", target)
+    assert shell.say(one, "manifest", "inspect", target, images[0]) == shell.say(
+        other, "manifest", "inspect", target, images[0]
+    )
+    pushed = shell.say(other, "manifest", "push", "--insecure", "--purge", target).splitlines()
+    assert [line.partition(" with ")[0].partition("@")[0] for line in pushed[:-1]] == [
+        f"Pushed ref {registry}/whole"
+    ] * 2
+    assert shell(one, "manifest", "rm", target).stderr == f"No such manifest: {target}\n"
+    found = json.loads(shell.say(one, "manifest", "inspect", "--insecure", target))
+    assert [entry["platform"]["architecture"] for entry in found["manifests"]] == ["amd64", "arm64"]
+    assert shell.say(ONGGI, "manifest", "inspect", "--insecure", target) == shell.say(
+        DOCKER, "manifest", "inspect", "--insecure", target
+    )
+    assert shell.say(ONGGI, "manifest", "inspect", "--insecure", images[0]) == shell.say(
+        DOCKER, "manifest", "inspect", "--insecure", images[0]
+    )
+    assert (
+        shell(one, "manifest", "inspect", "--insecure", f"{registry}/none:1").stderr
+        == f"no such manifest: {registry}/none:1\n"
+    )

@@ -284,3 +284,14 @@ def test_bake_without_buildx_says_what_is_missing(monkeypatch: pytest.MonkeyPatc
     code, out, err = call("bake")
     assert (code, out) == (1, "")
     assert err.startswith("ERROR: docker bake requires the buildx component but it is missing or broken.")
+
+
+@pytest.mark.row("CL-148")
+@pytest.mark.parametrize("line", ["pull x", "push x", "run x", "create x"])
+def test_who_wants_signed_images_gets_no_unsigned_ones_in_silence(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    code, out, err = call(*line.split())
+    assert (code in (1, 125), out, "DOCKER_CONTENT_TRUST is set" in err) == (True, "", True)
+    word, image = line.split()
+    assert "Cannot connect" in call(word, "--disable-content-trust", image)[2]

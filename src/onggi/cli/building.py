@@ -7,6 +7,8 @@ import sys
 import tarfile
 
 from onggi.cli import mountwords, progress
+from onggi.cli.creating import platform_of, refuse_trust
+from onggi.cli.credentials import Credentials
 from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
 from onggi.cli.transfer import blocks
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def _build(context: Context, options: Options, words: list[str]) -> None:
-    query = _query(options)
+    refuse_trust(options)
+    query = _query(options, context.config.proxies(context.endpoint.text))
     directory = words[0]
     if directory == "-":
         body: Iterator[bytes] = blocks("-")
@@ -42,7 +45,7 @@ def _build(context: Context, options: Options, words: list[str]) -> None:
         if isinstance(value, dict) and "ID" in value:
             identifier = str(value["ID"])
 
-    stream = images.build(body, query)
+    stream = images.build(body, query, registries=Credentials(context.config).every())
     progress.show(context.engine.stream(stream), quiet=options.on("quiet"), on_aux=aux)
     if options.on("quiet"):
         sys.stdout.write(identifier + "\n")
@@ -51,10 +54,11 @@ def _build(context: Context, options: Options, words: list[str]) -> None:
             file.write(identifier)
 
 
-def _query(options: Options) -> dict[str, object]:
+def _query(options: Options, proxies: dict[str, str]) -> dict[str, object]:
+    """What POST /build takes. The configuration's proxies are arguments of the build, unless the user gives them."""
     for name in options.list("tag"):
         split(name)
-    arguments = {}
+    arguments = dict(proxies)
     for word in options.list("build-arg"):
         name, separator, value = word.partition("=")
         if separator or name in os.environ:
@@ -65,7 +69,7 @@ def _query(options: Options) -> dict[str, object]:
         "networkmode": options.text("network"), "memory": options.number("memory") or None, "memswap": options.number("memory-swap") or None,
         "cpushares": options.number("cpu-shares"), "cpuperiod": options.number("cpu-period"), "cpuquota": options.number("cpu-quota"),
         "cpusetcpus": options.text("cpuset-cpus") or None, "cpusetmems": options.text("cpuset-mems") or None,
-        "shmsize": options.number("shm-size") or None, "extrahosts": options.list("add-host"), "platform": options.text("platform") or None,
+        "shmsize": options.number("shm-size") or None, "extrahosts": options.list("add-host"), "platform": platform_of(options) or None,
         "squash": options.on("squash"), "cgroupparent": options.text("cgroup-parent") or None, "version": "1",
         "ulimits": _json([mountwords.ulimit(word) for word in options.list("ulimit")]), "cachefrom": _json(options.list("cache-from")),
     }  # fmt: skip

@@ -63,6 +63,7 @@ GROUPS = {
     "container": CONTAINER,
     "context": CONTEXT,
     "image": IMAGE,
+    "manifest": _all("manifests", "annotate", "create", "inspect", "push", "rm"),
     "network": NETWORK,
     "node": _swarm("node", "demote", "inspect", "ls=list", "promote", "ps", "rm=remove", "update"),
     "plugin": {

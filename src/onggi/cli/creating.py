@@ -54,6 +54,7 @@ def make(context: Context, options: Options, words: list[str], command: str) -> 
     pull = options.text("pull")
     if pull not in ("", "always", "missing", "never"):
         raise UsageError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
+    refuse_trust(options)
     image = words[0]
     body = container_config(options, image, words[1:], _proxies(context, options))
     try:
@@ -91,6 +92,20 @@ def _create(context: Context, options: Options, body: Json, image: str, *, may_p
         sys.stderr.write(f"Unable to find image '{_with_tag(image)}' locally\n")
     _pull(context, image, options)
     return context.engine(call)
+
+
+def refuse_trust(options: Options) -> None:
+    """Who asks for signed images must not get unsigned ones in silence. Raises Exit."""
+    wanted = os.environ.get("DOCKER_CONTENT_TRUST", "")
+    if wanted in ("", "0", "false") or (
+        "disable-content-trust" in options.given and options.on("disable-content-trust")
+    ):
+        return
+    raise Exit(
+        1,
+        "DOCKER_CONTENT_TRUST is set, but signatures of docker content trust can't be checked here: "
+        "unset it, or give --disable-content-trust, to go on without them",
+    )
 
 
 def platform_of(options: Options) -> str:

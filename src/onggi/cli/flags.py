@@ -1,8 +1,9 @@
 """Docker's flag grammar (pflag's), from one line of text a flag.
 
-A line is `-s --name type[:check][!][=default]  help`, the short form and the default optional. The type is the word that
+A line is `-s --name type[:check][@version][!][=default]  help`, all but name, type and help optional. The type is the word that
 help shows; it also says how a value is read (see kinds.py), and `check` names a closer look at each value (checks.py).
-`!` keeps a flag out of help: old names that still work. Booleans take `--flag=false`; short flags join (`-it`); a value
+`@1.43` is the
+API that an engine must speak for the flag. `!` keeps a flag out of help: old names that still work. Booleans take `--flag=false`; short flags join (`-it`); a value
 may follow in the same word (`-mSIZE`, `--name=x`) or in the next. `--` ends the flags; so does the first positional word
 for commands that pass the rest on (run, exec, create).
 """
@@ -21,7 +22,7 @@ class UsageError(Exception):
 class Flag:
     """One flag of a command."""
 
-    __slots__ = ("check", "default", "help", "hidden", "kind", "name", "short", "shown_default")
+    __slots__ = ("check", "default", "help", "hidden", "kind", "name", "short", "shown_default", "since")
 
     def __init__(self, line: str) -> None:
         words = line.split()
@@ -29,7 +30,8 @@ class Flag:
         self.name = words.pop(0)[2:]
         kind, _, self.shown_default = words.pop(0).partition("=")
         self.hidden = kind.endswith("!")
-        self.kind, _, self.check = kind.rstrip("!").partition(":")
+        kind, _, self.since = kind.rstrip("!").partition("@")
+        self.kind, _, self.check = kind.partition(":")
         self.help = " ".join(words)
         self.default: Value = self._default(self.shown_default)
 

@@ -152,7 +152,7 @@ COMMANDS = {
    --format string  Format output using a custom template
    --no-trunc bool  Don't truncate output
 -q --quiet bool  Only show image IDs
-   --tree bool  List platforms and sizes below each image
+   --tree bool@1.47  List platforms and sizes below each image
 """,
         most=1,
     ),
@@ -162,7 +162,7 @@ COMMANDS = {
    --format string  Format output using a custom template
 -H --human bool=true  Print sizes and dates in human readable format
    --no-trunc bool  Don't truncate output
-   --platform string  Platform of a multi-platform image to look at
+   --platform string@1.48  Platform of a multi-platform image to look at
 -q --quiet bool  Only show image IDs
 """,
         least=1, most=1,
@@ -172,7 +172,7 @@ COMMANDS = {
         """
 -f --force bool  Force removal of the image
    --no-prune bool  Do not delete untagged parents
-   --platform strings  Remove these platforms of a multi-platform image only
+   --platform strings@1.50  Remove these platforms of a multi-platform image only
 """,
         least=1,
     ),

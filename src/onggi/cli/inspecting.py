@@ -154,7 +154,7 @@ COMMANDS = {
         f"{_FORMAT}{_SIZE} if the type is container\n   --type string  Only inspect objects of the given type", least=1,
     ),
     "container": _of("container", _SIZE),
-    "image": _of("image", "   --platform string  Platform of a multi-platform image to look at"),
+    "image": _of("image", "   --platform string@1.49  Platform of a multi-platform image to look at"),
     "network": _of("network", "-v --verbose bool  Verbose output for diagnostics"),
     "volume": _of("volume"),
 }  # fmt: skip

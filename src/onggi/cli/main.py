@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from onggi.cli.configfile import ConfigFile
     from onggi.cli.contexts import Store
-    from onggi.cli.flags import Options
+    from onggi.cli.flags import Flag, Options
     from onggi.client.endpoint import Endpoint, Tls
     from onggi.client.sync import Client
 
@@ -297,7 +297,9 @@ def _call(context: Context, name: str, where: str, words: list[str]) -> int:
     command = load(where)
     call = f"{context.program} {name}"
     try:
-        options, rest = parse(read_flags(command.flags), words, interspersed=command.interspersed)
+        flags = read_flags(command.flags)
+        options, rest = parse(flags, words, interspersed=command.interspersed)
+        _check_versions(context, [flag for flag in flags if flag.since and flag.name in options.given])
         _check_number(call, command, rest)
         command.run(context, options, rest)
     except HelpWanted:
@@ -308,6 +310,25 @@ def _call(context: Context, name: str, where: str, words: list[str]) -> int:
         sys.stderr.write(f"{error}\n\nUsage:  {command.usage_line(call)}\n\nRun '{call} --help' for more information\n")
         return 125
     return 0
+
+
+def _check_versions(context: Context, flags: list[Flag]) -> None:
+    """Refuses flags that the engine is too old for; it is asked only when there is such a flag. Raises Exit."""
+    if not flags:
+        return
+    from onggi.client import system
+
+    def number(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split("."))
+
+    spoken = min(context.engine(system.version())["ApiVersion"], context.engine.version, key=number)
+    told = [
+        f'"--{flag.name}" requires API version {flag.since}, but the Docker daemon API version is {spoken}'
+        for flag in flags
+        if number(spoken) < number(flag.since)
+    ]
+    if told:
+        raise Exit(1, "\n".join(told))
 
 
 def words_of(error: Exception) -> str:

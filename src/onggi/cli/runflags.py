@@ -2,14 +2,14 @@
 
 FLAGS = """
    --add-host list:host  Add a custom host-to-IP mapping (host:ip)
-   --annotation map  Add an annotation to the container (passed through to the OCI runtime)
+   --annotation map@1.43  Add an annotation to the container (passed through to the OCI runtime)
 -a --attach list:attach  Attach to STDIN, STDOUT or STDERR
    --blkio-weight uint16  Block IO (relative weight), between 10 and 1000, or 0 to disable
    --blkio-weight-device list:weight  Block IO weight (relative device weight)
    --cap-add list  Add Linux capabilities
    --cap-drop list  Drop Linux capabilities
    --cgroup-parent string  Optional parent cgroup for the container
-   --cgroupns string  Cgroup namespace to use (host|private)
+   --cgroupns string@1.41  Cgroup namespace to use (host|private)
    --cidfile string  Write the container ID to the file
    --cpu-count int  Number of CPUs (Windows only)
    --cpu-percent int  Share of the CPUs in percent (Windows only)
@@ -37,12 +37,12 @@ FLAGS = """
 -e --env list:env  Set environment variables
    --env-file list  Read in a file of environment variables
    --expose list  Expose a port or a range of ports
-   --gpus gpu-request  GPU devices to add to the container ('all' to pass all GPUs)
+   --gpus gpu-request@1.40  GPU devices to add to the container ('all' to pass all GPUs)
    --group-add list  Add additional groups to join
    --health-cmd string  Command to run to check health
    --health-interval duration  Time between running the check (ms|s|m|h)
    --health-retries int  Consecutive failures needed to report unhealthy
-   --health-start-interval duration  Time between running the check during the start period (ms|s|m|h)
+   --health-start-interval duration@1.44  Time between running the check during the start period (ms|s|m|h)
    --health-start-period duration  Start period for the container to initialize before starting health-retries countdown
    --health-timeout duration  Maximum time to allow one check to run (ms|s|m|h)
 -h --hostname string  Container host name

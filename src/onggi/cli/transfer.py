@@ -6,7 +6,7 @@ import os
 import sys
 
 from onggi.cli import progress
-from onggi.cli.creating import platform_of
+from onggi.cli.creating import platform_of, refuse_trust
 from onggi.cli.credentials import credentials_for
 from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
@@ -23,6 +23,7 @@ _BLOCK = 1 << 20
 
 
 def _pull(context: Context, options: Options, words: list[str]) -> None:
+    refuse_trust(options)
     name = words[0]
     if options.on("all-tags"):
         repository, tag = split(name, None)
@@ -47,6 +48,7 @@ def _hub(repository: str) -> str:
 
 
 def _push(context: Context, options: Options, words: list[str]) -> None:
+    refuse_trust(options)
     repository, tag = split(words[0], None)
     if options.on("all-tags"):
         if tag:
@@ -117,6 +119,7 @@ COMMANDS = {
         _pull, "[OPTIONS] NAME[:TAG|@DIGEST]", "Download an image from a registry",
         """
 -a --all-tags bool  Download all tagged images in the repository
+   --disable-content-trust bool!=true  Has no effect: images aren't signed this way any more
    --platform string  Set platform if server is multi-platform capable
 -q --quiet bool  Suppress verbose output
 """,
@@ -126,7 +129,8 @@ COMMANDS = {
         _push, "[OPTIONS] NAME[:TAG]", "Upload an image to a registry",
         """
 -a --all-tags bool  Push all tags of an image to the repository
-   --platform string  Push a platform-specific manifest as a single-platform image to the registry
+   --disable-content-trust bool!=true  Has no effect: images aren't signed this way any more
+   --platform string@1.46  Push a platform-specific manifest as a single-platform image to the registry
 -q --quiet bool  Suppress verbose output
 """,
         least=1, most=1,
@@ -135,7 +139,7 @@ COMMANDS = {
         _load, "[OPTIONS]", "Load an image from a tar archive or STDIN",
         """
 -i --input string  Read from tar archive file, instead of STDIN
-   --platform strings  Load these platforms of a multi-platform image only
+   --platform strings@1.48  Load these platforms of a multi-platform image only
 -q --quiet bool  Suppress the load output
 """,
         most=0,
@@ -144,7 +148,7 @@ COMMANDS = {
         _save, "[OPTIONS] IMAGE [IMAGE...]", "Save one or more images to a tar archive (streamed to STDOUT by default)",
         """
 -o --output string  Write to a file, instead of STDOUT
-   --platform strings  Save these platforms of a multi-platform image only
+   --platform strings@1.48  Save these platforms of a multi-platform image only
 """,
         least=1,
     ),

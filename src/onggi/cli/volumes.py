@@ -98,7 +98,7 @@ COMMANDS = {
     "ls": Command(
         _ls, "[OPTIONS]", "List volumes",
         """
-   --cluster bool  Show a cluster's volumes alone, with columns of their own
+   --cluster bool@1.42  Show a cluster's volumes alone, with columns of their own
 -f --filter filter:filter  Provide filter values (e.g. "dangling=true")
    --format string  Format output using a custom template
 -q --quiet bool  Only display volume names
@@ -108,25 +108,25 @@ COMMANDS = {
     "create": Command(
         _create, "[OPTIONS] [VOLUME]", "Create a volume",
         """
-   --availability string=active  Cluster volume: active, pause or drain
+   --availability string@1.42=active  Cluster volume: active, pause or drain
 -d --driver string=local  Specify volume driver name
-   --group string  Cluster volume: its group
+   --group string@1.42  Cluster volume: its group
    --label list:label  Set metadata for a volume
-   --limit-bytes bytes  Cluster volume: most bytes
+   --limit-bytes bytes@1.42  Cluster volume: most bytes
 -o --opt map  Set driver specific options
-   --required-bytes bytes  Cluster volume: fewest bytes
-   --scope string=single  Cluster volume: single or multi
-   --secret map  Cluster volume: secrets
-   --sharing string=none  Cluster volume: none, readonly, onewriter or all
-   --topology-preferred list  Cluster volume: where it would best be
-   --topology-required list  Cluster volume: where it must be reached
-   --type string=block  Cluster volume: mount or block
+   --required-bytes bytes@1.42  Cluster volume: fewest bytes
+   --scope string@1.42=single  Cluster volume: single or multi
+   --secret map@1.42  Cluster volume: secrets
+   --sharing string@1.42=none  Cluster volume: none, readonly, onewriter or all
+   --topology-preferred list@1.42  Cluster volume: where it would best be
+   --topology-required list@1.42  Cluster volume: where it must be reached
+   --type string@1.42=block  Cluster volume: mount or block
 """,
         most=1,
     ),
     "rm": Command(_rm, "[OPTIONS] VOLUME [VOLUME...]", "Remove one or more volumes", "-f --force bool  Force the removal of one or more volumes", least=1),
     "update": Command(
         _update, "[OPTIONS] [VOLUME]", "Update a volume (cluster volumes only)",
-        "   --availability string=active  Cluster volume: active, pause or drain", least=1, most=1,
+        "   --availability string@1.42=active  Cluster volume: active, pause or drain", least=1, most=1,
     ),
 }  # fmt: skip
