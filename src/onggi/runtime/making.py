@@ -130,6 +130,8 @@ class _Making:
             spec.process, unknown = validation.known_capabilities(spec.process)
             for name in unknown:
                 self.log.warning(f"ignoring unknown capability {name!r}")
+        if spec.mounts and not _has_mounts(spec):
+            self.log.warning("without a mount namespace the spec's mounts are not made: they would be the host's")
         return spec
 
     def _plan(self, spec: Spec) -> InitPlan:
@@ -178,6 +180,10 @@ class _Making:
             raise InvalidArgument(
                 f"{self.what} failed: unable to start container process: error during container init: {error}"
             ) from None
+
+
+def _has_mounts(spec: Spec) -> bool:
+    return spec.linux is not None and any(entry.type == "mount" for entry in spec.linux.namespaces)
 
 
 def _has_own_pids(spec: Spec) -> bool:

@@ -37,8 +37,7 @@ def start(options: Given, given: Given) -> int:
         # Removed first: of two starts one finds nothing.
         os.unlink(path)
         os.write(fifo, b"0")
-        if state.decoded_hooks().poststart:
-            _wait_for_program(fifo)
+        _wait_for_program(fifo)
     except FileNotFoundError:
         raise Conflict("cannot start an already running container") from None
     finally:
@@ -55,7 +54,7 @@ def start(options: Given, given: Given) -> int:
 def _wait_for_program(fifo: int) -> None:
     """Until the fifo has no reader any more: the process has become its program, or has ended.
 
-    Poststart hooks are for a program that runs (config.md, "Poststart").
+    Poststart hooks are for a program that runs (config.md, "Poststart"), and so are signals.
     """
     poll = select.poll()
     poll.register(fifo, 0)

@@ -63,11 +63,8 @@ def _problems(spec: Spec) -> Iterator[str]:
         yield "unable to set hostname without a private UTS namespace"
     if spec.domainname and "uts" not in kinds:
         yield "unable to set domainname without a private UTS namespace"
-    if "mount" not in kinds:
-        if linux.masked_paths or linux.readonly_paths:
-            yield "unable to restrict sys entries without a private MNT namespace"
-        if spec.mounts:
-            yield "unable to mount without a private MNT namespace: the mounts would be the host's"
+    if "mount" not in kinds and (linux.masked_paths or linux.readonly_paths):
+        yield "unable to restrict sys entries without a private MNT namespace"
     yield from _hooks(spec)
     yield from _linux(linux, kinds)
 
