@@ -166,7 +166,9 @@ class MountedRoot:
 def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> None:
     """One mount of the spec; one that is ready is taken. Raises StepFailed in runc's words."""
     try:
-        match mount.type:
+        match "remount" if mount.options.remount else mount.type:
+            case "remount":
+                _remount(root.fd, mount)
             case "bind":
                 _bind(root.fd, mount)
             case "cgroup" | "cgroup2":
@@ -233,6 +235,15 @@ def _overlay(mount: PreparedMount) -> Fd:
     if mount.options.set:
         mounts.mount_setattr(made, set=mount.options.set)
     return made
+
+
+def _remount(root: AnyFd, mount: PreparedMount) -> None:
+    """Attributes of what is mounted there already. Raises OSError EINVAL when nothing is."""
+    options = mount.options
+    with paths.open_in_root(root, mount.destination, os.O_PATH) as target:
+        mounts.mount_setattr(target, set=options.set, clear=options.clear)
+        if options.recursive_set or options.recursive_clear:
+            mounts.mount_setattr(target, set=options.recursive_set, clear=options.recursive_clear, recursive=True)
 
 
 def _make_plain_directory(root: AnyFd, path: str) -> Fd:

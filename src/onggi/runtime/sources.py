@@ -14,10 +14,12 @@ import os
 import stat
 from typing import Final
 
+from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities, mounts, userns
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import AT_FDCWD, Fd
 from onggi.kernel.mounts import MountAttr, MountFlag
+from onggi.kernel.userns import IdMaps, IdRange
 from onggi.oci.runtime import Device, Linux
 from onggi.runtime.devices import node_type
 from onggi.runtime.plan import RootfsPlan
@@ -111,7 +113,9 @@ class Sources:
     def _user_namespace(self, mount: PreparedMount) -> Fd:
         """The one that maps the mount's ids: with its own mappings, or with the container's."""
         uids, gids = mount.id_mappings
-        if uids and gids:
+        if mount.options.id_map_words:
+            maps = maps_of_words(mount.options.id_map_words, self._spaces.maps)
+        elif uids and gids:
             maps = id_maps(uids, gids, needs_root=False)
         elif uids or gids:
             raise StepFailed(errno.EINVAL, f"{mount.destination}: uidMappings and gidMappings belong together")
@@ -134,3 +138,34 @@ class Sources:
         """The parent's copies."""
         for fd in self._opened:
             fd.close()
+
+
+def maps_of_words(words: str, container: IdMaps | None) -> IdMaps:
+    """`uids=0-1000-10#20-2000-1;gids=@0-5-10`: ids in the source, ids here, how many; with @ the container's instead of ours.
+
+    Raises InvalidArgument.
+    """
+    found: dict[str, tuple[IdRange, ...]] = {"uids": (), "gids": ()}
+    for part in words.split(";"):
+        kind, _, ranges = part.partition("=")
+        if kind not in found:
+            raise InvalidArgument(f"idmap={words}: {kind!r} is neither uids nor gids")
+        theirs = getattr(container, kind) if container is not None else ()
+        found[kind] = tuple(_range(text, theirs, words) for text in ranges.split("#"))
+        userns.check(found[kind], f"idmap={words}", needs_root=False)
+    if not all(found.values()):
+        raise InvalidArgument(f"idmap={words}: uids and gids belong together")
+    return IdMaps(found["uids"], found["gids"])
+
+
+def _range(text: str, container: tuple[IdRange, ...], words: str) -> IdRange:
+    try:
+        inside, outside, size = (int(number) for number in text.removeprefix("@").split("-"))
+    except ValueError:
+        raise InvalidArgument(f"idmap={words}: {text!r} is no ID-ID-LENGTH") from None
+    if text.startswith("@"):
+        for entry in container:
+            if entry.inside <= outside and outside + size <= entry.inside + entry.size:
+                return IdRange(inside, entry.outside + outside - entry.inside, size)
+        raise InvalidArgument(f"idmap={words}: {text} is not in the container's user namespace")
+    return IdRange(inside, outside, size)
