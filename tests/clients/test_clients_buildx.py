@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import time
@@ -119,3 +121,70 @@ def test_an_upgrade_to_anything_but_h2c_is_refused(daemon: Daemon) -> None:
                 answer = sock.recv(4096)
             assert answer.startswith(b"HTTP/1.1 400")
             assert words in answer
+
+
+@pytest.mark.row("F-308")
+def test_a_client_that_is_killed_leaves_no_process_and_no_lock_on_its_directory(buildx: Buildx, daemon: Daemon) -> None:
+    buildx.context("FROM busybox\nRUN echo begun && sleep 987655\n")
+    process = subprocess.Popen(
+        [DOCKER, "build", "c"],
+        cwd=buildx.directory,
+        env=buildx.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith("begun"):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    deadline = time.monotonic() + 10
+    while b"sleep\x00987655" in b"".join(commands()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    buildx.context("FROM busybox\nRUN true\n")
+    buildx.build()
+    assert "Traceback" not in daemon.log.read_text()
+
+
+@pytest.mark.row("F-346")
+@pytest.mark.row("F-152")
+def test_a_dockerfile_is_checked_and_asked_without_a_build(buildx: Buildx) -> None:
+    buildx.context("FROM busybox AS first\nRUN exit 9\nFROM first AS second\nARG WORD=1\nRUN echo $WORD\nCMD echo hi\n")
+    checked = buildx.run("build", "--check", "c")
+    assert checked.returncode == 1
+    assert "Check complete, 1 warning has been found!" in checked.stdout
+    assert "JSONArgsRecommended - https://docs.docker.com/go/dockerfile/rule/" in checked.stdout
+    assert ">>> CMD echo hi" in checked.stdout
+    assert "second" in buildx.ok("build", "--call=targets", "c").stdout
+    assert "WORD" in buildx.ok("build", "--call=outline", "c").stdout
+    described = buildx.ok("build", "--call=subrequests.describe,format=json", "c").stdout
+    assert {"frontend.lint", "frontend.outline"} <= {each["name"] for each in json.loads(described)}
+    buildx.context('FROM busybox\nCMD ["echo"]\n')
+    assert "Check complete, no warnings found." in buildx.ok("build", "--check", "c").stdout
+
+
+@pytest.mark.row("F-309")
+@pytest.mark.row("F-014")
+@pytest.mark.row("F-074")
+def test_a_step_that_fails_is_shown_where_it_stands(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nRUN true\nRUN echo last-words && \\\n  false\n")
+    done = buildx.run("build", "c")
+    assert done.returncode == 1
+    assert "   3 | >>> RUN echo last-words && \\" in done.stderr
+    assert "   4 | >>>   false" in done.stderr
+    assert "last-words" in done.stderr
+    assert 'process "/bin/sh -c echo last-words &&   false" did not complete successfully: exit code: 1' in done.stderr
+
+
+@pytest.mark.row("F-283")
+@pytest.mark.row("F-006")
+def test_a_frontend_image_is_the_built_in_one_or_refused(buildx: Buildx) -> None:
+    buildx.context("# syntax=docker/dockerfile:1\nFROM busybox\n")
+    buildx.build()
+    buildx.build("--build-arg", "BUILDKIT_SYNTAX=docker/dockerfile:1.7")
+    refused = buildx.run("build", "--build-arg", "BUILDKIT_SYNTAX=example.org/other", "c")
+    assert refused.returncode == 1
+    assert "no solver for the frontend example.org/other" in refused.stderr

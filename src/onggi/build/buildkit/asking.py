@@ -22,6 +22,7 @@ from onggi.build.vertices import Vertex
 from onggi.errors import NotFound
 from onggi.images.challenge import RegistryAuth
 from onggi.oci.reference import DEFAULT_DOMAIN
+from onggi.store.durable import disk_errors
 
 _CREDENTIALS: Final = "/moby.filesync.v1.Auth/Credentials"
 _SECRET: Final = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105  # a method's name
@@ -59,7 +60,8 @@ class SessionContexts:
             spool = filesync.own_descriptor(mirror)
             try:
                 async with self._session.channel.call(filesync.METHOD, metadata) as call:
-                    entries = await filesync.Receiver(call, mirror, told.bytes).run()
+                    with disk_errors("keep a build context"):
+                        entries = await filesync.Receiver(call, mirror, told.bytes).run()
                 told.done()
                 if not follow and not include:
                     filesync.forget_missing(mirror, entries)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from onggi.build.buildkit import looking
+from onggi.build.buildkit import looking, questions
 from onggi.build.buildkit.definitions import definition_of, operations, result_in
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
@@ -77,10 +77,12 @@ class Bridge:
             return gateway_pb2.SolveResponse(result=gateway_pb2.Result(ref=gateway_pb2.Ref()))
         attrs = dict(request.FrontendOpt)
         with told():
-            if attrs.get("requestid"):
-                raise RpcError(Code.UNIMPLEMENTED, f"unknown subrequest {attrs['requestid']}")
             inputs = {name: self._jobs.result(result_in(given)) for name, given in request.FrontendInputs.items()}
-            named = await job.solve(await self._door.request_of(job, request.Frontend, attrs, inputs))
+            asked = await self._door.request_of(job, request.Frontend, attrs, inputs)
+            if question := attrs.get("requestid"):
+                found = await questions.answer(self._door.builder, asked, question, job.trace)
+                return gateway_pb2.SolveResponse(result=gateway_pb2.Result(metadata=found))
+            named = await job.solve(asked)
         job.attrs = attrs
         return gateway_pb2.SolveResponse(result=result_of(named))
 

@@ -25,7 +25,8 @@ from onggi.build.buildkit.session import Sessions
 from onggi.build.buildkit.uploading import UploadContexts, is_upload
 from onggi.build.request import Built, Contexts, Credentials, Request
 
-_FRONTENDS: Final = ("dockerfile.v0", "gateway.v0")
+_GATEWAY: Final = "gateway.v0"
+_FRONTENDS: Final = ("dockerfile.v0", _GATEWAY)
 
 
 class BuildKit:
@@ -85,8 +86,8 @@ class BuildKit:
         inputs: Mapping[str, Built] | None = None,
     ) -> Request:
         """What a client asks for. `inputs` are results of its other builds. Raises RpcError, InvalidArgument."""
-        if frontend not in _FRONTENDS:
-            raise RpcError(Code.UNIMPLEMENTED, f"unknown frontend {frontend}")
+        if frontend not in _FRONTENDS or (frontend == _GATEWAY and not _is_ours(attrs.get("source", ""))):
+            raise RpcError(Code.UNIMPLEMENTED, f"no solver for the frontend {attrs.get('source') or frontend}")
         session = await self.sessions.get(job.request.Session)
         contexts: Contexts = SessionContexts(session, self.mirrors)
         if is_upload(source := attrs.get("context", "")):
@@ -123,3 +124,9 @@ class BuildKit:
         session = await self.sessions.get(job.request.Session)
         exporting = Exporting(self.builder.images, session, SessionCredentials(session), job)
         return await exporting.all(entries, list(outcome.results.values()))
+
+
+def _is_ours(source: str) -> bool:
+    """Whether a frontend image is of the Dockerfile's language, which is spoken here without it."""
+    name = source.partition("@")[0].removeprefix("docker.io/")
+    return name.partition(":")[0] in ("docker/dockerfile", "docker/dockerfile-upstream")

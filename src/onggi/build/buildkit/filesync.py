@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 
 from onggi.build.buildkit.mirrors import Body, Known, Mirror
 from onggi.build.buildkit.pb import fsutil_pb2
-from onggi.build.buildkit.rpc import Call, Code, RpcError
+from onggi.build.buildkit.rpc import Call, Code, RpcError, decoded
 from onggi.build.entries import DIRECTORY, FIFO, FILE, SYMLINK, Entry
 from onggi.build.receivejob import clean_path
 from onggi.errors import Corrupt
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 METHOD: Final = "/moby.filesync.v1.FileSync/DiffCopy"
 _ENTRIES_LIMIT: Final = 1_000_000
-_BODY_LIMIT: Final = 1 << 40
+_BODIES_LIMIT: Final = 1 << 40
 
 # Go's os.FileMode, which fsutil sends: io/fs/fs.go.
 _GO_DIRECTORY, _GO_SYMLINK, _GO_DEVICE, _GO_FIFO, _GO_SOCKET = 1 << 31, 1 << 27, 1 << 26, 1 << 25, 1 << 24
@@ -67,7 +67,7 @@ class Receiver:
         self._awaited: dict[int, tuple[Entry, tuple[int, int, int, int, int], Body]] = {}
         self._all_named = False
         self._finished = False
-        self._bytes = 0
+        self._bytes = self._received = 0
 
     async def run(self) -> list[Entry]:
         """All entries, parents first. Raises RpcError, StreamEnded, Corrupt, OSError. Cancelled: files that came whole stay known."""
@@ -76,7 +76,7 @@ class Receiver:
             wanted: list[int] = []
             for data in batch:
                 self._bytes += len(data)
-                found = packet.FromString(data)
+                found = decoded(data, packet)
                 if found.type == packet.PACKET_STAT:
                     self._stat(found, wanted)
                 elif found.type == packet.PACKET_DATA:
@@ -130,7 +130,7 @@ class Receiver:
         if known is not None and known.signature == signature:
             entry.size, entry.offset, entry.digest = known.entry.size, known.entry.offset, known.entry.digest
             return
-        self._awaited[number] = (entry, signature, Body(self._mirror, min(found.size, _BODY_LIMIT)))
+        self._awaited[number] = (entry, signature, Body(self._mirror, min(max(found.size, 0), _BODIES_LIMIT)))
         wanted.append(number)
 
     def _data(self, number: int, data: bytes) -> None:
@@ -139,6 +139,9 @@ class Receiver:
             raise Corrupt(f"the client sent a file that nobody asked for ({number})")
         entry, signature, body = awaited
         if data:
+            self._received += len(data)
+            if self._received > _BODIES_LIMIT:
+                raise Corrupt(f"the build context has more than {_BODIES_LIMIT} bytes")
             body.add(data)
             return
         del self._awaited[number]

@@ -65,6 +65,8 @@ class Connection(asyncio.Protocol):
         self._resets = 0
         self._received = 0
         self._flow = asyncio.Event()
+        self._heard = asyncio.Event()
+        """A ping came, or the answer to one."""
         self.can_write = True
         self.send_window = DEFAULT_WINDOW
         self.peer_window = DEFAULT_WINDOW
@@ -130,6 +132,26 @@ class Connection(asyncio.Protocol):
             payload = self._last_peer.to_bytes(4, "big") + error.to_bytes(4, "big")
             self._transport.write(frame(Frame.GOAWAY, 0, 0, payload))
             self._transport.close()
+
+    async def watch(self, every_s: float, patience_s: float) -> None:
+        """Asks the peer every `every_s` whether it is there; returns when the connection is lost, or cuts it after `patience_s`.
+
+        A peer whose machine has gone ends no connection: TCP would wait for hours.
+        """
+        while not self.lost.done():
+            await asyncio.wait([self.lost], timeout=every_s)
+            if self.lost.done():
+                return
+            self._heard.clear()
+            self.write(frame(Frame.PING, 0, 0, bytes(8)))
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._heard.wait()
+            except TimeoutError:
+                log.warning("a client answers no more")
+                if self._transport is not None:
+                    self._transport.abort()
+                return
 
     # Streams
 
@@ -232,6 +254,7 @@ class Connection(asyncio.Protocol):
                 raise Broken(Error.FRAME_SIZE_ERROR, "a ping has 8 bytes")
             if not flags & ACK:
                 self._answer(frame(Frame.PING, ACK, 0, payload))
+            self._heard.set()
         elif kind == Frame.GOAWAY:
             for stream in list(self._streams.values()):
                 if not self._accept and stream.id > int.from_bytes(payload[:4], "big"):

@@ -17,6 +17,10 @@ from onggi.errors import Conflict, InvalidArgument
 _WAIT_S: Final = 10.0
 """How long a build waits for its session, which comes on a connection of its own."""
 
+_ASK_S: Final = 5.0
+_PATIENCE_S: Final = 15.0
+"""Both as BuildKit's health checks of sessions."""
+
 _ID: Final = "X-Docker-Expose-Session-Uuid"
 _NAME: Final = "X-Docker-Expose-Session-Name"
 _SHARED_KEY: Final = "X-Docker-Expose-Session-Sharedkey"
@@ -72,7 +76,7 @@ class Sessions:
         try:
             async with self._news:
                 self._news.notify_all()
-            await connection.lost
+            await connection.watch(_ASK_S, _PATIENCE_S)
         finally:
             del self._sessions[identifier]
             connection.close()
