@@ -89,7 +89,7 @@ def test_counters_count(group: CgroupV1) -> None:
     assert "total_inactive_file" in stats.memory_detail
 
 
-@pytest.mark.parametrize(("shares", "weight"), [(0, 0), (2, 1), (1024, 39), (262144, 10000)])
+@pytest.mark.parametrize(("shares", "weight"), [(0, 0), (2, 1), (1024, 100), (512, 59), (262144, 10000)])
 def test_shares_become_weights(shares: int, weight: int) -> None:
     assert weight_of_shares(shares) == weight
 
@@ -105,7 +105,7 @@ def test_shares_become_weights(shares: int, weight: int) -> None:
         (Resources(memory=Memory(limit=-1, reservation=MIB)), {"memory.max": "max", "memory.low": str(MIB)}),
         (Resources(cpu=Cpu(quota=50000, period=100000)), {"cpu.max": "50000 100000"}),
         (Resources(cpu=Cpu(quota=-1)), {"cpu.max": "max 100000"}),
-        (Resources(cpu=Cpu(shares=1024, cpus="0-1")), {"cpu.weight": "39", "cpuset.cpus": "0-1"}),
+        (Resources(cpu=Cpu(shares=1024, cpus="0-1")), {"cpu.weight": "100", "cpuset.cpus": "0-1"}),
         (Resources(pids=Pids(limit=5)), {"pids.max": "5"}),
         (Resources(pids=Pids(limit=-1)), {"pids.max": "max"}),
         (Resources(unified={"memory.high": "1000"}), {"memory.high": "1000"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import time
@@ -19,8 +20,16 @@ _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")
 
 
 def weight_of_shares(shares: int) -> int:
-    """2–262144 shares as a weight of 1–10000, as the runtime spec's converter has it (KEP-2254)."""
-    return 0 if not shares else 1 + ((min(max(shares, 2), 262144) - 2) * 9999) // 262142
+    """2–262144 shares as a weight of 1–10000; 1024, the default, is 100, which is v2's: runc since 1.3.2, crun since 1.24.
+
+    The straight line that the spec had before (KEP-2254) gave the default 39: half of what anything else on the host has.
+    """
+    if shares <= 2:
+        return 0 if not shares else 1
+    if shares >= 262144:
+        return 10000
+    power = math.log2(shares)
+    return math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
 
 
 class CgroupV2:
@@ -107,11 +116,15 @@ class CgroupV2:
             self._write("cpuset.mems", cpu.mems)
 
     def _io(self, block: BlockIO) -> None:
-        if block.weight:
-            if os.path.exists(f"{self.path}/io.bfq.weight"):
-                self._write("io.bfq.weight", block.weight)
-            elif os.path.exists(f"{self.path}/io.weight"):
-                self._write("io.weight", f"default {1 + (block.weight - 10) * 9999 // 990}")
+        # BFQ takes the weight as it is; io.cost has another scale, 1 to 10000. A kernel with neither can't weigh.
+        bfq, cost = (os.path.exists(f"{self.path}/{name}") for name in ("io.bfq.weight", "io.weight"))
+        weights = [("default", block.weight)] if block.weight else []
+        weights += [(f"{one.major}:{one.minor}", one.weight) for one in block.weight_device if one.weight]
+        for whose, weight in weights if bfq or cost else ():
+            if bfq:
+                self._write("io.bfq.weight", f"{whose} {weight}")
+            else:
+                self._write("io.weight", f"{whose} {1 + (weight - 10) * 9999 // 990}")
         for key, throttled in (("rbps", block.throttle_read_bps_device), ("wbps", block.throttle_write_bps_device),
                                ("riops", block.throttle_read_iops_device), ("wiops", block.throttle_write_iops_device)):  # fmt: skip
             for rate in throttled:
@@ -196,7 +209,6 @@ class CgroupV2:
 
     def stats(self) -> CgroupStats:
         cpu = files.pairs(f"{self.path}/cpu.stat")
-        block_bytes, block_operations = _io_stat(f"{self.path}/io.stat")
         return CgroupStats(
             cpu_total_ns=cpu.get("usage_usec", 0) * 1000,
             cpu_user_ns=cpu.get("user_usec", 0) * 1000,
@@ -206,13 +218,12 @@ class CgroupV2:
             throttled_ns=cpu.get("throttled_usec", 0) * 1000,
             memory_usage=files.number(f"{self.path}/memory.current"),
             memory_max_usage=files.number(f"{self.path}/memory.peak"),
-            memory_failures=files.pairs(f"{self.path}/memory.events").get("max", 0),
+            memory_failures=files.pairs(f"{self.path}/memory.events").get("oom", 0),
             memory_limit=files.number(f"{self.path}/memory.max"),
             memory_detail=files.pairs(f"{self.path}/memory.stat"),
             pids_current=files.number(f"{self.path}/pids.current"),
             pids_limit=files.number(f"{self.path}/pids.max"),
-            block_bytes=block_bytes,
-            block_operations=block_operations,
+            block_bytes=_io_stat(f"{self.path}/io.stat"),
         )
 
     def remove(self) -> None:
@@ -222,15 +233,13 @@ class CgroupV2:
         files.remove_tree(self.path)
 
 
-def _io_stat(path: str) -> tuple[list[BlockEntry], list[BlockEntry]]:
-    """Lines such as `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`."""
-    amounts: list[BlockEntry] = []
-    operations: list[BlockEntry] = []
+def _io_stat(path: str) -> list[BlockEntry]:
+    """Lines such as `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`; docker tells of the bytes alone."""
+    found: list[BlockEntry] = []
     for line in files.read(path).splitlines():
         device, *words = line.split()
         major, _, minor = device.partition(":")
         values = dict(word.partition("=")[::2] for word in words)
-        for op, letter in (("read", "r"), ("write", "w")):
-            amounts.append(BlockEntry(int(major), int(minor), op, int(values.get(f"{letter}bytes", 0))))
-            operations.append(BlockEntry(int(major), int(minor), op, int(values.get(f"{letter}ios", 0))))
-    return amounts, operations
+        for op, name in (("read", "rbytes"), ("write", "wbytes")):
+            found.append(BlockEntry(int(major), int(minor), op, int(values.get(name, 0))))
+    return found
