@@ -30,7 +30,7 @@ _DESCRIPTIONS: Final = {
 
 
 class _Lint(msgspec.Struct):
-    warnings: list[Any] = []
+    warnings: list[Any] | None = None
     error: Any = msgspec.field(name="buildError", default=None)
 
 
