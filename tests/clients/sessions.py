@@ -360,5 +360,70 @@ cp a b
 cp nope:/x /tmp
 run --help=false
 """,
+    "files": r"""
+run -d --name box -v data:/data busybox sh -c 'mkdir -p /d/sub; echo one > /d/file; ln -s file /d/link; ln -s /d/sub /d/dirlink; echo line; echo error >&2; sleep 1000'
+exec box sh -c 'while [ ! -e /d/dirlink ]; do sleep 0.05; done'
+cp box:/d out
+cp box:/d out
+cp box:/d/. flat
+cp box:/d/file renamed
+cp box:/d/file out/
+cp box:/d/file nowhere/
+cp box:/d/file nowhere/x
+cp box:/d/link aslink
+cp -L box:/d/link asfile
+cp -L box:/d/dirlink followed
+cp -a box:/d/file archived
+cp box:/nope x
+cp box:/d renamed
+cp nope:/x x
+cp renamed box:/d/new
+cp renamed box:/d/sub
+cp renamed box:/d/sub/
+cp renamed box:/d/none/x
+cp renamed/x box:/d
+cp out box:/fresh
+cp out/. box:/fresh2
+cp -q renamed box:/tmp/quiet
+cp missing box:/
+cp box:/d box:/e
+cp - box:/tmp <<no tar
+cp - box:/nope <<
+cp renamed box:/data/in
+exec box sh -c 'find /d /fresh /fresh2 /tmp/quiet /data -type f | sort; cat /d/new'
+diff box
+logs box
+logs -n 0 box
+logs --tail 1 --timestamps box
+logs --until 1h box
+logs --since 2100-01-01 box
+logs --since 2020-01-01T00:00:00Z --until 2020-01-02 box
+export -o exported.tar box
+export -o /nonexistent/x box
+export nope
+import exported.tar again:1
+import -c 'CMD ["sh"]' -m imported exported.tar again:2
+image inspect --format '{{.Config.Cmd}} {{.Comment}}' again:2
+save -o saved.tar again:1 again:2
+rmi again:1 again:2
+load -i saved.tar
+load -q -i saved.tar
+rmi again:1 again:2
+commit box BAD
+commit nope
+commit --pause=false box made:2
+history --format '{{.Comment}}' made:2
+rmi made:2
+stop -t 0 box
+cp box:/d/file stopped
+cp renamed box:/d/late
+start box
+exec box cat /d/late
+top box -o comm
+stats --no-stream --format 'table {{.Name}}\t{{.PIDs}}' box
+wait nope box2
+rm -fv box
+volume rm data
+""",
 }
 """Name of a session → its lines."""

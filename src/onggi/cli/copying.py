@@ -1,23 +1,29 @@
-"""cp: between a container and the host, or a tar on stdin or stdout."""
+"""cp: between a container and the host, or a tar on stdin or stdout.
+
+Where a copy goes and under which name depends on what is there, as with `cp -a` (docs of docker cp; moby/go-archive, copy.go):
+into a directory that is there, in the place of a file, or under a new name in a directory that is there.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import tarfile
 
 from onggi.cli.main import Command, Exit
+from onggi.cli.tarcopies import ContainerTree, LocalTree, renaming
 from onggi.cli.transfer import blocks
 from onggi.cli.units import human_size
 from onggi.client import containers
-from onggi.client.call import Request
+from onggi.client.call import Request, quote
+from onggi.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from onggi.cli.flags import Options
     from onggi.cli.main import Context
+
+_DIRECTORY, _SYMLINK, _DEVICE = 1 << 31, 1 << 27, 1 << 26
+"""Bits of Go's os.FileMode."""
 
 
 def split(word: str) -> tuple[str, str]:
@@ -26,6 +32,31 @@ def split(word: str) -> tuple[str, str]:
         return "", word
     container, _, path = word.partition(":")
     return container, path
+
+
+def entry(path: str) -> tuple[str, str]:
+    """(directory, name) of a path; the name is "." where its contents are meant (`path/.`)."""
+    clean = os.path.normpath(path)
+    if path.endswith("/.") or path == ".":
+        return clean, "."
+    return os.path.dirname(clean) or "/", os.path.basename(clean) or "."
+
+
+class Target:
+    """Where a copy is to go: a path, and what is there."""
+
+    def __init__(self, path: str, *, exists: bool, is_directory: bool) -> None:
+        self.path, self.exists, self.is_directory = path, exists, is_directory
+
+    def place(self, *, from_directory: bool) -> tuple[str, str]:
+        """(directory to unpack in, name for the copy or "" for its own). Raises Exit in docker's words."""
+        if self.exists and self.is_directory:
+            return self.path, ""
+        if self.exists and from_directory:
+            raise Exit(1, "cannot copy directory")
+        if not self.exists and not from_directory and self.path.endswith(("/", "/.")):
+            raise Exit(1, "no such directory")
+        return entry(self.path)
 
 
 def _cp(context: Context, options: Options, words: list[str]) -> None:
@@ -41,160 +72,112 @@ def _cp(context: Context, options: Options, words: list[str]) -> None:
         raise Exit(1, "must specify at least one container source")
 
 
-class _Reader:
-    """A stream of pieces as the file that tarfile reads."""
+def _tell(options: Options, count: int, place: str) -> None:
+    """How much went where: at a terminal, or where --quiet=false asks for it."""
+    quiet = options.on("quiet") if "quiet" in options.given else not sys.stdout.isatty()
+    if not quiet:
+        sys.stderr.write(f"Successfully copied {human_size(count, 3)} to {place}\n")
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._buffer = pieces, b""
-        self.count = 0
 
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._buffer) < size:
-            piece = next(self._pieces, b"")
-            if not piece:
-                break
-            self._buffer += piece
-        wanted = len(self._buffer) if size < 0 else size
-        data, self._buffer = self._buffer[:wanted], self._buffer[wanted:]
-        self.count += len(data)
-        return data
+def _absolute(path: str) -> str:
+    """The absolute path, with the slash or the `/.` at its end that says something."""
+    found = os.path.abspath(path)
+    if path.endswith("/.") or path == ".":
+        return found.rstrip("/") + "/."
+    return found + "/" if path.endswith("/") and found != "/" else found
 
 
 def _from(context: Context, options: Options, container: str, source: str, target: str) -> None:
-    if options.on("follow-link"):
-        source = _follow(context, container, source)
-    pieces = context.engine.stream(containers.archive_get(container, source))
     if target == "-":
         if sys.stdout.isatty():
             raise Exit(1, "cowardly refusing to copy to a terminal")
-        for piece in pieces:
+        for piece in context.engine.stream(containers.archive_get(container, source)):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    into_directory = os.path.isdir(target)
-    if target.endswith("/") and not into_directory:
-        raise Exit(1, f'invalid output path: directory "{target}" does not exist')
-    if not into_directory and not os.path.isdir(os.path.dirname(os.path.abspath(target))):
-        raise Exit(1, f'invalid output path: directory "{os.path.dirname(os.path.abspath(target))}" does not exist')
-    reader = _Reader(iter(pieces))
-    with tarfile.open(fileobj=reader, mode="r|") as tar:  # type: ignore[call-overload]
-        _unpack(tar, target, rename=not into_directory, contents=source.endswith("/."))
-    if not options.on("quiet"):
-        sys.stderr.write(f"Successfully copied {human_size(reader.count, 3)} to {os.path.abspath(target)}\n")
+    target = _absolute(target)
+    parent = os.path.dirname(os.path.normpath(target))
+    if not os.path.isdir(parent):
+        raise Exit(1, f'invalid output path: directory "{parent}" does not exist')
+    shown = entry(source)[1]
+    if options.on("follow-link"):
+        source = _link_target(context, container, source)
+    tree = ContainerTree(iter(context.engine.stream(containers.archive_get(container, source))))
+    directory, name = _local_target(target).place(from_directory=tree.is_directory)
+    inside = entry(source)[1]
+    rename = renaming(inside, name or shown) if name or inside != shown else None
+    tree.unpack(directory, rename)
+    _tell(options, tree.count, target)
 
 
-def _unpack(tar: tarfile.TarFile, target: str, *, rename: bool, contents: bool) -> None:
-    """Entries below `target`; with `rename` their first part becomes `target`'s own name. Nothing is written outside."""
-    directory, name = (
-        (os.path.dirname(os.path.abspath(target)), os.path.basename(os.path.abspath(target)))
-        if rename
-        else (target, "")
-    )
-    for member in tar:
-        _, slash, rest = member.name.strip("/").partition("/")
-        if contents:
-            member.name = f"{name}{slash and '/'}{rest}" if rename else rest or "."
-        elif rename:
-            member.name = name + slash + rest
-        # The filter refuses what leaves the directory; the container's owner of a file needn't exist here.
-        tar.extract(member, directory, filter="tar", set_attrs=True, numeric_owner=True)
+def _local_target(path: str) -> Target:
+    """What a local path stands for once its links are followed; the last of them may point at nothing yet."""
+    real = path
+    for _ in range(10):
+        if not os.path.islink(real.rstrip("/")):
+            break
+        real = os.path.join(os.path.dirname(real.rstrip("/")), os.readlink(real.rstrip("/")))
+    return Target(real, exists=os.path.exists(real.rstrip("/") or "/"), is_directory=os.path.isdir(real))
+
+
+def _link_target(context: Context, container: str, path: str) -> str:
+    found = _stat(context, container, path)
+    if not found or not int(str(found["mode"])) & _SYMLINK:
+        return path
+    return os.path.normpath(os.path.join(entry(path)[0], str(found["linkTarget"])))
 
 
 def _to(context: Context, options: Options, source: str, container: str, target: str) -> None:
+    place = _container_target(context, container, target)
     if source == "-":
-        context.engine(containers.archive_put(container, target, blocks("-"), copy_ids=options.on("archive")))
+        if not place.is_directory:
+            raise Exit(1, f'destination "{container}:{target}" must be a directory')
+        context.engine(containers.archive_put(container, place.path, blocks("-"), copy_ids=options.on("archive")))
         return
-    path = source.rstrip("/") or "/"
-    if not os.path.lexists(path):
-        raise Exit(1, f"lstat {os.path.abspath(source)}: no such file or directory")
-    if options.on("follow-link"):
-        path = os.path.realpath(path)
-    directory, name = _place(context, container, target, source, path)
-    sent = _Counted(path, name, contents=source.endswith("/."))
-    context.engine(containers.archive_put(container, directory, sent.pieces(), copy_ids=options.on("archive")))
-    if not options.on("quiet"):
-        sys.stderr.write(f"Successfully copied {human_size(sent.count, 3)} to {container}:{target}\n")
+    path = _absolute(source)
+    _, own = entry(path)
+    _check_source(path)
+    real = os.path.realpath(path) if options.on("follow-link") or own == "." else path.rstrip("/") or "/"
+    directory, name = place.place(from_directory=os.path.isdir(real) and not os.path.islink(real))
+    tree = LocalTree(real, name or own)
+    context.engine(containers.archive_put(container, directory, tree.pieces(), copy_ids=options.on("archive")))
+    _tell(options, tree.count, f"{container}:{target}")
+
+
+def _check_source(path: str) -> None:
+    """Raises Exit in Go's words when there is nothing, or no directory where the path says one."""
+    try:
+        os.lstat(path)
+    except NotADirectoryError:
+        raise Exit(1, "not a directory") from None
+    except OSError as error:
+        raise Exit(1, f"lstat {path}: {(error.strerror or '').lower()}") from None
+
+
+def _container_target(context: Context, container: str, target: str) -> Target:
+    found, path = _stat(context, container, target), target
+    if found and int(str(found["mode"])) & _SYMLINK:
+        path = os.path.normpath(os.path.join(entry(target)[0], str(found["linkTarget"])))
+        found = _stat(context, container, path)
+    mode = int(str(found["mode"])) if found else 0
+    if mode & _DEVICE:
+        raise Exit(1, f'destination "{container}:{target}" must be a directory or a regular file: got a device')
+    return Target(path, exists=found is not None, is_directory=bool(mode & _DIRECTORY))
 
 
 def _stat(context: Context, container: str, path: str) -> dict[str, object] | None:
-    """What the container has at `path`, None when nothing."""
-    from onggi.client.errors import ApiError
-
+    """What the container has at `path`; None when nothing, or when the copy itself will tell what is wrong."""
+    request = Request("HEAD", f"/containers/{quote(container)}/archive", {"path": path})
     try:
-        header = context.engine.head(
-            Request("HEAD", f"/containers/{container}/archive", {"path": path}), "x-docker-container-path-stat"
-        )
-    except ApiError as error:
-        if error.code == 404 and "No such container" not in str(error):
-            return None
-        raise
-    return dict(containers.path_stat(header))
-
-
-_DIRECTORY = 1 << 31
-
-
-def _place(context: Context, container: str, target: str, source: str, path: str) -> tuple[str, str]:
-    """(directory in the container, name there) by docker's rules (docs: cp, "The cp command behaves like Unix cp -a")."""
-    found = _stat(context, container, target)
-    base = os.path.basename(path) or "/"
-    if found and int(str(found["mode"])) & _DIRECTORY:
-        return target, base
-    if os.path.isdir(path) and found:
-        raise Exit(1, f"cannot copy a directory {source!r} over a file")
-    if target.endswith("/") and not os.path.isdir(path):
-        raise Exit(1, f'destination "{container}:{target}" must be a directory')
-    clean = target.rstrip("/")
-    return os.path.dirname(clean) or "/", os.path.basename(clean)
-
-
-def _follow(context: Context, container: str, path: str) -> str:
-    found = _stat(context, container, path)
-    link = str(found["linkTarget"]) if found and found.get("linkTarget") else ""
-    return (
-        link if link.startswith("/") else os.path.normpath(os.path.join(os.path.dirname(path), link)) if link else path
-    )
-
-
-class _Counted:
-    """A local tree as a tar, in pieces; `count` is its length so far."""
-
-    def __init__(self, path: str, name: str, *, contents: bool) -> None:
-        self._path, self._name, self._contents = path, name, contents
-        self.count = 0
-        self._pending: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._pending.append(data)
-        self.count += len(data)
-        return len(data)
-
-    def pieces(self) -> Iterator[bytes]:
-        with tarfile.open(fileobj=self, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-            for path, name in self._walk():
-                tar.add(path, name, recursive=False)
-                yield from self._take()
-        yield from self._take()
-
-    def _take(self) -> Iterator[bytes]:
-        pending, self._pending = self._pending, []
-        if pending:
-            yield b"".join(pending)
-
-    def _walk(self) -> Iterator[tuple[str, str]]:
-        top = "." if self._contents else self._name
-        yield self._path, top
-        if os.path.isdir(self._path) and not os.path.islink(self._path):
-            for directory, directories, files in os.walk(self._path):
-                relative = os.path.relpath(directory, self._path)
-                inside = top if relative == "." else f"{top}/{relative}"
-                for entry in sorted(directories + files):
-                    yield os.path.join(directory, entry), f"{inside}/{entry}"
+        return dict(containers.path_stat(context.engine.head(request, "x-docker-container-path-stat")))
+    except ApiError:
+        return None
 
 
 COMMANDS = {
     "cp": Command(
-        _cp, "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\t{program} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", "Copy files/folders between a container and the local filesystem",
+        _cp, "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\t{program} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+        "Copy files/folders between a container and the local filesystem",
         """
 -a --archive bool  Archive mode (copy all uid/gid information)
 -L --follow-link bool  Always follow symbol link in SRC_PATH
