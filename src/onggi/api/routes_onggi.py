@@ -53,6 +53,29 @@ async def rollback(call: Call) -> StreamResponse:
     return await progress(call, lambda output: call.engine.deploy.rollback(name, output=output), quiet_errors=True)
 
 
+@routes.on("POST", "/onggi/containers/{name}/recreate", "B-04")
+async def recreate(call: Call) -> StreamResponse:
+    """Same name, volumes and networks, other words; the old one is back when the new one fails."""
+    body = await call.json(DeployBody)
+    changes = decode_body(msgspec.json.encode(body.Changes or {}), CreateBody)
+    if body.HealthTimeout <= 0:
+        raise InvalidArgument("HealthTimeout must be above 0")
+    name, timeout = call.params["name"], body.HealthTimeout
+    return await progress(
+        call,
+        lambda output: call.engine.recreation.recreate(name, changes, health_timeout=timeout, output=output),
+        quiet_errors=True,
+    )
+
+
+@routes.on("POST", "/onggi/containers/{name}/undo", "B-04")
+async def undo(call: Call) -> StreamResponse:
+    name = call.params["name"]
+    return await progress(
+        call, lambda output: call.engine.recreation.undo(name, health_timeout=60.0, output=output), quiet_errors=True
+    )
+
+
 @routes.on("GET", "/onggi/leaks", "B-02")
 async def leaks(call: Call) -> StreamResponse:
     return json_answer(await call.engine.system.leaks())

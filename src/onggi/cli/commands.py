@@ -85,5 +85,6 @@ TOP = {
     **{word: IMAGE[word] for word in ("build", "history", "import", "load", "pull", "push", "save", "tag")},
     "images": "images:images", "rmi": "images:rmi", "inspect": "inspecting:anything", "events": "events:events",
     "info": "system:info", "version": "system:version", "login": "login:login", "logout": "login:logout",
-    "search": "searching:search", "deploy": "deploying:deploy", "rollback": "deploying:rollback", "doctor": "doctor:doctor",
+    "search": "searching:search", "deploy": "deploying:deploy", "rollback": "deploying:rollback",
+    "recreate": "recreating:recreate", "debug": "debugging:debug", "doctor": "doctor:doctor",
 }  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from onggi.cli import mountwords, ports
+from onggi.cli import beyond, mountwords, ports
 from onggi.cli.endpoint_words import endpoints
 from onggi.cli.flags import Options, UsageError
 
@@ -86,6 +86,8 @@ def container_config(options: Options, image: str, command: list[str], proxies: 
     health = _health(options)
     if health:
         config["Healthcheck"] = health
+    if onggi := beyond.extensions(options):
+        config["Onggi"] = onggi
     binds, volumes = _volumes(options)
     if volumes:
         config["Volumes"] = {key: {} for key in volumes}
@@ -130,7 +132,10 @@ def _attached(options: Options) -> set[str]:
 
 def _health(options: Options) -> Json:
     found: Json = {}
-    if options.text("health-cmd"):
+    test = beyond.health_test(options)
+    if test:
+        found["Test"] = test
+    elif options.text("health-cmd"):
         found["Test"] = ["CMD-SHELL", options.text("health-cmd")]
     for flag, field in (("interval", "Interval"), ("timeout", "Timeout"), ("retries", "Retries"),
                         ("start-period", "StartPeriod"), ("start-interval", "StartInterval")):  # fmt: skip
@@ -181,7 +186,7 @@ def _ports(options: Options) -> tuple[Json, Json]:
 
 
 def restart_policy(text: str) -> Json:
-    name, colon, count = text.partition(":")
+    name, colon, count = beyond.split_restart(text)[0].partition(":")
     if colon and not name:
         raise UsageError("invalid restart policy format: no policy provided before colon")
     if count and not count.lstrip("-").isdigit():

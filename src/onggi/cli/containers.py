@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli import beyond
 from onggi.cli.main import Command, Exit, each, words_of
 from onggi.client import containers
 from onggi.client.errors import ApiError
@@ -109,14 +110,21 @@ def _update(context: Context, options: Options, words: list[str]) -> None:
     from onggi.cli.config_words import resources, restart_policy
 
     changes = resources(options)
+    if onggi := beyond.changes(options):
+        changes["Onggi"] = onggi
     if "restart" in options.given:
         changes["RestartPolicy"] = restart_policy(options.text("restart"))
+        if beyond.split_restart(options.text("restart"))[1]:
+            raise Exit(1, "delays of a restart are the container's from its creation: use recreate")
     if not changes:
         raise Exit(1, "you must provide one or more flags when using this command")
 
     def update(name: str) -> None:
-        for warning in context.engine(containers.update(name, changes)).get("Warnings") or []:
+        answer = context.engine(containers.update(name, changes))
+        for warning in answer.get("Warnings") or []:
             sys.stderr.write(f"{warning}\n")
+        for part in (answer.get("Onggi") or {}).get("PendingRestart") or []:
+            sys.stderr.write(f"{name}: {part} is changed from its next start on\n")
 
     each(words, update)
 
@@ -233,7 +241,8 @@ COMMANDS = {
    --memory-swap bytes  Swap limit equal to memory plus swap: -1 to enable unlimited swap
    --pids-limit int  Tune container pids limit (set -1 for unlimited)
    --restart string  Restart policy to apply when a container exits
-""",
+"""
+        + beyond.UPDATE_FLAGS,
         least=1,
     ),
     "port": Command(_port, "CONTAINER [PRIVATE_PORT[/PROTO]]", "List port mappings or a specific mapping for the container", least=1, most=2),

@@ -108,7 +108,28 @@ class _Render:
             raise Exit(1, f"template parsing error: {error}") from None
 
 
+def _retold(context: Context, options: Options, words: list[str]) -> None:
+    """--as: the command, or the code, that makes the containers again."""
+    from onggi.cli import retelling
+
+    form = options.text("as")
+    if form not in retelling.FORMS:
+        raise Exit(125, f"--as: want {' or '.join(retelling.FORMS)}")
+    for name in words:
+        path = f"/containers/{quote(name)}/json?onggi=1"
+        container: Any = context.engine(Call(Request("GET", path), parsed))
+        image: Any
+        try:
+            image = context.engine(images.inspect(container["Image"]))
+        except ApiError:
+            image = {}  # removed since: all of the container's words are told
+        sys.stdout.write(retelling.retell(form, container, image) + "\n")
+
+
 def _anything(context: Context, options: Options, words: list[str]) -> None:
+    if options.text("as"):
+        _retold(context, options, words)
+        return
     kind, looks = options.text("type"), _looks(context, options)
     if "type" in options.given and kind not in looks:
         raise Exit(1, f'unknown type: "{kind}": must be one of {", ".join(f"{chr(34)}{name}{chr(34)}" for name in _TYPES)}' if kind else 'type is empty: must be one of "config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume"')  # fmt: skip
@@ -151,7 +172,7 @@ def _of(kind: str, more: str = "") -> Command:
 COMMANDS = {
     "anything": Command(
         _anything, "[OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
-        f"{_FORMAT}{_SIZE} if the type is container\n   --type string  Only inspect objects of the given type", least=1,
+        f"   --as string  Tell a container as the command or the code that makes it (run|python)\n{_FORMAT}{_SIZE} if the type is container\n   --type string  Only inspect objects of the given type", least=1,
     ),
     "container": _of("container", _SIZE),
     "image": _of("image", "   --platform string@1.49  Platform of a multi-platform image to look at"),

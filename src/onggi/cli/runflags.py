@@ -40,10 +40,14 @@ FLAGS = """
    --gpus gpu-request@1.40  GPU devices to add to the container ('all' to pass all GPUs)
    --group-add list  Add additional groups to join
    --health-cmd string  Command to run to check health
+   --health-grpc string  Ask a gRPC health service from inside the container's network (:PORT[/SERVICE])
+   --health-http string  Ask for a page from inside the container's network (:PORT[/PATH])
    --health-interval duration  Time between running the check (ms|s|m|h)
+   --health-on-failure string  What becomes of an unhealthy container (none|kill|restart|stop)
    --health-retries int  Consecutive failures needed to report unhealthy
    --health-start-interval duration@1.44  Time between running the check during the start period (ms|s|m|h)
    --health-start-period duration  Start period for the container to initialize before starting health-retries countdown
+   --health-tcp string  Connect from inside the container's network (:PORT)
    --health-timeout duration  Maximum time to allow one check to run (ms|s|m|h)
 -h --hostname string  Container host name
    --init bool  Run an init inside the container that forwards signals and reaps processes

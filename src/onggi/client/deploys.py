@@ -28,6 +28,22 @@ def deploy(
     return cast("Stream[Progress]", Stream(request, json_lines))
 
 
+def recreate(container: str, changes: Json, *, health_timeout_s: float | None = None) -> Stream[Progress]:
+    """`container` is made anew: what `changes` (a create body) says is added, or takes the place of what was said."""
+    body = {"Changes": changes, "HealthTimeout": health_timeout_s}
+    request = Request(
+        "POST",
+        f"/onggi/containers/{quote(container)}/recreate",
+        body=json_body({k: v for k, v in body.items() if v is not None}),
+    )
+    return cast("Stream[Progress]", Stream(request, json_lines))
+
+
+def undo(container: str) -> Stream[Progress]:
+    """The container that was there before the last recreation takes its place again."""
+    return cast("Stream[Progress]", Stream(Request("POST", f"/onggi/containers/{quote(container)}/undo"), json_lines))
+
+
 def rollback(container: str) -> Stream[Progress]:
     """`container` comes to run what it ran before its last deploy, by the same steps."""
     request = Request("POST", f"/onggi/containers/{quote(container)}/rollback")

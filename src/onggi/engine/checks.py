@@ -147,7 +147,7 @@ def _fill(host: HostConfig) -> None:
         host.masked_paths, host.readonly_paths = list(defaults.masked_paths()), list(defaults.READ_ONLY_PATHS)
     if host.privileged or "host" in (host.ipc_mode, host.pid_mode):
         # SELinux keeps apart what these open on purpose; told on machines without SELinux too.
-        host.security_opt = [*(host.security_opt or ()), "label=disable"]
+        host.security_opt = list(dict.fromkeys([*(host.security_opt or ()), "label=disable"]))
     host.runtime = RUNTIME
     host.ipc_mode = host.ipc_mode or "private"
     host.cgroupns_mode = host.cgroupns_mode or ("private" if cgroups.is_unified() else "host")

@@ -40,7 +40,7 @@ class Deploy:
     ) -> None:
         """Raises Conflict, NotFound, OnggiError when the new one isn't well in time: the old one serves on."""
         old = self._engine.containers.get(name)
-        work = self._claimed(old.name, self._replace(old, image, changes, health_timeout, drain, output))
+        work = self.claimed(old.name, self._replace(old, image, changes, health_timeout, drain, output))
         await self._engine.tasks.finish(work, f"deploy of {old.name}")
 
     async def rollback(self, name: str, *, output: Output, health_timeout: float = 60.0, drain: float = 10.0) -> None:
@@ -49,11 +49,12 @@ class Deploy:
         before = self._engine.containers.find(current.row.previous) if current.row.previous else None
         if before is None:
             raise NotFound(f"container {current.name} has nothing to roll back to")
-        body = _body_of(before, before.row.config.image or before.row.image_name)
-        work = self._claimed(current.name, self._put_in_place(current, body, health_timeout, drain, output))
+        body = body_of(before, before.row.config.image or before.row.image_name)
+        work = self.claimed(current.name, self._put_in_place(current, body, health_timeout, drain, output))
         await self._engine.tasks.finish(work, f"rollback of {current.name}")
 
-    async def _claimed(self, name: str, work: Any) -> None:
+    async def claimed(self, name: str, work: Any) -> None:
+        """Raises Conflict while something else is made of the name."""
         if name in self._under_way:
             work.close()
             raise Conflict(f"a deploy of {name} is already under way")
@@ -72,7 +73,7 @@ class Deploy:
         drain: float,
         output: Output,
     ) -> None:
-        body = _body_of(old, image or old.row.config.image)
+        body = body_of(old, image or old.row.config.image)
         if changes is not None:
             body = _changed(body, changes)
         try:
@@ -96,7 +97,7 @@ class Deploy:
         try:
             await engine.lifecycle.start(new)
             output({"status": f"Started {new.id[:12]} beside {old.id[:12]}; waiting until it is healthy"})
-            await self._until_well(new, health_timeout)
+            await self.until_well(new, health_timeout)
         except BaseException as error:
             with contextlib.suppress(OnggiError):
                 await engine.removal.remove(new, force=True, volumes=False)
@@ -105,11 +106,11 @@ class Deploy:
             raise
         await engine.networks.ports.move(old.id, new.id)
         output({"status": "New connections go to the new container"})
-        await self._swap_names(old, new)
+        await self.swap_names(old, new)
         await self._drain(old, drain, output)
         output({"status": f"Deployed {name}: {body.image}", "aux": {"Id": new.id}})
 
-    async def _until_well(self, container: Container, timeout_s: float) -> None:
+    async def until_well(self, container: Container, timeout_s: float) -> None:
         """Raises OnggiError when it becomes unhealthy, ends, or isn't well in time."""
         exits = container.exits
         if container.health is None:
@@ -143,7 +144,7 @@ class Deploy:
         finally:
             changed.cancel()
 
-    async def _swap_names(self, old: Container, new: Container) -> None:
+    async def swap_names(self, old: Container, new: Container) -> None:
         """The new one gets the name; the old one one that says what it is. One commit, so that no crash leaves two or none."""
         engine = self._engine
         name, former = old.name, f"{old.name}-previous"
@@ -168,7 +169,7 @@ class Deploy:
             await self._engine.lifecycle.stop(old, timeout_s=max(1, int(drain)), signal_text=None)
 
 
-def _body_of(container: Container, image: str) -> CreateBody:
+def body_of(container: Container, image: str) -> CreateBody:
     """What made the container, for another image. What came from the old image's config gives way to the new one's."""
     row = container.row
     config = msgspec.structs.replace(row.asked or row.config, image=image)
@@ -180,6 +181,7 @@ def _body_of(container: Container, image: str) -> CreateBody:
         **fields,
         host_config=msgspec.structs.replace(row.host_config),
         networking_config=NetworkingConfig(dict(endpoints)),
+        onggi=row.extensions,
     )
 
 

@@ -25,6 +25,7 @@ from onggi.engine.events import Events
 from onggi.engine.execs import Execs
 from onggi.engine.health import HealthChecks
 from onggi.engine.lifecycle import Lifecycle
+from onggi.engine.recreating import Recreation
 from onggi.engine.removal import Removal
 from onggi.engine.steps import Steps
 from onggi.engine.streams import Streams
@@ -129,6 +130,7 @@ class Engine:
         self.streams = Streams(self)
         self.archive = Archive(self.snapshots, self.workers)
         self.deploy = Deploy(self)
+        self.recreation = Recreation(self)
         self.system = System(self)
         self.builder = Builder(
             self.images,
