@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from onggi.kernel.cgroups.resources import Cpu, Memory, Pids, Resources
+from onggi.kernel.cgroups.resources import (
+    BlockIO,
+    Cpu,
+    HugepageLimit,
+    Memory,
+    Network,
+    Pids,
+    Rdma,
+    Resources,
+    ThrottleDevice,
+    WeightDevice,
+)
 from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
 from onggi.kernel.cgroups.v2 import CgroupV2, weight_of_shares
 
@@ -94,6 +105,7 @@ def test_shares_become_weights(shares: int, weight: int) -> None:
     assert weight_of_shares(shares) == weight
 
 
+@pytest.mark.row("CL-201", "CL-202")
 @pytest.mark.parametrize(
     ("resources", "written"),
     [
@@ -108,15 +120,86 @@ def test_shares_become_weights(shares: int, weight: int) -> None:
         (Resources(cpu=Cpu(shares=1024, cpus="0-1")), {"cpu.weight": "100", "cpuset.cpus": "0-1"}),
         (Resources(pids=Pids(limit=5)), {"pids.max": "5"}),
         (Resources(pids=Pids(limit=-1)), {"pids.max": "max"}),
+        (Resources(pids=Pids(limit=0)), {"pids.max": "0"}),
+        (Resources(pids=Pids()), {}),
         (Resources(unified={"memory.high": "1000"}), {"memory.high": "1000"}),
+        (
+            Resources(hugepage_limits=[HugepageLimit("2MB", 4 * MIB)]),
+            {"hugetlb.2MB.max": str(4 * MIB), "hugetlb.2MB.rsvd.max": str(4 * MIB)},
+        ),
+        (Resources(rdma={"mlx5_0": Rdma(hca_handles=3)}), {"rdma.max": "mlx5_0 hca_handle=3 hca_object=max"}),
+        (Resources(block_io=BlockIO(weight=500)), {"io.bfq.weight": "default 500"}),
+        (Resources(block_io=BlockIO(weight_device=[WeightDevice(8, 0, 300)])), {"io.bfq.weight": "8:0 300"}),
+        (
+            Resources(block_io=BlockIO(throttle_read_bps_device=[ThrottleDevice(8, 0, 1024)])),
+            {"io.max": "8:0 rbps=1024"},
+        ),
     ],
 )
 def test_v2_has_the_same_limits_in_its_own_words(tmp_path: Path, resources: Resources, written: dict[str, str]) -> None:
-    names = "memory.max memory.low memory.high memory.swap.max cpu.max cpu.weight cpuset.cpus pids.max"
+    names = (
+        "memory.max memory.low memory.high memory.swap.max cpu.max cpu.weight cpuset.cpus pids.max io.max io.bfq.weight"
+    )
+    names += " rdma.max hugetlb.2MB.max hugetlb.2MB.rsvd.max"
     for name in names.split():
         (tmp_path / name).write_text("")
     CgroupV2(str(tmp_path)).apply(resources)
     assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.read_text()} == written
+
+
+@pytest.mark.row("CL-201", "CL-202")
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        (Resources(network=Network(class_id=1)), "network classes and priorities are cgroup v1's"),
+        (Resources(unified={"memory.new": "1"}), "unified resource 'memory.new' can't be set: controller 'memory'"),
+        (Resources(memory=Memory(swap=5 * MIB)), "unable to set swap limit without memory limit"),
+        (Resources(memory=Memory(limit=5 * MIB, swap=MIB)), r"memory\+swap limit should be >= memory limit"),
+        (Resources(memory=Memory(limit=MIB, check_before_update=True)), r"unable to set memory limit .*usage: 2097152"),
+    ],
+)
+def test_what_v2_hasnt_got_is_refused_by_name(tmp_path: Path, resources: Resources, words: str) -> None:
+    (tmp_path / "memory.current").write_text(str(2 * MIB))
+    (tmp_path / "memory.swap.max").write_text("")
+    (tmp_path / "memory.max").write_text("")
+    with pytest.raises(OSError, match=words):
+        CgroupV2(str(tmp_path)).apply(resources)
+
+
+@pytest.mark.row("CL-201", "CL-202")
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        (Resources(unified={"memory.max": "1"}), "unified resources are cgroup v2's"),
+        (Resources(rdma={"mlx5_0": Rdma(1, 1)}), "this machine has no rdma controller"),
+        (Resources(network=Network(class_id=1)), "this machine has no net_cls controller"),
+        (Resources(hugepage_limits=[HugepageLimit("2MB", 1)]), "this machine has no hugetlb controller"),
+    ],
+)
+def test_what_v1_hasnt_got_is_refused_by_name(resources: Resources, words: str) -> None:
+    with pytest.raises(OSError, match=words):
+        CgroupV1("onggi-none", {"memory": "/sys/fs/cgroup/memory"}).apply(resources)
+
+
+@pytest.mark.row("CL-201")
+def test_a_period_and_a_quota_go_in_whatever_was_there(group: CgroupV1) -> None:
+    for quota, period in ((50_000, 100_000), (2_000, 4_000), (500_000, 1_000_000), (1_000, 2_000)):
+        group.apply(Resources(cpu=Cpu(quota=quota, period=period)))
+        directory = group.view()["cpu"]
+        assert Path(f"{directory}/cpu.cfs_quota_us").read_text().strip() == str(quota)
+        assert Path(f"{directory}/cpu.cfs_period_us").read_text().strip() == str(period)
+
+
+@pytest.mark.row("CL-201")
+def test_no_limit_goes_below_what_is_used_when_that_is_asked_for(group: CgroupV1) -> None:
+    with run(group, f"x = bytearray({16 * MIB})\nprint(1, flush=True)\nimport time\ntime.sleep(60)") as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        with pytest.raises(OSError, match="unable to set memory limit to 1048576"):
+            group.apply(Resources(memory=Memory(limit=MIB, check_before_update=True)))
+        group.apply(Resources(memory=Memory(limit=64 * MIB, kernel=MIB, kernel_tcp=8 * MIB, use_hierarchy=True)))
+        program.kill()
+    assert group.stats().memory_limit == 64 * MIB
 
 
 def test_a_unified_resource_is_a_file_of_the_group(tmp_path: Path) -> None:

@@ -23,13 +23,20 @@ class DeviceRule(_Part, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Memory(_Part, frozen=True, rename="camel", omit_defaults=True):
-    """Bytes; -1 without limit. `swap` is memory plus swap, as docker and cgroup v1 count it."""
+    """Bytes; -1 without limit. `swap` is memory plus swap, as docker and cgroup v1 count it.
+
+    `kernel` is read over: no kernel since 5.16 limits it. `check_before_update`: a limit below what is used is refused.
+    """
 
     limit: int | None = None
     reservation: int | None = None
     swap: int | None = None
     swappiness: int | None = None
     disable_oom_killer: bool = msgspec.field(name="disableOOMKiller", default=False)
+    kernel: int | None = None
+    kernel_tcp: int | None = msgspec.field(name="kernelTCP", default=None)
+    use_hierarchy: bool | None = None
+    check_before_update: bool = False
 
 
 class Cpu(_Part, frozen=True, rename="camel", omit_defaults=True):
@@ -47,9 +54,9 @@ class Cpu(_Part, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Pids(_Part, frozen=True, rename="camel", omit_defaults=True):
-    """Number of tasks; 0 or less is without limit."""
+    """Number of tasks; -1 is without limit, 0 lets none be born."""
 
-    limit: int = 0
+    limit: int | None = None
 
 
 class ThrottleDevice(_Part, frozen=True, rename="camel", omit_defaults=True):
@@ -83,11 +90,32 @@ class BlockIO(_Part, frozen=True, rename="camel", omit_defaults=True):
     )
 
 
+class InterfacePriority(_Part, frozen=True, rename="camel", omit_defaults=True):
+    """Priority of packets out of one interface."""
+
+    name: str
+    priority: int
+
+
 class HugepageLimit(_Part, frozen=True, rename="camel", omit_defaults=True):
     """Bytes of huge pages of one size, such as 2MB."""
 
     page_size: str
     limit: int
+
+
+class Network(_Part, frozen=True, rename="camel", omit_defaults=True):
+    """Marks of v1: `class_id` of packets, `priorities` by interface."""
+
+    class_id: int | None = msgspec.field(name="classID", default=None)
+    priorities: list[InterfacePriority] = []
+
+
+class Rdma(_Part, frozen=True, rename="camel", omit_defaults=True):
+    """Limits of one RDMA device; None is without limit."""
+
+    hca_handles: int | None = None
+    hca_objects: int | None = None
 
 
 class Resources(_Part, frozen=True, rename="camel", omit_defaults=True):
@@ -99,4 +127,6 @@ class Resources(_Part, frozen=True, rename="camel", omit_defaults=True):
     pids: Pids | None = None
     block_io: BlockIO | None = msgspec.field(name="blockIO", default=None)
     hugepage_limits: list[HugepageLimit] = []
+    network: Network | None = None
+    rdma: dict[str, Rdma] = {}
     unified: dict[str, str] = {}

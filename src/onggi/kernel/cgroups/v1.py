@@ -13,7 +13,16 @@ from typing import Self
 from onggi.kernel import process
 from onggi.kernel.cgroups import files
 from onggi.kernel.cgroups.face import BlockEntry, CgroupStats
-from onggi.kernel.cgroups.resources import BlockIO, Cpu, DeviceRule, Memory, Resources, ThrottleDevice
+from onggi.kernel.cgroups.resources import (
+    BlockIO,
+    Cpu,
+    DeviceRule,
+    Memory,
+    Network,
+    Rdma,
+    Resources,
+    ThrottleDevice,
+)
 
 _CONTROLLERS = frozenset(
     {
@@ -108,11 +117,20 @@ class CgroupV1:
             self._cpu(resources.cpu)
         if resources.pids:
             limit = resources.pids.limit
-            self._write("pids", "max", limit if limit > 0 else "max")
+            if limit is not None:
+                self._write("pids", "max", limit if limit >= 0 else "max")
         if resources.block_io:
             self._block_io(resources.block_io)
         for page in resources.hugepage_limits:
             self._write("hugetlb", f"{page.page_size}.limit_in_bytes", page.limit)
+            if os.path.exists(f"{self._by_controller['hugetlb']}/hugetlb.{page.page_size}.rsvd.limit_in_bytes"):
+                self._write("hugetlb", f"{page.page_size}.rsvd.limit_in_bytes", page.limit)
+        if resources.network:
+            self._network(resources.network)
+        for device, limits in resources.rdma.items():
+            self._write("rdma", "max", rdma_line(device, limits))
+        if resources.unified:
+            raise OSError(errno.EINVAL, "unified resources are cgroup v2's, and this machine has v1")
 
     def _devices(self, rules: list[DeviceRule]) -> None:
         for rule in rules:
@@ -123,6 +141,10 @@ class CgroupV1:
     def _memory(self, memory: Memory) -> None:
         """The kernel refuses a limit above memory+swap and a memory+swap below the limit: raise the upper one first."""
         base = self._by_controller.get("memory", "")
+        if memory.check_before_update and memory.limit is not None:
+            check_usage(memory.limit, f"{base}/memory.usage_in_bytes")
+        if memory.use_hierarchy is not None and files.number(f"{base}/memory.use_hierarchy") != memory.use_hierarchy:
+            self._write("memory", "use_hierarchy", int(memory.use_hierarchy))
         limit, swap = memory.limit, memory.swap
         has_swap = os.path.exists(f"{base}/memory.memsw.limit_in_bytes")
         if limit is not None and swap is not None and has_swap:
@@ -140,6 +162,8 @@ class CgroupV1:
             self._write("memory", "swappiness", memory.swappiness)
         if memory.disable_oom_killer:
             self._write("memory", "oom_control", 1)
+        if memory.kernel_tcp is not None:
+            self._write("memory", "kmem.tcp.limit_in_bytes", memory.kernel_tcp)
 
     def _limit(self, limit: int) -> None:
         try:
@@ -151,8 +175,8 @@ class CgroupV1:
             raise
 
     def _cpu(self, cpu: Cpu) -> None:
-        for name, value in (("shares", cpu.shares), ("cfs_period_us", cpu.period), ("cfs_quota_us", cpu.quota),
-                            ("cfs_burst_us", cpu.burst), ("rt_period_us", cpu.realtime_period),
+        self._period(cpu)
+        for name, value in (("shares", cpu.shares), ("cfs_burst_us", cpu.burst), ("rt_period_us", cpu.realtime_period),
                             ("rt_runtime_us", cpu.realtime_runtime), ("idle", cpu.idle)):  # fmt: skip
             if value:
                 self._write("cpu", name, value)
@@ -161,13 +185,37 @@ class CgroupV1:
         if cpu.mems:
             self._write("cpuset", "mems", cpu.mems)
 
+    def _period(self, cpu: Cpu) -> None:
+        """The kernel refuses a period whose quota would be more than the parent's share: then the quota goes first."""
+        steps = [(name, value) for name, value in (("cfs_period_us", cpu.period), ("cfs_quota_us", cpu.quota)) if value]
+        try:
+            for name, value in steps:
+                self._write("cpu", name, value)
+        except OSError as error:
+            if error.errno != errno.EINVAL or len(steps) < 2:
+                raise
+            for name, value in reversed(steps):
+                self._write("cpu", name, value)
+
+    def _network(self, network: Network) -> None:
+        if network.class_id is not None:
+            self._write("net_cls", "classid", network.class_id)
+        for interface in network.priorities:
+            self._write("net_prio", "ifpriomap", f"{interface.name} {interface.priority}")
+
     def _block_io(self, block: BlockIO) -> None:
         base = self._by_controller.get("blkio", "")
         prefix = "bfq." if os.path.exists(f"{base}/blkio.bfq.weight") else ""
-        if block.weight and os.path.exists(f"{base}/blkio.{prefix}weight"):
+        if block.weight:
             self._write("blkio", f"{prefix}weight", block.weight)
+        if block.leaf_weight:
+            self._write("blkio", f"{prefix}leaf_weight", block.leaf_weight)
         for device in block.weight_device:
-            self._write("blkio", f"{prefix}weight_device", f"{device.major}:{device.minor} {device.weight}")
+            numbers = f"{device.major}:{device.minor}"
+            if device.weight:
+                self._write("blkio", f"{prefix}weight_device", f"{numbers} {device.weight}")
+            if device.leaf_weight:
+                self._write("blkio", f"{prefix}leaf_weight_device", f"{numbers} {device.leaf_weight}")
         rates: tuple[tuple[str, list[ThrottleDevice]], ...] = (
             ("read_bps_device", block.throttle_read_bps_device), ("write_bps_device", block.throttle_write_bps_device),
             ("read_iops_device", block.throttle_read_iops_device), ("write_iops_device", block.throttle_write_iops_device),
@@ -305,6 +353,19 @@ class CgroupV1:
     def remove(self) -> None:
         for directory in self._directories:
             files.remove_tree(directory)
+
+
+def check_usage(limit: int, path: str) -> None:
+    """Raises OSError EBUSY when more than `limit` is used already: the kernel would kill for it."""
+    used = files.number(path)
+    if 0 <= limit < used:
+        raise OSError(errno.EBUSY, f"unable to set memory limit to {limit} (current usage: {used})")
+
+
+def rdma_line(device: str, limits: Rdma) -> str:
+    """Of rdma.max, alike in both versions (cgroup-v1/rdma.rst)."""
+    handles, objects = ("max" if n is None else n for n in (limits.hca_handles, limits.hca_objects))
+    return f"{device} hca_handle={handles} hca_object={objects}"
 
 
 def _kill(pid: int) -> None:

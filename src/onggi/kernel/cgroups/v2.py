@@ -13,10 +13,10 @@ from typing import Self
 from onggi.kernel.cgroups import devices, files
 from onggi.kernel.cgroups.face import BlockEntry, CgroupStats
 from onggi.kernel.cgroups.resources import BlockIO, Cpu, Memory, Resources
-from onggi.kernel.cgroups.v1 import _kill
+from onggi.kernel.cgroups.v1 import _kill, check_usage, rdma_line
 from onggi.kernel.namespaces import is_rootless
 
-_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")
+_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb", "rdma")
 
 
 def weight_of_shares(shares: int) -> int:
@@ -72,21 +72,34 @@ class CgroupV2:
             self._memory(resources.memory)
         if resources.cpu:
             self._cpu(resources.cpu)
-        if resources.pids:
-            self._write("pids.max", resources.pids.limit if resources.pids.limit > 0 else "max")
+        if resources.pids and resources.pids.limit is not None:
+            self._write("pids.max", resources.pids.limit if resources.pids.limit >= 0 else "max")
         if resources.block_io:
             self._io(resources.block_io)
         for page in resources.hugepage_limits:
             self._write(f"hugetlb.{page.page_size}.max", page.limit)
+            if os.path.exists(f"{self.path}/hugetlb.{page.page_size}.rsvd.max"):
+                self._write(f"hugetlb.{page.page_size}.rsvd.max", page.limit)
+        if resources.network:
+            raise OSError(errno.EINVAL, "network classes and priorities are cgroup v1's, and this machine has v2")
+        for device, limits in resources.rdma.items():
+            self._write("rdma.max", rdma_line(device, limits))
         for name, value in resources.unified.items():
             if "/" in name:
                 raise OSError(errno.EINVAL, f"unified resource {name!r} must be a file name")
-            self._write(name, value)
+            try:
+                self._write(name, value)
+            except FileNotFoundError:
+                controller = name.partition(".")[0]
+                text = f"unified resource {name!r} can't be set: controller {controller!r} not available"
+                raise OSError(errno.ENOENT, text) from None
 
     def _memory(self, memory: Memory) -> None:
         def text(value: int) -> str | int:
             return "max" if value < 0 else value
 
+        if memory.check_before_update and memory.limit is not None:
+            check_usage(memory.limit, f"{self.path}/memory.current")
         if memory.swap is not None and os.path.exists(f"{self.path}/memory.swap.max"):
             # v1's sum of both becomes swap alone; 0 with a limit of -1 stands for nothing said.
             if memory.swap < 0:
@@ -95,6 +108,8 @@ class CgroupV2:
                 if memory.swap < memory.limit:
                     raise OSError(errno.EINVAL, "memory+swap limit should be >= memory limit")
                 self._write("memory.swap.max", memory.swap - memory.limit)
+            elif memory.swap > 0:
+                raise OSError(errno.EINVAL, "unable to set swap limit without memory limit")
         if memory.limit is not None:
             self._write("memory.max", text(memory.limit))
         if memory.reservation is not None:
