@@ -153,3 +153,33 @@ def test_only_files_that_are_named_are_sent(buildx: Buildx) -> None:
     (place / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
     (sent,) = re.findall(r"transferring context: ([\d.]+)kB", buildx.build())
     assert 500 < float(sent) < 600
+
+
+@pytest.mark.row("F-202")
+@pytest.mark.row("F-206")
+@pytest.mark.row("F-212")
+@pytest.mark.row("F-324")
+def test_a_push_of_several_platforms_is_an_index_with_what_is_said_of_them(buildx: Buildx, registry: str) -> None:
+    buildx.context("FROM scratch\nCOPY f /f\n", f="anywhere")
+    name = f"{registry}/several:1"
+    buildx.build("--platform", "linux/amd64,linux/arm64", "--provenance=true", "--push", "-t", name)
+    index = json.loads(buildx.ok("buildx", "imagetools", "inspect", "--raw", name).stdout)
+    assert index["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    platforms = [entry["platform"]["architecture"] for entry in index["manifests"]]
+    assert platforms == ["amd64", "arm64", "unknown", "unknown"]
+    shown = buildx.ok("buildx", "imagetools", "inspect", name, "--format", "{{json .Provenance}}").stdout
+    assert set(json.loads(shown)) == {"linux/amd64", "linux/arm64"}
+    buildx.ok("rmi", name)
+    buildx.ok("pull", name)
+    assert buildx.ok("inspect", "-f", "{{.Os}}", name).stdout.strip() == "linux"
+
+
+@pytest.mark.row("F-311")
+@pytest.mark.row("F-052")
+def test_a_pushed_image_is_known_by_its_digest_afterwards(buildx: Buildx, registry: str) -> None:
+    buildx.context("FROM busybox\nLABEL known=yes\n")
+    name = f"{registry}/known:1"
+    buildx.build("--push", "-t", name, "--metadata-file", "meta")
+    digest = json.loads((buildx.directory / "meta").read_text())["containerimage.digest"]
+    assert digest in buildx.ok("inspect", "-f", "{{.RepoDigests}}", name).stdout
+    assert digest in buildx.ok("buildx", "imagetools", "inspect", name).stdout

@@ -48,7 +48,7 @@ async def create(call: Call) -> StreamResponse:
     return json_answer({"Id": created.id, "Warnings": created.warnings + warnings}, 201)
 
 
-@routes.on("GET", "/containers/{id}/json", "E-003")
+@routes.on("GET", "/containers/{id*}/json", "E-003")
 async def inspect(call: Call) -> StreamResponse:
     """`onggi` asks for what docker has no field for: an `Onggi` part, absent otherwise."""
     query = call.query

@@ -122,7 +122,9 @@ class Bridge:
             refs = dict(result.refsDeprecated.refs)
         else:
             refs = {}
-        return Outcome({name: self._jobs.result(ref) for name, ref in refs.items() if ref}, dict(result.metadata))
+        order = _order(result.metadata.get(PLATFORMS_KEY, b""))
+        names = sorted(refs, key=lambda name: order.index(name) if name in order else len(order))
+        return Outcome({name: self._jobs.result(refs[name]) for name in names if refs[name]}, dict(result.metadata))
 
     # Into results
 
@@ -153,6 +155,22 @@ class Bridge:
         return gateway_pb2.ResolveImageConfigResponse(
             Digest=image.id, Config=encode_image_config(image.config), Ref=str(parse_reference(request.Ref))
         )
+
+
+class _Platform(msgspec.Struct):
+    id: str = msgspec.field(name="ID", default="")
+
+
+class _Platforms(msgspec.Struct):
+    platforms: list[_Platform] = msgspec.field(name="Platforms", default_factory=list)
+
+
+def _order(raw: bytes) -> list[str]:
+    """The names of results in the order that was asked for: a map of protobuf has none."""
+    try:
+        return [each.id for each in msgspec.json.decode(raw, type=_Platforms).platforms] if raw else []
+    except msgspec.DecodeError:
+        return []
 
 
 def result_of(named: list[tuple[str, Built]]) -> gateway_pb2.Result:
