@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import figures
+from bench import crowds, figures, files
 from bench.engines import Contender, onggi, peers, reference_registry
 
-PARTS = ("cycle", "exec", "cli", "fifty", "rates", "logs", "build", "ship", "start")
+PARTS = ("cycle", "exec", "cli", "fifty", "rates", "logs", "cp", "stats50", "many500", "build", "ship", "start")
 
 
 @dataclass
@@ -40,6 +40,14 @@ ROWS = {
     "ping": Row("ping", "/s", 1, more_is_better=True),
     "log write": Row("container writes 200 MB to its log", "MB/s", 1, more_is_better=True),
     "log read": Row("reading the log back", "MB/s", 2, more_is_better=True),
+    "cp in": Row("10,000 files into a container, API", "ms", 1),
+    "cp out": Row("10,000 files out of it, API", "ms", 1),
+    "cp in cli": Row("the same in, docker cp", "ms", 1),
+    "cp out cli": Row("the same out, docker cp", "ms", 1),
+    "stats": Row("engine's CPU for stats streams of 50", "%", 1),
+    "list500": Row("list with 500 running", "ms", 1),
+    "memory500": Row("memory for each of 500", "KiB", 1),
+    "engine500": Row("the engine's own process then", "KiB", 1),
     "build cold": Row("build, 10 steps, 5,000 files, cold", "ms", 1 / 2),
     "build cached": Row("the same, all cached", "ms", 1 / 2),
     "push": Row("push of 300 MB, loopback registry", "ms", 1),
@@ -81,6 +89,9 @@ def measure(engine: Contender, parts: set[str]) -> dict[str, float]:
     part("rates", lambda: dict(zip(("list", "inspect", "ping"), figures.rates(engine), strict=True)))
     part("logs", lambda: dict(zip(("log write", "log read"), figures.logs(engine), strict=True)))
     if engine.name != "podman":
+        part("cp", lambda: files.copies(engine))
+        part("stats50", lambda: crowds.stats(engine))
+        part("many500", lambda: crowds.many(engine))
         part(
             "build",
             lambda: {k: v * 1e3 for k, v in zip(("build cold", "build cached"), figures.build(engine), strict=True)},

@@ -36,9 +36,13 @@ class Contender:
 
     def pss_kib(self) -> int:
         """Proportional set size of the engine's processes (not of what runs in containers), KiB: smaps_rollup."""
-        return sum(_pss(pid) for pid in self._pids())
+        return sum(_pss(pid) for pid in self.pids())
 
-    def _pids(self) -> list[int]:
+    def largest_kib(self) -> int:
+        """That of the largest of them: the engine itself."""
+        return max((_pss(pid) for pid in self.pids()), default=0)
+
+    def pids(self) -> list[int]:
         found = []
         for entry in os.listdir("/proc"):
             if not entry.isdigit():

@@ -50,6 +50,7 @@ class NR:
     fsconfig = 431
     fsmount = 432
     pidfd_open = 434
+    clone = 56 if _X86_64 else 220
     clone3 = 435
     close_range = 436
     openat2 = 437

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import time
@@ -26,6 +27,7 @@ from onggi.kernel.cgroups.resources import Resources
 from onggi.kernel.faults import point
 from onggi.runtime import defaults, exitfile, init, inside, protocol, waiting
 from onggi.runtime.ahead import Ahead
+from onggi.runtime.doze import Alarm
 from onggi.runtime.example import example_spec
 from onggi.runtime.handover import Handover, decode_order, started_report
 from onggi.runtime.logfile import LogFile
@@ -33,6 +35,9 @@ from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.processes import start_time
 from onggi.runtime.protocol import ShimState, StartContainer
 from onggi.runtime.rootfs import CgroupView
+
+_READABLE: Final = int(select.EPOLLIN)
+_URGENT: Final = int(select.EPOLLPRI)
 
 PIPE_BYTES: Final = 256 * 1024
 """A burst is taken by the pipe while the log is written. Pages of a pipe are used only when there is something in it."""
@@ -46,8 +51,8 @@ _SAMPLE: Final = protocol.encode(
 )
 
 
-def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_pid: int) -> Never:
-    """Wait for a request at `engine`, carry it out, hand over to `shim`.
+def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_pid: int, alarm: Alarm) -> Never:
+    """Wait for a request at `engine`, carry it out, hand over to `shim`, which `alarm` wakes.
 
     The order has a pipe to the launcher, which is told the parent of the container's cgroup when there is a request, and
     the end when that is done; and what another starter told it: where the next container will belong.
@@ -81,7 +86,7 @@ def run(engine: socket.socket, orders: socket.socket, shim: socket.socket, shim_
     try:
         if not isinstance(request, StartContainer):
             raise TypeError(f"{type(request).__name__} among starts")
-        _start(request, control, fds[1:], shim, cradle, made)
+        _start(request, control, fds[1:], shim, alarm, cradle, made)
     except (RuntimeStepError, OSError) as error:
         with contextlib.suppress(OSError):
             protocol.send(control, waiting.failure(error))
@@ -142,6 +147,7 @@ def _start(
     control: socket.socket,
     fds: list[int],
     shim: socket.socket,
+    alarm: Alarm,
     cradle: Cradle | None,
     made: Ahead | None,
 ) -> None:
@@ -219,7 +225,13 @@ def _start(
     if spawned.root is not None:
         held.append(spawned.root.fileno())
     fixed = [control.fileno(), directory, listener.fileno(), spawned.pidfd.fileno()]
+    has_something_to_do = request.tty or attached or handover.unused
+    if has_something_to_do:
+        alarm.wake()
     protocol.send(shim, handover, [*fixed, *ours, *attached, *dns, *([] if oom is None else [oom]), *held])
+    if not has_something_to_do:
+        told = dict.fromkeys([control.fileno(), listener.fileno(), spawned.pidfd.fileno(), *ours[-2:]], _READABLE)
+        alarm.set(told if oom is None else told | {oom: _READABLE | _URGENT})
     with contextlib.suppress(OSError):
         # Told last: whoever pauses the container from now on stops this process too. Without an engine the container
         # goes on, and the next one asks for it.

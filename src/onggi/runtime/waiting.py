@@ -25,6 +25,13 @@ def leave_zygote() -> None:
     os.setsid()
 
 
+def be_silent() -> None:
+    """Held open by each shim, the engine's stderr would never end for whoever reads it."""
+    silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(silence, 2)
+    os.close(silence)
+
+
 def next_request(engine: socket.socket, slot: int) -> tuple[bytes, list[int]] | None:
     """Wait for a request. None: the engine has closed its end, or the launcher has no use for this spare any more."""
     poll = select.poll()

@@ -7,11 +7,12 @@ shared by all shims: private memory of an idle one falls from 1.3 MB to 0.9.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from typing import Final
 
-from onggi.runtime import handover, protocol, shim
+from onggi.runtime import doze, handover, protocol, shim
 from onggi.runtime.handover import Handover
 from onggi.runtime.protocol import AttachPlan, Hello, LogPlan, Resize, ShimState
 
@@ -33,6 +34,7 @@ def warm_up() -> None:
         dns=0,
     )
     for _ in range(_ROUNDS):
+        _doze()
         starter, shims_end = _pair(socket.SOCK_SEQPACKET)
         engine, engines_end = _pair(socket.SOCK_SEQPACKET)
         client, clients_end = _pair(socket.SOCK_STREAM)
@@ -62,6 +64,20 @@ def _live(subject: shim.Shim, engine: socket.socket, outputs: tuple[int, int]) -
     for client in subject.clients:
         client.end(time.monotonic())
     subject.abandon()
+
+
+def _doze() -> None:
+    """As a spare does it, and is woken at once."""
+    ours, theirs = doze.pair()
+    out, stdout = os.pipe2(os.O_CLOEXEC)
+    alarm = doze.Alarm(ours)
+    alarm.wake()
+    alarm.set({out: int(select.EPOLLIN)})
+    os.write(stdout, b"a line")
+    alarm.sleep(os.getpid())
+    for sock in (doze.whole(ours), doze.whole(theirs)):
+        sock.close()
+    protocol.close_all([out, stdout])
 
 
 def _pair(kind: int) -> tuple[socket.socket, socket.socket]:

@@ -10,6 +10,7 @@ ends with its launcher, its children don't.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
@@ -18,9 +19,14 @@ import traceback
 from dataclasses import dataclass
 from typing import Final, Never
 
+from onggi.kernel.clone import bare_fork
 from onggi.kernel.faults import point
 from onggi.runtime import execs as exec_
 from onggi.runtime import handover, protocol, shim, starter, waiting
+from onggi.runtime.doze import Alarm, pair, whole
+
+# Of what `socket` wraps (doze.py).
+_close: Final = _socket.socket.close
 
 FORK_FAILED: Final = b"\0"
 """Begins what is written to a slot whose spare could not be forked; the errno follows in decimal."""
@@ -43,7 +49,7 @@ def run(starts: Line, execs: Line, ask: int) -> Never:
     while asked := os.read(ask, 1):
         try:
             point("launcher.fork.before")
-            pid = os.fork()
+            pid = bare_fork()
         except OSError as error:
             _refuse((starts if asked == START else execs).orders, error.errno or errno.EAGAIN)
             continue
@@ -58,8 +64,8 @@ def _become_spare(starts: Line, execs: Line, asked: bytes) -> Never:
     try:
         waiting.leave_zygote()
         mine, other = (starts, execs) if asked == START else (execs, starts)
-        other.requests.close()
-        other.orders.close()
+        _close(other.requests)
+        _close(other.orders)
         if asked == START:
             _wait_as_shim(mine)
         else:
@@ -81,29 +87,28 @@ def _refuse(orders: socket.socket, number: int) -> None:
 
 def _wait_as_shim(line: Line) -> Never:
     """Fork a starter, wait for what it has started, supervise that."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = pair()
     me = os.getpid()
+    alarm = Alarm(ours)
     try:
-        worker = os.fork()
+        worker = bare_fork()
     except OSError as error:
         _refuse(line.orders, error.errno or errno.EAGAIN)
         os._exit(1)
     if worker == 0:
-        starter.run(line.requests, line.orders, theirs, me)
+        starter.run(line.requests, line.orders, whole(theirs), me, alarm)
     theirs.close()
-    line.requests.close()
-    line.orders.close()
-    received = protocol.receive(ours)
+    _close(line.requests)
+    _close(line.orders)
+    waiting.be_silent()
+    ended = alarm.sleep(worker)
+    received = protocol.receive(whole(ours))
     if received is not None:
-        _supervise(handover.decode(received[0]), received[1], worker)
+        _supervise(handover.decode(received[0]), received[1], 0 if ended else worker)
     os._exit(0)
 
 
 def _supervise(task: handover.Handover, fds: list[int], worker: int) -> None:
-    silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    # Held open by each shim, the engine's stderr would never end for whoever reads it.
-    os.dup2(silence, 2)
-    os.close(silence)
     point("shim.running")
     subject = shim.Shim(task, fds)
     # Not waited for here: the container's output begins now.

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import time
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import ssl
@@ -29,6 +28,8 @@ class Connection:
     """To `address`, a URL. `sock` is one that is connected already; TLS is spoken over it if the URL says so."""
 
     def __init__(self, address: str, options: dict[str, str], sock: socket.socket | None = None) -> None:
+        from urllib.parse import urlsplit  # not before the fork: every shim would carry it
+
         self._url = urlsplit(address)
         self._options = options
         self._sock: socket.socket | None = None
