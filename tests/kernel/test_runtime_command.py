@@ -256,8 +256,16 @@ def test_modules_lying_in_the_working_directory_are_not_imported(bundle: Bundle)
     assert bundle.call("run", bundle.make("true"), env=environment).returncode == 0
 
 
+@pytest.mark.row("CL-188")
 def test_features_name_what_there_is(bundle: Bundle) -> None:
     features = json.loads(bundle.call("features").stdout)
     assert features["ociVersionMax"] == "1.3.0"
-    assert features["linux"]["cgroup"] == {"v1": True, "v2": True, "systemd": False, "rdma": False}
+    assert features["linux"]["cgroup"] == {
+        "v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True,
+    }  # fmt: skip
+    assert {"user", "time"} <= set(features["linux"]["namespaces"])
+    assert {"rro", "ridmap", "tmpcopyup", "rstrictatime", "unbindable"} <= set(features["mountOptions"])
+    assert "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" in features["linux"]["seccomp"]["supportedFlags"]
+    assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
+    assert features["linux"]["intelRdt"] == {"enabled": False}
     assert "CAP_BPF" in features["linux"]["capabilities"]

@@ -33,6 +33,14 @@ _IGNORED: Final = {
 }  # fmt: skip
 
 
+def known_words() -> list[str]:
+    """All words that mean the same for every file system."""
+    attributes = [prefix + word for word in (*_SET, *_CLEAR) for prefix in ("", "r")]
+    propagation = [prefix + word for word in _PROPAGATION for prefix in ("", "r")]
+    others = ["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"]
+    return sorted({*attributes, *propagation, *_SUPERBLOCK, *_IGNORED, *others})
+
+
 class MountOptions(msgspec.Struct):
     """What a mount's option words say. `recursive_*` hold for all below it (mount_setattr with AT_RECURSIVE).
 

@@ -537,7 +537,7 @@ def profile_from_spec(spec: SpecProfile, capabilities: frozenset[str] = frozense
     )
 
 
-_KNOWN_ARCHITECTURES = frozenset(
+KNOWN_ARCHITECTURES = frozenset(
     """x86 x86_64 x32 arm aarch64 loongarch64 m68k mips mips64 mips64n32 mipsel mipsel64 mipsel64n32 ppc ppc64 ppc64le s390
     s390x parisc parisc64 riscv64 sh sheb""".split()
 )
@@ -550,7 +550,7 @@ def _architectures(spec: SpecProfile) -> Iterable[str]:
     native = native_architecture()
     given = [name.removeprefix("SCMP_ARCH_").lower() for name in spec.architectures or ()]
     for name in given:
-        if name not in _KNOWN_ARCHITECTURES:
+        if name not in KNOWN_ARCHITECTURES:
             raise InvalidArgument(f"seccomp: unknown architecture {name!r}")
     wanted = [native, *(name for name in given if name in _RUN_HERE.get(native, {native}))]
     for entry in spec.arch_map or ():
