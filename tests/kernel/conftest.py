@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.bundles import Bundle, made_bundle
 from tests.kernel.spawning import Box, box, make_rootfs
 
 
@@ -20,4 +21,11 @@ def busybox_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def container(busybox_rootfs: Path, tmp_path: Path) -> Iterator[Box]:
     """A container to be changed and run."""
     with box(busybox_rootfs, tmp_path / "container") as made:
+        yield made
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Iterator[Bundle]:
+    """A bundle of one's own."""
+    with made_bundle(tmp_path) as made:
         yield made

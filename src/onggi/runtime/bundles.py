@@ -47,7 +47,9 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def told(self, status: str) -> State:
         """What its hooks are told of it."""
-        return State(self.oci_version, self.id, status, self.pid, self.bundle, self.annotations)
+        # A number that isn't the container's any more may be somebody else's.
+        pid = 0 if status == "stopped" else self.pid
+        return State(self.oci_version, self.id, status, pid, self.bundle, self.annotations)
 
 
 def _check(container_id: str) -> None:
