@@ -260,7 +260,7 @@ def test_a_plugin_is_found_described_and_completed(folder: Path) -> None:
     directory.mkdir(parents=True)
     plugin = directory / "docker-hello"
     plugin.write_text(
-        '#!/bin/sh\nif [ "$1" = docker-cli-plugin-metadata ]; then echo \'{"SchemaVersion":"0.1.0","Vendor":"v","ShortDescription":"Say hello"}\'; else echo "$@"; fi\n'
+        '#!/bin/sh\nif [ "$1" = docker-cli-plugin-metadata ]; then echo \'{"SchemaVersion":"0.1.0","Vendor":"v","ShortDescription":"Say hello"}\'; else echo "$DOCKER_HOST $@"; fi\n'
     )
     plugin.chmod(0o755)
     (directory / "docker-broken").write_text("no program")
@@ -272,7 +272,7 @@ def test_a_plugin_is_found_described_and_completed(folder: Path) -> None:
     done = subprocess.run(
         [program, "--context", "default", "hello", "--x", "y"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "--context default hello --x y\n")
+    assert (done.returncode, done.stdout) == (0, "unix:///run/onggi.sock --context default hello --x y\n")
     done = subprocess.run([program, "broken"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("onggi: unknown command: onggi broken")

@@ -135,6 +135,7 @@ def test_global_flags_stand_before_the_command() -> None:
     }
     assert call("--nope")[0] == 125
     assert call("-H", "unix:///a", "-H", "unix:///b", "ps")[::2] == (1, "Specify only one -H\n")
+    assert call("-l", "loud", "ps")[::2] == (1, "Unable to parse logging level: loud\n")
     assert call("--version")[1].startswith("onggi version ")
 
 

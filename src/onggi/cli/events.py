@@ -37,17 +37,29 @@ def _events(context: Context, options: Options, words: list[str]) -> None:
         if format == "json":
             import json
 
-            text = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+            text = json.dumps(_ordered(event), separators=(",", ":"), ensure_ascii=False)
         else:
             text = _rendered(template, event) if template else _line(event)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
 
+_ORDER = ("status", "id", "from", "Type", "Action", "Actor", "scope", "time", "timeNano")
+
+
+def _ordered(event: Json) -> Json:
+    """Keys as docker's client writes them, attributes by name."""
+    found = {key: event[key] for key in _ORDER if key in event}
+    actor = event["Actor"]
+    found["Actor"] = {"ID": actor["ID"], "Attributes": dict(sorted((actor.get("Attributes") or {}).items()))}
+    return found
+
+
 def _rendered(template: Template, event: Json) -> str:
     """Raises Exit."""
     from onggi.cli.templates import Struct, TemplateError
 
+    event = _ordered(event)
     actor = Struct({"ID": event["Actor"]["ID"], "Attributes": event["Actor"].get("Attributes") or {}}, "events.Actor")
     # Status, ID and From are gone from newer APIs, not from people's templates.
     old = {
@@ -61,7 +73,12 @@ def _rendered(template: Template, event: Json) -> str:
     }  # fmt: skip
     try:
         return template.render(
-            Struct(event, "*events.Message", extra=old | names, hidden=frozenset(event) - frozenset(names))
+            Struct(
+                event | {"Actor": actor},
+                "*events.Message",
+                extra=old | names,
+                hidden=frozenset(event) - frozenset(names),
+            )
         )
     except TemplateError as error:
         raise Exit(64, f"Error parsing format: {error}") from None
@@ -70,7 +87,8 @@ def _rendered(template: Template, event: Json) -> str:
 def _line(event: Json) -> str:
     seconds, rest = divmod(int(event["timeNano"]), 10**9)
     zone = time.strftime("%z", time.localtime(seconds))
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds)) + f".{rest:09d}" + (zone[:3] + ":" + zone[3:])
+    shown_zone = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds)) + f".{rest:09d}{shown_zone}"
     attributes = event["Actor"].get("Attributes") or {}
     words = ", ".join(f"{key}={attributes[key]}" for key in sorted(attributes))
     return clean(f"{stamp} {event['Type']} {event['Action']} {event['Actor']['ID']}" + (f" ({words})" if words else ""))

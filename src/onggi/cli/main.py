@@ -182,6 +182,9 @@ def run(program: str, words: list[str]) -> int:
     if options.on("version"):
         _print_version()
         return 0
+    if options.text("log-level") not in ("debug", "info", "warn", "warning", "error", "fatal", "panic", "trace"):
+        sys.stderr.write(f"Unable to parse logging level: {options.text('log-level')}\n")
+        return 1
     return _guarded(program, lambda: _dispatch(Context(program, options, words[: len(words) - len(rest)]), rest))
 
 

@@ -77,4 +77,7 @@ def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # 
     again = [path, *context.global_words, target, *([name] if name != target else []), *words]
     # Plugins that call the main program back find it here (docker/cli, metadata.ReexecEnvvar).
     environment = os.environ | {"DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": os.path.realpath(sys.argv[0])}
+    if context.context_name == "default" and not context.host and not os.environ.get("DOCKER_HOST"):
+        # A plugin's own default is docker's socket; it has to speak with the engine that we do.
+        environment["DOCKER_HOST"] = context.endpoint.text
     os.execve(path, again, environment)  # noqa: S606 - the program that the user asked for takes our place

@@ -13,7 +13,7 @@ from onggi.cli.template_values import GoTime, NilList, NilMap, Struct
 
 _MAPS = frozenset((
     "Annotations", "AuxiliaryAddresses", "Containers", "Data", "DriverOpts", "ExposedPorts", "Labels", "Networks", "Options", "Parameters",
-    "Peers", "PortBindings", "Ports", "Services", "Status", "StorageOpt", "Sysctls", "TLSMaterial", "Tmpfs", "Volumes", "Endpoints",
+    "Details", "IndexConfigs", "Peers", "PortBindings", "Runtimes", "Ports", "Services", "Status", "StorageOpt", "Sysctls", "TLSMaterial", "Tmpfs", "Volumes", "Endpoints",
 ))  # fmt: skip
 _POINTERS = frozenset((
     "ClusterVolume", "ContainerConfig", "Descriptor", "Health", "Healthcheck", "IPAMConfig", "ImageManifestDescriptor", "Init",
@@ -88,6 +88,7 @@ def _value(value: Any, key: str, parent: str) -> Any:
 def document(data: dict[str, Any], name: str) -> Struct:
     """Version's and info's data: structs whose type stands in messages."""
     found = typed(data)
+    found.extra |= {"ServerErrors": NilList(), "ClientErrors": NilList()} if name == "info" else {}
     found.go_type = {"version": "system.versionInfo", "info": "system.dockerInfo"}[name]
     if isinstance(found.get("Server"), Struct):
         found["Server"].go_type = "*types.Version"

@@ -41,6 +41,9 @@ def _version(context: Context, options: Options, words: list[str]) -> None:
     except OnggiError as error:
         failure = str(error)
     client = _client(context, version)
+    for component in (server or {}).get("Components") or []:
+        details = component.get("Details") or {}
+        details |= {"BuildTime": _clock(details["BuildTime"])} if details.get("BuildTime") else {}
     if options.text("format"):
         _formatted({"Client": client, "Server": server}, options.text("format"), "version")
     else:
@@ -70,7 +73,7 @@ def _version_lines(client: Json, server: Json | None) -> list[str]:
         if component["Name"] == "Engine":
             rows |= {
                 "API version": f"{details.get('ApiVersion')} (minimum version {details.get('MinAPIVersion')})",
-                "Go version": details.get("GoVersion", ""), "Git commit": details.get("GitCommit", ""), "Built": _clock(details.get("BuildTime", "")),
+                "Go version": details.get("GoVersion", ""), "Git commit": details.get("GitCommit", ""), "Built": details.get("BuildTime", ""),
                 "OS/Arch": f"{details.get('Os')}/{details.get('Arch')}", "Experimental": details.get("Experimental", ""),
             }  # fmt: skip
         else:

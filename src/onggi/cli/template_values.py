@@ -104,7 +104,9 @@ def go_json(value: Any) -> str:
         if isinstance(one, (Missing, NilList, NilMap)):
             return None
         if isinstance(one, dict):
-            return {key: plain(inner) for key, inner in one.items() if not callable(inner)}
+            # A struct has its own order, a map is sorted.
+            items = one.items() if isinstance(one, Struct) else sorted(one.items())
+            return {key: plain(inner) for key, inner in items if not callable(inner)}
         return [plain(inner) for inner in one] if isinstance(one, list) else one
 
     text = json.dumps(plain(value), separators=(",", ":"), ensure_ascii=False)

@@ -92,7 +92,7 @@ def since_argument(text: str) -> str:
     if not text or re.fullmatch(r"\d+(\.\d+)?", text):
         return text
     try:
-        return f"{time.time() - parse_duration(text) / 1e9:.9f}"
+        return str(int(time.time() - parse_duration(text) / 1e9))  # whole seconds, as docker has them
     except ValueError:
         pass
     return f"{_moment(text):.9f}"

@@ -15,6 +15,10 @@ class ConnectionRefused(OnggiError):
     """No engine answers at the endpoint."""
 
 
+class InvalidPlatform(OnggiError):
+    """What was given is no `os[/arch[/variant]]`."""
+
+
 class BrokenAnswer(OnggiError):
     """What came is no HTTP, or ended too early."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from onggi.client.call import Body, Call, Request, Stream, json_body, json_lines, nothing, parsed, quote, raw
+from onggi.client.errors import InvalidPlatform
 from onggi.client.shapes import Json, Progress
 
 Filters = dict[str, list[str]]
@@ -33,14 +34,34 @@ def listing(
     return Call(request, lambda body: cast("list[Json]", parsed(body)))
 
 
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "plan9")
+_ARCHITECTURES = (
+    "386",
+    "amd64",
+    "arm",
+    "arm64",
+    "loong64",
+    "mips64",
+    "mips64le",
+    "ppc64le",
+    "riscv64",
+    "s390x",
+    "wasm",
+)
+
+
 def _platform(text: str | None) -> str | None:
-    """`os[/arch[/variant]]` as the JSON object that newer parts of the API want. Raises ValueError."""
+    """`os[/arch[/variant]]` as the JSON object that newer parts of the API want. Raises InvalidPlatform."""
     if not text:
         return None
-    system, _, rest = text.lower().partition("/")
+    system, slash, rest = text.lower().partition("/")
     architecture, _, variant = rest.partition("/")
-    if not system or "/" in variant:
-        raise ValueError(f"invalid platform: {text}")
+    if not slash and system in _ARCHITECTURES:
+        system, architecture = "linux", system
+    elif not slash and system not in _SYSTEMS:
+        raise InvalidPlatform(f'invalid platform: "{text}": unknown operating system or architecture: invalid argument')
+    elif not system or (slash and not architecture) or "/" in variant:
+        raise InvalidPlatform(f'invalid platform: "{text}": invalid argument')
     found = {"os": system, "architecture": architecture, "variant": variant}
     return json_body({key: value for key, value in found.items() if value}).decode()
 
