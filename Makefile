@@ -65,8 +65,10 @@ bench: .venv/installed ## onggi beside dockerd and podman: a table of ratios (ne
 	scripts/packages test clients
 	$(PY) -m bench $(PARTS)
 
-conformance: .venv/installed ## public suites against onggi-runtime; RUNTIME_TOOLS=checkout of opencontainers/runtime-tools
-	$(if $(RUNTIME_TOOLS),$(PY) scripts/conformance $(RUNTIME_TOOLS),$(error RUNTIME_TOOLS: a checkout of opencontainers/runtime-tools))
+conformance: .venv/installed ## public suites against onggi-runtime: CRUN=, RUNTIME_TOOLS= checkouts of containers/crun, opencontainers/runtime-tools
+	$(if $(RUNTIME_TOOLS)$(CRUN),,$(error name a checkout: CRUN= of containers/crun, RUNTIME_TOOLS= of opencontainers/runtime-tools))
+	$(if $(CRUN),$(PY) scripts/conformance-crun $(CRUN))
+	$(if $(RUNTIME_TOOLS),$(PY) scripts/conformance $(RUNTIME_TOOLS))
 
 load: .venv/installed ## a thousand containers, restarts under load, ten thousand execs: minutes; ONGGI_LOAD=0.1 for a first look
 	scripts/packages test clients

@@ -7,10 +7,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import crowds, figures, files
+from bench import crowds, figures, files, runtimes
 from bench.engines import Contender, onggi, peers, reference_registry
 
-PARTS = ("cycle", "exec", "cli", "fifty", "rates", "logs", "cp", "stats50", "many500", "build", "ship", "start")
+PARTS = (
+    "cycle",
+    "exec",
+    "cli",
+    "fifty",
+    "rates",
+    "logs",
+    "cp",
+    "stats50",
+    "many500",
+    "build",
+    "ship",
+    "start",
+    "runtime",
+)
 
 
 @dataclass
@@ -111,6 +125,10 @@ def main() -> None:
     others = peers()
     if not others:
         print("no reference engines: set PEERS_ROOT and start them; printing onggi alone", file=sys.stderr)
+    if "runtime" in parts and others:
+        runtimes.main()
+    if parts == {"runtime"}:
+        return
     results: dict[str, dict[str, float]] = {}
     with onggi() as engine:
         results["onggi"] = measure(engine, parts)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+RUNTIME = Path(sys.executable).with_name("onggi-runtime")
 APPLETS = ("sh", "true", "sleep", "cat", "echo", "id", "pwd", "stty", "ls")
 
 
@@ -23,17 +24,28 @@ class Bundle:
     def __init__(self, directory: Path) -> None:
         self.directory, self.root = directory, directory / "state"
         self.ids: list[str] = []
+        self.command = [str(RUNTIME), "--root", str(self.root)]
 
     def call(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(self.root), *words]
         return subprocess.run(
-            command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=30, **options
+            [*self.command, *words],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            **options,
         )
 
     def change(self, **parts: object) -> None:
         """Parts of config.json anew."""
         config = json.loads((self.directory / "config.json").read_text())
         (self.directory / "config.json").write_text(json.dumps(config | parts))
+
+    def change_linux(self, **parts: object) -> None:
+        """Parts of its `linux` anew."""
+        config = json.loads((self.directory / "config.json").read_text())
+        self.change(linux=config["linux"] | parts)
 
     def make(self, *args: str, **process: object) -> str:
         config = json.loads((self.directory / "config.json").read_text())
@@ -46,9 +58,14 @@ class Bundle:
         """A detached one; its stdio is closed, or the pipes of `call` would last as long as it."""
         container_id = self.make(*args)
         null = subprocess.DEVNULL
-        command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(self.root), "run", "-d"]
         subprocess.run(
-            [*command, container_id], cwd=self.directory, stdin=null, stdout=null, stderr=null, check=True, timeout=30
+            [*self.command, "run", "-d", container_id],
+            cwd=self.directory,
+            stdin=null,
+            stdout=null,
+            stderr=null,
+            check=True,
+            timeout=30,
         )
         return container_id
 

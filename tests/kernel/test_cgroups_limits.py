@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from onggi.kernel.cgroups import hybrid
 from onggi.kernel.cgroups.resources import (
     BlockIO,
     Cpu,
@@ -173,12 +174,27 @@ def test_what_v2_hasnt_got_is_refused_by_name(tmp_path: Path, resources: Resourc
         (Resources(unified={"memory.max": "1"}), "unified resources are cgroup v2's"),
         (Resources(rdma={"mlx5_0": Rdma(1, 1)}), "this machine has no rdma controller"),
         (Resources(network=Network(class_id=1)), "this machine has no net_cls controller"),
-        (Resources(hugepage_limits=[HugepageLimit("2MB", 1)]), "this machine has no hugetlb controller"),
     ],
 )
 def test_what_v1_hasnt_got_is_refused_by_name(resources: Resources, words: str) -> None:
     with pytest.raises(OSError, match=words):
         CgroupV1("onggi-none", {"memory": "/sys/fs/cgroup/memory"}).apply(resources)
+
+
+@pytest.mark.row("CL-202")
+def test_huge_pages_are_limited_where_this_machine_has_their_controller(group: CgroupV1) -> None:
+    """In v1, or in the v2 hierarchy beside it, where the group is made for it and goes with the others."""
+    resources = Resources(hugepage_limits=[HugepageLimit("2MB", 4 * MIB)])
+    before = set(group.directories)
+    if not hybrid.mount_with("hugetlb") and "hugetlb" not in mounted_hierarchies():
+        with pytest.raises(OSError, match="this machine has no hugetlb controller"):
+            group.apply(resources)
+        return
+    group.apply(resources)
+    files = [path for directory in group.directories for path in Path(directory).glob("hugetlb.2MB.*")]
+    assert str(4 * MIB) in {path.read_text().strip() for path in files}
+    group.remove()
+    assert not [directory for directory in before | set(group.directories) if Path(directory).exists()]
 
 
 @pytest.mark.row("CL-201")

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def test_run_gives_the_output_and_the_exit_code(bundle: Bundle) -> None:
 def test_a_container_goes_from_created_to_running_to_stopped(bundle: Bundle) -> None:
     container_id = bundle.make("sleep", "60")
     null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(bundle.root)]
+    command = [*bundle.command]
     pid_file = bundle.directory / "pid"
     subprocess.run(
         [*command, "create", "--pid-file", str(pid_file), container_id],
@@ -81,7 +80,7 @@ def test_pause_update_and_ps_act_on_the_cgroup(bundle: Bundle) -> None:
     assert said(refused) == "exec failed: cannot exec in a paused container (use --ignore-paused to override)"
     assert bundle.call("resume", container_id).returncode == 0
     assert bundle.call("update", "--pids-limit", "20", container_id).returncode == 0
-    [limit] = Path("/sys/fs/cgroup").glob(f"**/{container_id}/pids.max")
+    [limit] = Path("/sys/fs/cgroup").glob(f"*/{container_id}/pids.max")
     assert limit.read_text() == "20\n"
     pids = json.loads(bundle.call("ps", "-f", "json", container_id).stdout)
     assert pids == [json.loads(bundle.call("state", container_id).stdout)["pid"]]
@@ -157,7 +156,7 @@ def test_a_terminal_without_a_socket_cannot_be_left_alone(bundle: Bundle) -> Non
 def test_preserved_descriptors_reach_the_process_and_no_others(bundle: Bundle) -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(bundle.root), "run"]
+    command = [*bundle.command, "run"]
     container_id = bundle.make("sh", "-c", "echo kept >&3; ls /proc/self/fd")
 
     def third() -> None:

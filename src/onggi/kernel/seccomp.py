@@ -149,7 +149,7 @@ def native_architecture() -> str:
     return {"arm64": "aarch64", "amd64": "x86_64"}.get(os.uname().machine, os.uname().machine)
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
     """Whether libseccomp has a number for `name`; calls of other architectures have negative ones."""
     return bool(_library().seccomp_syscall_resolve_name(name.encode()) != -1)
 
@@ -204,7 +204,7 @@ def _add_rule(lib: ctypes.CDLL, context: ctypes.c_void_p, rule: Rule, default: i
     for arguments in _one_rule_each(rule.arguments):
         array = (_ArgCmp * len(arguments))(*[_ArgCmp(a.index, int(a.op), a.value, a.value_two) for a in arguments])
         for name in rule.names:
-            if not _is_known(name):
+            if not is_known(name):
                 continue
             number = lib.seccomp_syscall_resolve_name(name.encode())
             result = lib.seccomp_rule_add_array(context, value, number, len(arguments), array)
@@ -275,7 +275,7 @@ def _newer_rules(profile: Profile) -> list[tuple[int, int]]:
     found: dict[int, int] = {}
     for rule in profile.rules:
         for name in rule.names:
-            if not rule.arguments and name in _UNIFIED_NUMBERS and not _is_known(name):
+            if not rule.arguments and name in _UNIFIED_NUMBERS and not is_known(name):
                 found.setdefault(_UNIFIED_NUMBERS[name], _return_value(rule.action, rule.errno))
     return sorted(found.items())
 

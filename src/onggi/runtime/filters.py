@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from onggi.errors import InvalidArgument
-from onggi.kernel.seccomp import FilterFlag, compile_profile
+from onggi.kernel.seccomp import FilterFlag, compile_profile, is_known
 from onggi.oci.runtime import Seccomp
 from onggi.runtime.notifying import ListenerPlan
 from onggi.runtime.seccomp_default import SpecProfile, profile_from_spec
@@ -46,12 +46,21 @@ def from_spec(seccomp: Seccomp) -> Filter:
     return Filter(compile_profile(profile), int(flags), listener)
 
 
+def check_names(seccomp: Seccomp) -> None:
+    """Raises InvalidArgument for a system call that this machine's libseccomp doesn't know."""
+    for rule in seccomp.syscalls:
+        for name in rule.names:
+            if not is_known(name):
+                raise InvalidArgument(f"seccomp: unknown system call {name!r}")
+
+
 def _listener(seccomp: Seccomp) -> ListenerPlan | None:
     if seccomp.default_action == _NOTIFY:
         raise InvalidArgument("SCMP_ACT_NOTIFY cannot be used as default action")
     notified = [rule for rule in seccomp.syscalls if rule.action == _NOTIFY]
-    if not notified:
+    if not notified and not seccomp.listener_path:
         return None
+    # An agent that is named is told of the process even if no call is sent on to it: crun does so.
     if any("write" in rule.names for rule in notified):
         # The listener is handed over by a write, which nobody could answer yet.
         raise InvalidArgument("SCMP_ACT_NOTIFY cannot be used for the write syscall")

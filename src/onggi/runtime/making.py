@@ -194,8 +194,11 @@ def filter_of(spec: Spec) -> Filter | None:
     """What the spec has of seccomp."""
     if spec.linux is None or spec.linux.seccomp is None:
         return None
-    from onggi.runtime.filters import from_spec  # and libseccomp with it
+    from onggi.runtime.filters import check_names, from_spec  # and libseccomp with it
 
+    # crun's annotation. Without it names of other kernels' calls are left out, as the spec has it.
+    if spec.annotations.get("run.oci.seccomp_fail_unknown_syscall", "0") != "0":
+        check_names(spec.linux.seccomp)
     return from_spec(spec.linux.seccomp)
 
 

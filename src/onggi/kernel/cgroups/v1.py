@@ -11,7 +11,7 @@ import time
 from typing import Self
 
 from onggi.kernel import process
-from onggi.kernel.cgroups import files
+from onggi.kernel.cgroups import files, hybrid
 from onggi.kernel.cgroups.face import BlockEntry, CgroupStats
 from onggi.kernel.cgroups.resources import (
     BlockIO,
@@ -122,15 +122,25 @@ class CgroupV1:
         if resources.block_io:
             self._block_io(resources.block_io)
         for page in resources.hugepage_limits:
-            self._write("hugetlb", f"{page.page_size}.limit_in_bytes", page.limit)
-            if os.path.exists(f"{self._by_controller['hugetlb']}/hugetlb.{page.page_size}.rsvd.limit_in_bytes"):
-                self._write("hugetlb", f"{page.page_size}.rsvd.limit_in_bytes", page.limit)
+            self._huge_pages(page.page_size, page.limit)
         if resources.network:
             self._network(resources.network)
         for device, limits in resources.rdma.items():
             self._write("rdma", "max", rdma_line(device, limits))
         if resources.unified:
             raise OSError(errno.EINVAL, "unified resources are cgroup v2's, and this machine has v1")
+
+    def _huge_pages(self, size: str, limit: int) -> None:
+        """In the v2 hierarchy where the controller is there: the group is made for it, and its processes follow (add)."""
+        own = self._by_controller.get("hugetlb")
+        if own is not None or not hybrid.mount_with("hugetlb"):
+            self._write("hugetlb", f"{size}.limit_in_bytes", limit)
+            if os.path.exists(f"{own}/hugetlb.{size}.rsvd.limit_in_bytes"):
+                self._write("hugetlb", f"{size}.rsvd.limit_in_bytes", limit)
+            return
+        directory = hybrid.make(self.path, "hugetlb")
+        self._directories = [*dict.fromkeys((*self._directories, directory))]
+        files.write(f"{directory}/hugetlb.{size}.max", limit)
 
     def _devices(self, rules: list[DeviceRule]) -> None:
         for rule in rules:
@@ -351,7 +361,8 @@ class CgroupV1:
         )
 
     def remove(self) -> None:
-        for directory in self._directories:
+        there = [one for one in hybrid.existing(self.path, "hugetlb") if one not in self._directories]
+        for directory in [*self._directories, *there]:
             files.remove_tree(directory)
 
 
