@@ -126,4 +126,6 @@ def test_any_files_are_a_context_without_ways_out_or_a_refusal(tmp_path: Path, p
             pass
 
     asyncio.run(receive())
+    mirror.close()
     mirrors.close()
+    assert mirror.spool == -1

@@ -52,7 +52,6 @@ class SessionContexts:
     ) -> Context:
         if not self._session.supports(filesync.METHOD):
             raise NotFound("no local sources enabled")
-        shared = bool(self._session.shared_key)
         mirror = self._mirrors.take(self._session.shared_key, name)
         told = _Told(vertex, _TRANSFERS.get(name, f"transferring {name}:"))
         metadata = filesync.request_metadata(name, follow=follow, exclude=exclude, include=include)
@@ -76,8 +75,7 @@ class SessionContexts:
                 raise NotFound(str(error)) from error
             raise
         finally:
-            if not shared:
-                mirror.close()
+            mirror.close()
 
 
 class _Told:

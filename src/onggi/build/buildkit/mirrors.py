@@ -42,6 +42,8 @@ class Mirror:
         self.used_ns = self.made_ns = time.time_ns()
         self.uses = 0
         self.end = 0
+        self._holders = 1
+        """Who may write into it: the table of mirrors, and transfers under way."""
 
     @property
     def live_bytes(self) -> int:
@@ -58,8 +60,13 @@ class Mirror:
         self.end += size
         return offset
 
+    def hold(self) -> None:
+        self._holders += 1
+
     def close(self) -> None:
-        if self.spool >= 0:
+        """One holder less. With the last one the file goes; contexts have descriptors of their own."""
+        self._holders -= 1
+        if not self._holders:
             os.close(self.spool)
             self.spool = -1
 
@@ -119,7 +126,7 @@ class Mirrors:
         self._mirrors: OrderedDict[tuple[str, str], Mirror] = OrderedDict()
 
     def take(self, shared_key: str, name: str) -> Mirror:
-        """The mirror of a directory, which counts as used now. Without a shared key it is nobody else's: the caller closes it."""
+        """The mirror of a directory, which counts as used now, for the caller to close. Without a shared key it is nobody else's."""
         if not shared_key:
             return Mirror(self.directory, name)
         key = (shared_key, name)
@@ -129,6 +136,7 @@ class Mirrors:
             found = None
         if found is None:
             found = self._mirrors[key] = Mirror(self.directory, name)
+        found.hold()
         found.used_ns, found.uses = time.time_ns(), found.uses + 1
         self._mirrors.move_to_end(key)
         self._forget_old()

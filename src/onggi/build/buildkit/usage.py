@@ -76,7 +76,7 @@ def _of_step(record: CacheRecord) -> UsageRecord:
         LastUsedAt=timestamp(row.used_ns),
         UsageCount=row.uses,
         Description=row.description,
-        RecordType=getattr(row, "type", "") or "regular",
+        RecordType=row.kind,
         Shared=record.shared,
     )
 
