@@ -44,6 +44,17 @@ def decode_auths(header: str) -> dict[str, RegistryAuth]:
     return _decode(header, dict[str, RegistryAuth]) if header else {}
 
 
+def decode_secrets(header: str) -> dict[str, bytes]:
+    """X-Build-Secrets: base64 of a JSON object, the name of each build secret with the base64 of its bytes. Raises InvalidArgument."""
+    if not header:
+        return {}
+    try:
+        return {name: base64.b64decode(value, validate=True) for name, value in _decode(header, dict[str, str]).items()}
+    except binascii.Error:
+        # No `from`: the text of the error would quote the secret.
+        raise InvalidArgument("invalid X-Build-Secrets header: each secret must be base64") from None
+
+
 def _decode(header: str, wanted: type[T]) -> T:
     text = header.strip().replace("-", "+").replace("_", "/")
     try:

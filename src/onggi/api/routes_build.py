@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
 
 from onggi.api import filternames
-from onggi.api.answers import empty, json_answer
-from onggi.api.auth import decode_auths
+from onggi.api.answers import Answer, empty, json_answer
+from onggi.api.auth import decode_auths, decode_secrets
 from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
+from onggi.api.streams import Stream
 from onggi.api.table import HangUp, Routes
 from onggi.errors import InvalidArgument, NotImplementedHere
 
@@ -19,15 +21,47 @@ if TYPE_CHECKING:
 
 routes = Routes()
 
+_SECRETS_LIMIT: Final = 8 * 1024 * 1024
+
 
 @routes.on("POST", "/build", "E-027", hang_up=HangUp.CANCEL)
 async def build(call: Call) -> StreamResponse:
     from onggi.build.options import options_from_query  # late: an engine that builds nothing doesn't pay for it
 
     if call.query.text("version") == "2":
-        raise NotImplementedHere("builds over a BuildKit session are not supported yet: use DOCKER_BUILDKIT=0")
+        raise NotImplementedHere("BuildKit's builds come through /session and /grpc: use buildx, or DOCKER_BUILDKIT=0")
     options = options_from_query(call.query.everything(), decode_auths(call.header("X-Registry-Config")))
-    return await progress(call, lambda output: call.engine.builder.build(call.chunks(), options, output))
+    what = call.query.text("call")
+    if what:
+        return Answer(200, await call.engine.builder.call(call.chunks(), options, what))
+    secrets = decode_secrets(call.header("X-Build-Secrets"))
+    return await progress(call, lambda output: call.engine.builder.build(call.chunks(), options, output, secrets))
+
+
+@routes.on("POST", "/onggi/build/secrets", "F-064")
+async def secrets(call: Call) -> StreamResponse:
+    """Secrets of the build `id`, which comes within a minute: for those that no header holds."""
+    identifier = call.query.text("id")
+    if not identifier:
+        raise InvalidArgument("build ID not provided")
+    body = await call.body(_SECRETS_LIMIT)
+    call.engine.builder.keep_secrets(identifier, decode_secrets(body.decode("ascii", "replace")))
+    return empty(204)
+
+
+@routes.on("GET", "/onggi/images/{name*}/files", "F-183", hang_up=HangUp.CANCEL)
+async def files(call: Call) -> StreamResponse:
+    """All files of an image as one tar: what `build -o type=local` and `type=tar` write."""
+    from onggi.build.exporters.trees import tar_pieces
+
+    engine = call.engine
+    image = engine.images.resolve(call.params["name"])
+    stream = Stream(call, "application/x-tar")
+    pieces = tar_pieces(engine.layers, engine.workers, image.layers)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await stream.write(piece)
+    return stream
 
 
 @routes.on("POST", "/build/cancel", "E-110")

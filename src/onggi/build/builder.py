@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -15,10 +15,8 @@ from onggi.build import examining
 from onggi.build.bases import Bases
 from onggi.build.cache import BuildCache, CacheRecord
 from onggi.build.cachemounts import CacheMounts
-from onggi.build.classic import Classic
-from onggi.build.context import Context
 from onggi.build.definition import Definition, load_definition
-from onggi.build.errors import BuildFailed
+from onggi.build.explaining import Explainer
 from onggi.build.flights import Flights
 from onggi.build.frontend import Frontend
 from onggi.build.git import GitSources
@@ -26,26 +24,24 @@ from onggi.build.layering import Layering
 from onggi.build.locals import LocalFiles
 from onggi.build.options import BuildOptions
 from onggi.build.origins import Sources
-from onggi.build.output import Aux, HeldOutput, Message, Output
-from onggi.build.plan import Kind, Plan
-from onggi.build.posted import NoAgents, PostedContexts, PostedCredentials, PostedSecrets
+from onggi.build.output import Output
+from onggi.build.plan import Plan
+from onggi.build.posting import Posting
 from onggi.build.private import PrivatePlaces
-from onggi.build.receivejob import Receive
-from onggi.build.remote import Remotes, indexed
+from onggi.build.remote import Remotes
 from onggi.build.request import Built, Request, Solved
 from onggi.build.runner import StepRunner
-from onggi.build.solving import Outcome, Script, Solving
-from onggi.build.vertices import Progress, Vertex
-from onggi.errors import InvalidArgument, NotFound, OnggiError
+from onggi.build.solving import Explain, Outcome, Script, Solving
+from onggi.build.vertices import Progress
+from onggi.errors import InvalidArgument, OnggiError
 from onggi.images import Images
-from onggi.oci.digest import Digest, sha256_of
-from onggi.oci.image import encode_image_config
+from onggi.oci.digest import Digest
 from onggi.store.database import Database
 from onggi.store.layers import Layers
-from onggi.store.pipes import pumped
 from onggi.store.snapshots import Snapshots
 from onggi.store.workers import Workers
 
+_SECRETS_S: Final = 60
 _UNUSED_S: Final = 60 * 24 * 3600
 """A step that no build has asked for in so long is forgotten, as in BuildKit's default rules."""
 
@@ -70,28 +66,39 @@ class Builder:
         self.layering = Layering(layers, snapshots, workers, runner)
         self.cache = BuildCache(images, layers, database)
         self.cache_mounts = CacheMounts(os.fspath(root))
+        self.explainer = Explainer(database)
         self.flights: Flights[Outcome] = Flights()
         self._running: dict[str, asyncio.Task[object]] = {}
+        self._secrets: dict[str, Mapping[str, bytes]] = {}
+        """Sent ahead of a build, by its id."""
         self._collected = False
         """Whether this engine has thrown away what builds no longer ask for."""
 
     def restore(self) -> None:
         """Reads the cache's rows, and clears what an ended engine has left."""
         self.cache.restore()
+        self.explainer.restore()
         self.cache_mounts.clean()
         self.private.clean()
 
     @contextlib.asynccontextmanager
     async def solve(
-        self, request: Request, progress: Progress, *, script: Callable[[Plan, Script], None] | None = None
+        self,
+        request: Request,
+        progress: Progress,
+        *,
+        script: Callable[[Plan, Script], None] | None = None,
+        explain: Explain | None = None,
     ) -> AsyncIterator[Solved]:
         """Carries out a build; its layers are held while the block lasts, and no name has moved.
+
+        `script` is told once of all steps before the first one runs, `explain` why a step is made anew.
 
         Raises InvalidArgument, DockerfileError, BuildFailed, NotFound, NoSpace … . Failed or cancelled: no process, mount or temporary
         file is left, the layers of steps that were done stay in the cache.
         """
         async with contextlib.AsyncExitStack() as stack:
-            yield Solved(tuple(await self._solved(request, progress, stack, script)))
+            yield Solved(tuple(await self._solved(request, progress, stack, script, explain)))
         if not self._collected:
             self._collected = True
             await self.cache.prune(everything=False, keep_bytes=0, until_s=int(time.time()) - _UNUSED_S)
@@ -125,10 +132,11 @@ class Builder:
         progress: Progress,
         stack: contextlib.AsyncExitStack,
         script: Callable[[Plan, Script], None] | None,
+        explain: Explain | None,
     ) -> list[Built]:
         definition, frontend, sources = await self._begun(request, progress, stack)
         plans = await frontend.plans()
-        return await Solving(self, request, progress, definition.file, plans, sources, stack).run(script)
+        return await Solving(self, request, progress, definition.file, plans, sources, stack, explain).run(script)
 
     async def _begun(
         self, request: Request, progress: Progress, stack: contextlib.AsyncExitStack
@@ -159,21 +167,20 @@ class Builder:
         task = asyncio.current_task()
         if options.build_id and task is not None:
             self._running[options.build_id] = task
-        # With `q` nothing is said but the id, unless the build fails: then all that was said so far comes first.
-        held = HeldOutput(output) if options.quiet else None
         try:
-            image_id = await self._build(context, options, held.say if held else output, secrets or {})
-        except BuildFailed as error:
-            if held:
-                held.release()
-            told = BuildFailed(error.classic, error.code)
-            told.location, told.vertex = error.location, error.vertex
-            raise told from error
+            secrets = {**self._secrets.pop(options.build_id, {}), **(secrets or {})}
+            return await Posting(self, options, output, secrets).build(context)
         finally:
             self._running.pop(options.build_id, None)
-        if held:
-            output(Message(stream=f"{image_id}\n"))
-        return image_id
+
+    async def call(self, context: AsyncIterable[bytes], options: BuildOptions, what: str) -> bytes:
+        """`POST /build?call=…`: see `examine`."""
+        return await Posting(self, options, lambda _message: None, {}).call(context, what)
+
+    def keep_secrets(self, build_id: str, secrets: Mapping[str, bytes]) -> None:
+        """For the build of this id, which is about to come: in memory, and for a minute."""
+        self._secrets[build_id] = secrets
+        asyncio.get_running_loop().call_later(_SECRETS_S, self._secrets.pop, build_id, None)
 
     def cancel(self, build_id: str) -> None:
         """Ends a build; one that isn't known is fine."""
@@ -187,77 +194,3 @@ class Builder:
     async def prune(self, *, all: bool = False, keep_bytes: int = 0, until_s: int = 0) -> tuple[list[str], int]:
         """What the cache lets go: keys and bytes."""
         return await self.cache.prune(everything=all, keep_bytes=keep_bytes, until_s=until_s)
-
-    async def _build(
-        self, body: AsyncIterable[bytes], options: BuildOptions, output: Output, secrets: Mapping[str, bytes]
-    ) -> str:
-        async with self._received(body, options) as context:
-            request = Request(
-                options,
-                PostedContexts(context, options),
-                PostedSecrets(secrets),
-                NoAgents(),
-                PostedCredentials(options.auths),
-            )
-            classic = Classic(output, remove=options.remove_intermediate)
-
-            def script(plan: Plan, lines: Sequence[tuple[str, Vertex | None]]) -> None:
-                classic.script(lines, self._base_ids(plan))
-                unused.extend(plan.unused_args)
-
-            unused: list[str] = []
-            async with self.solve(request, classic, script=script) as solved:
-                return await self._finish(solved.images[0], options, output, classic, unused)
-
-    def _base_ids(self, plan: Plan) -> dict[int, str]:
-        """Number of each FROM among the lines → short id of its image, "" for what is none."""
-        found: dict[int, str] = {}
-        at = len(plan.global_lines)
-        for stage in plan.stages.values():
-            found[at] = ""
-            if stage.base.kind is Kind.IMAGE:
-                with contextlib.suppress(NotFound):
-                    found[at] = self.images.resolve(stage.base.name).short_id
-            at += len(stage.lines)
-        return found
-
-    @contextlib.asynccontextmanager
-    async def _received(self, body: AsyncIterable[bytes], options: BuildOptions) -> AsyncIterator[Context | None]:
-        """The context, in a nameless file that goes with the block; None when it is to come from elsewhere."""
-        if options.remote:
-            yield None
-            return
-        os.makedirs(self.ingest, mode=0o700, exist_ok=True)
-        spool = os.open(self.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            async with pumped(body) as source:
-                answer = await self.workers.run("onggi.build.receivejob:receive", Receive(), [source, spool])
-            context = await asyncio.to_thread(indexed, answer, spool)
-        except BaseException:
-            os.close(spool)
-            raise
-        try:
-            yield context
-        finally:
-            context.close()
-
-    async def _finish(
-        self, built: Built, options: BuildOptions, output: Output, classic: Classic, unused: Sequence[str]
-    ) -> str:
-        """The image and its names, in one commit."""
-        images = self.images
-        known = images.find(sha256_of(encode_image_config(built.config)))
-        image = known or await images.create(built.config, names=options.tags)
-        for tag in options.tags:
-            if known:
-                await images.tag(image, tag)
-            else:
-                images.on_event("tag", image.id, tag.familiar())
-        classic.ended(image.short_id)
-        if unused:
-            output(Message(stream=f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"))
-        output(Message(aux=Aux(image.id)))
-        output(Message(stream=f"Successfully built {image.short_id}\n"))
-        for tag in options.tags:
-            output(Message(stream=f"Successfully tagged {tag.familiar()}\n"))
-        return image.id

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from onggi.build.entries import DIRECTORY, FILE, SYMLINK, Entry
-from onggi.errors import Corrupt, InvalidArgument
+from onggi.errors import Corrupt, InvalidArgument, NotFound
 from onggi.globs import Glob, has_wildcard
 
 _LINKS_LIMIT: Final = 40
@@ -72,6 +72,16 @@ class Context:
         twin = Context([], os.dup(self.spool))
         twin.root = Node(self.root.entry)
         twin.root.children = dict(self.root.children or {})
+        return twin
+
+    def below(self, path: str) -> Context:
+        """The directory `path` by itself, with a descriptor of its own. Raises NotFound."""
+        node = self.find(path)
+        if node is None or node.children is None:
+            raise NotFound(f"{path} is no directory of the context")
+        twin = Context([], os.dup(self.spool))
+        twin.root = Node(node.entry)
+        twin.root.children = node.children
         return twin
 
     def close(self) -> None:

@@ -60,6 +60,11 @@ class Copying:
                 f"When using {step.copy.word} with more than one source file, the destination must be a directory and end with a /"
             )
 
+    @property
+    def files(self) -> Sequence[tuple[str, str]]:
+        """What is copied from a context, with digests."""
+        return self._found.files
+
     def key(self) -> StepKey:
         return self._key(("files copied", self._found.digest))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onggi.errors import InvalidArgument, OnggiError
 
 if TYPE_CHECKING:
+    from onggi.build.request import Remains
     from onggi.build.vertices import Location, Vertex
 
 
@@ -26,7 +27,8 @@ class BuildFailed(OnggiError):
     """A step has failed.
 
     `code` is what the stream's errorDetail says, for RUN the exit code of its command; 0 is left out. `classic` is how docker's
-    older builder says it, which `POST /build` does. `location` and `vertex` are where, when that is known.
+    older builder says it, which `POST /build` does. `location` and `vertex` are where, when that is known; `remains` what the
+    step has left, when somebody wants to look at it.
     """
 
     def __init__(self, message: str, code: int = 0, *, classic: str = "") -> None:
@@ -35,3 +37,4 @@ class BuildFailed(OnggiError):
         self.classic = classic or message
         self.location: Location | None = None
         self.vertex: Vertex | None = None
+        self.remains: Remains | None = None

@@ -58,6 +58,11 @@ class BuildOptions:
     entitlements: frozenset[str] = frozenset()
     hostname: str = ""
     inline_cache: bool = False
+    raw_progress: bool = False
+    """The stream of `POST /build` has BuildKit's events in place of the older builder's text."""
+    explain: bool = False
+    keep_failed: bool = False
+    """A RUN that fails leaves what it has made, for who wants to look at it."""
     """The image says in its config which steps made its layers, for builds elsewhere that name it as a cache."""
 
     @property
@@ -106,9 +111,15 @@ def options_from_query(
         extra_hosts=_extra_hosts(query),
         platform=parse_platform(platform) if platform else None,
         cache_from=tuple(_json(query, "cachefrom", list[str], [])),
+        contexts=_json(query, "contexts", dict[str, str], {}),
+        no_cache_filter=tuple(_json(query, "nocachefilter", list[str], [])),
+        raw_progress=_one(query, "progress") == "raw",
+        explain=_true(query, "explain"),
+        keep_failed=_true(query, "keepfailed"),
         # Scripts of the older builder expect any image to do for --cache-from.
         inline_cache=True,
-        entitlements=frozenset({"network.host"} if _one(query, "networkmode") == "host" else ()),
+        entitlements=frozenset(_json(query, "entitlements", list[str], []))
+        | ({"network.host"} if _one(query, "networkmode") == "host" else set()),
         limits=_limits(query),
         build_id=_one(query, "buildid"),
         auths=auths or {},

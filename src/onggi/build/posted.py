@@ -17,6 +17,9 @@ from onggi.oci.reference import DEFAULT_DOMAIN
 _HUB = "https://index.docker.io/v1/"
 """What clients call Docker Hub in X-Registry-Config."""
 
+NAMED_CONTEXTS = ".onggi-contexts"
+"""The directory of the archive whose directories are the named contexts `local:…`."""
+
 _IGNORE_LIMIT = 8 * 1024 * 1024
 
 
@@ -37,9 +40,15 @@ class PostedContexts:
     ) -> Context:
         """See request.Contexts. The whole archive is here already; `exclude` was the client's affair."""
         del follow, exclude, include, vertex
-        if self._context is None or name not in ("context", "dockerfile"):
+        if self._context is None:
             raise NotFound(f"no local directory {name!r} was sent with this build")
-        return self._without_files_of_ours(self._context.again()) if name == "context" else self._context.again()
+        if name == "dockerfile":
+            return self._context.again()
+        if name != "context":
+            return self._context.below(f"{NAMED_CONTEXTS}/{name}")
+        context = self._context.again()
+        context.remove(NAMED_CONTEXTS)
+        return self._without_files_of_ours(context)
 
     def _without_files_of_ours(self, context: Context) -> Context:
         """The Dockerfile and .dockerignore are sent whatever .dockerignore says: it holds for the context."""

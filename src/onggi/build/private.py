@@ -20,24 +20,24 @@ class PrivatePlaces:
     """`root` is the engine's run directory; where that is no tmpfs, a directory of this `tag` in /dev/shm is used."""
 
     def __init__(self, root: str, tag: str) -> None:
-        self._root = os.path.join(root, "build") if _is_memory(root) else f"{_SHARED_MEMORY}/onggi-{tag}"
+        self.root = os.path.join(root, "build") if _is_memory(root) else f"{_SHARED_MEMORY}/onggi-{tag}"
 
     @contextlib.contextmanager
     def directory(self) -> Iterator[str]:
         """A new directory that goes with the block, and everything in it."""
-        os.makedirs(self._root, mode=0o700, exist_ok=True)
-        path = os.path.join(self._root, secrets.token_hex(8))
+        os.makedirs(self.root, mode=0o700, exist_ok=True)
+        path = os.path.join(self.root, secrets.token_hex(8))
         os.mkdir(path, 0o700)
         try:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(OSError):
-                os.rmdir(self._root)
+                os.rmdir(self.root)
 
     def clean(self) -> None:
         """What an ended engine has left."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _is_memory(path: str) -> bool:

@@ -84,6 +84,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Remains:
+    """A RUN that failed, as it was then: its files, its environment, what was mounted (source on this machine, target, read-only)."""
+
+    layers: tuple[Digest, ...]
+    environment: tuple[str, ...]
+    user: str
+    directory: str
+    command: tuple[str, ...]
+    mounts: tuple[tuple[str, str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """Something that came from outside. `uri` is a package URL for images, else the URL; `digest` as "algorithm:hex"."""
 

@@ -14,6 +14,7 @@ from onggi.build import stepwords, trees
 from onggi.build.errors import BuildFailed
 from onggi.build.keys import StepKey, step_key
 from onggi.build.plan import Kind, RunStepPlan
+from onggi.build.request import Remains
 from onggi.build.runmounts import RunMount
 from onggi.build.runner import RunStep
 from onggi.oci.digest import Digest
@@ -134,7 +135,28 @@ class Running:
                 hostname=self._solving.options.hostname or "buildkitsandbox",
                 privileged=step.insecure,
             )
-            return await layering.run(run)
+            try:
+                return await layering.run(run)
+            except BuildFailed as error:
+                if self._solving.options.keep_failed and error.code:
+                    layer = (await layering.capture(snapshot)).diff_id
+                    self._solving.hold(layer)
+                    binds = tuple(
+                        (each.source, each.destination, "ro" in each.options) for each in mounts if each.type == "bind"
+                    )
+                    error.remains = Remains(
+                        (*self._layers, layer),
+                        run.env,
+                        run.user,
+                        run.cwd,
+                        run.args,
+                        tuple(b for b in binds if self._lasts(b[0])),
+                    )
+                raise
+
+    def _lasts(self, source: str) -> bool:
+        """Whether a mount's source is still there when the step has ended: not a secret, not a socket, not a script."""
+        return not source.startswith(self._solving.builder.private.root) and "/containers/" not in source
 
 
 def _script(snapshot: Snapshot, name: str, body: str) -> Mount:

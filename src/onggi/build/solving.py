@@ -12,6 +12,7 @@ from onggi.build import state, trees
 from onggi.build.copying import Copying, make_directory
 from onggi.build.copyjob import CopyArgs, InTree
 from onggi.build.errors import BuildFailed
+from onggi.build.explaining import Files, place_of
 from onggi.build.fetching import Fetcher, Spool
 from onggi.build.flights import Listener
 from onggi.build.keys import StepKey, step_key
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
 
 Script = Sequence[tuple[str, Vertex | None]]
 """Instructions in the order of the file, with the vertex of each that has one: what the classic door reads out."""
+
+
+Explain = Callable[[Vertex, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What an explanation needs of a step: its place in the build, and the files that it copies."""
+
+    place: str
+    files: Files = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ class StageResult:
 
 
 class Solving:
-    """One build. `stack` closes what it opens. `script` is told of once, before anything runs."""
+    """One build. `stack` closes what it opens. `explain` is told of each step that is made anew, and why."""
 
     def __init__(
         self,
@@ -68,11 +80,12 @@ class Solving:
         plans: Sequence[Plan],
         sources: Sources,
         stack: contextlib.AsyncExitStack,
+        explain: Explain | None = None,
     ) -> None:
         self.builder, self.request, self.progress, self.file = builder, request, progress, file
         self.options, self.sources = request.options, sources
         self.fetcher = Fetcher(Spool(builder.ingest, stack))
-        self._plans, self._stack = plans, stack
+        self._plans, self._stack, self._explain = plans, stack, explain
         self._vertices: dict[tuple[int, int, int], Vertex] = {}
         self._bases: dict[tuple[int, int], Vertex] = {}
         self._stages: dict[tuple[int, int], asyncio.Task[StageResult]] = {}
@@ -170,21 +183,25 @@ class Solving:
 
     async def _step(self, number: int, stage: PlannedStage, at: int, layers: Sequence[Digest]) -> Outcome:
         step, vertex = stage.steps[at], self._vertices[number, stage.number, at]
+        inputs = Inputs(place_of(self.options, stage, at))
         try:
             match step:
                 case RunStepPlan():
                     run = Running(self, number, step, layers)
                     await run.gather()
-                    return await self._outcome(step, vertex, run.key(), run.make, run.content(), own=run.has_own)
+                    return await self._outcome(
+                        step, vertex, inputs, run.key(), run.make, run.content(), own=run.has_own
+                    )
                 case CopyStepPlan():
                     copy = Copying(self, number, step, () if step.alone else layers)
                     await copy.gather()
-                    return await self._outcome(step, vertex, copy.key(), copy.make, copy.content())
+                    inputs = Inputs(inputs.place, copy.files)
+                    return await self._outcome(step, vertex, inputs, copy.key(), copy.make, copy.content())
                 case DirectoryStepPlan():
                     key = step_key(
                         ("step", "workdir"), ("files of the steps before", tuple(layers)), ("path", step.path), ("user", step.user)
                     )  # fmt: skip
-                    return await self._outcome(step, vertex, key, make_directory(self, step, layers), None)
+                    return await self._outcome(step, vertex, inputs, key, make_directory(self, step, layers), None)
         except asyncio.CancelledError:
             vertex.done("context canceled")
             raise
@@ -210,6 +227,7 @@ class Solving:
         self,
         step: Step,
         vertex: Vertex,
+        inputs: Inputs,
         key: StepKey,
         make: Callable[[Listener], Awaitable[LayerInfo]],
         by_content: Callable[[], Awaitable[StepKey]] | None,
@@ -229,10 +247,14 @@ class Solving:
                 known = await self._known(keys[-1])
             if known is not None:
                 outcome = known
-                self._hold(outcome.layer)
+                self.hold(outcome.layer)
                 self._remember(keys, step, outcome)
+                self.builder.explainer.compared(inputs.place, key, inputs.files)
                 vertex.cached()
                 return outcome
+        why = self.builder.explainer.compared(inputs.place, key, inputs.files)
+        if self._explain is not None:
+            self._explain(vertex, "no cache was asked for" if step.fresh else why)
         vertex.start()
 
         async def work(listener: Listener) -> Outcome:
@@ -245,7 +267,7 @@ class Solving:
 
         flight = key.digest if not (step.fresh or own) else f"{key.digest} {id(self)}"
         outcome = await self.builder.flights.join(flight, work, vertex.log)
-        self._hold(outcome.layer)
+        self.hold(outcome.layer)
         vertex.done()
         return outcome
 
@@ -266,7 +288,7 @@ class Solving:
             if step.fresh or not self.builder.cache.has(key.digest):
                 self.builder.cache.add(key.digest, outcome.created, step.name, outcome.layer, size)
 
-    def _hold(self, layer: Digest) -> None:
+    def hold(self, layer: Digest) -> None:
         """Nobody removes the layer before the build ends."""
         self._stack.callback(self.builder.images.lease([layer]))
 
@@ -290,7 +312,7 @@ class Solving:
         """A layer that holds nothing: what a stage without layers shows."""
         async with self.builder.layering.step(()) as snapshot:
             layer = (await self.builder.layering.capture(snapshot)).diff_id
-        self._hold(layer)
+        self.hold(layer)
         return layer
 
     async def _tree(self, origin: Origin, path: str) -> Shown:
@@ -308,7 +330,7 @@ class Solving:
                 made = await layering.copy(snapshot, args, [context.spool])
             layer = made.diff_id
             cache.add(key, state.now_text(), f"local source for {origin.name}", layer, made.size, kind="source.local")
-        self._hold(layer)
+        self.hold(layer)
         return Shown((layer,), name)
 
     def directories_of(self, shown: Shown) -> list[str]:

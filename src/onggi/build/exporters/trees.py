@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 import msgspec
 
@@ -27,7 +27,8 @@ _PIECE = 1024 * 1024
 @contextlib.contextmanager
 def merged(layers: Layers, diff_ids: Sequence[Digest]) -> Iterator[Fd]:
     """A directory's descriptor: the layers laid over each other, in no mount table."""
-    paths = [layers.path(diff_id) for diff_id in reversed(diff_ids)]
+    # A layer that is there twice hides itself: overlayfs refuses one directory twice.
+    paths = [layers.path(diff_id) for diff_id in dict.fromkeys(reversed(diff_ids))]
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     with contextlib.ExitStack() as stack:
         if len(paths) == 1:
@@ -61,7 +62,7 @@ async def tar_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -
             await asyncio.wait([packing])
 
 
-async def tar_pieces(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> AsyncIterator[bytes]:
+async def tar_pieces(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> AsyncGenerator[bytes, None]:
     """The same, as bytes."""
     async with tar_of(layers, workers, diff_ids) as read_end:
         while piece := await blocking(os.read, read_end, _PIECE):
