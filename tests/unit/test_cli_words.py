@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onggi.cli import building, config_words, ports, progress, runflags, session, tables, units
+from onggi.cli import buildcontext, config_words, ports, progress, runflags, session, tables, units
 from onggi.cli.copying import split as split_copy
 from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
 from onggi.cli.listing import ports_text
@@ -252,7 +252,7 @@ def test_a_context_leaves_out_what_dockerignore_names(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
     (tmp_path / ".dockerignore").write_text("drop\n!drop/saved\n.git\n")
-    pieces, dockerfile = building._local(str(tmp_path), "")
+    pieces, dockerfile = buildcontext.from_directory(str(tmp_path), "", {})
     with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
         names = {member.name for member in tar if member.isfile()}
         assert all(member.uid == 0 for member in tar)

@@ -12,11 +12,11 @@ import msgspec
 
 from onggi.build.classic import Classic
 from onggi.build.context import Context
-from onggi.build.errors import BuildFailed
+from onggi.build.errors import BuildFailed, DockerfileError
 from onggi.build.output import Aux, HeldOutput, Message, Output
 from onggi.build.plan import Kind, Plan
 from onggi.build.posted import NoAgents, PostedContexts, PostedCredentials, PostedSecrets
-from onggi.build.rawprogress import Explanation, RawProgress, Status
+from onggi.build.rawprogress import Explanation, RawProgress, Status, failure_of
 from onggi.build.receivejob import Receive
 from onggi.build.remote import indexed
 from onggi.build.request import Built, Remains, Request
@@ -69,10 +69,16 @@ class Posting:
         except BuildFailed as error:
             if held:
                 held.release()
+            if options.raw_progress:
+                output(failure_of(error.location, error.vertex))
             await self._keep(error)
             told = BuildFailed(str(error) if options.raw_progress else error.classic, error.code)
             told.location, told.vertex = error.location, error.vertex
             raise told from error
+        except DockerfileError as error:
+            if options.raw_progress:
+                output(failure_of(error.location, None))
+            raise
         if held:
             self._output(Message(stream=f"{image.id}\n"))
         return image.id

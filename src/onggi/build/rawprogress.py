@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from onggi.build.state import now_text
-from onggi.build.vertices import SourceFile, Vertex, Warned
+from onggi.build.vertices import Location, SourceFile, Vertex, Warned
 
 
 class _Vertex(msgspec.Struct, omit_defaults=True):
@@ -72,6 +72,14 @@ class Explanation(msgspec.Struct):
     text: str
 
 
+class Failure(msgspec.Struct, rename="camel", omit_defaults=True):
+    """Which step has ended the build, and where it stands in the Dockerfile: ours, beside BuildKit's."""
+
+    vertex: str = ""
+    source_info: _Source | None = None
+    range: list[_Range] = []
+
+
 class Status(msgspec.Struct, omit_defaults=True):
     """One event."""
 
@@ -80,6 +88,7 @@ class Status(msgspec.Struct, omit_defaults=True):
     statuses: list[_Status] = []
     warnings: list[_Warning] = []
     explanations: list[Explanation] = []
+    failure: Failure | None = None
 
 
 class RawProgress:
@@ -117,6 +126,16 @@ class RawProgress:
                 ]
             )
         )
+
+
+def failure_of(location: Location | None, vertex: Vertex | None) -> Status:
+    """The event that tells of a build's end."""
+    if location is None:
+        return Status(failure=Failure(vertex.digest if vertex else ""))
+    file = location.file
+    ranges = [_Range(_Position(location.first), _Position(location.last))]
+    source = _Source(file.name, file.language, file.data)
+    return Status(failure=Failure(vertex.digest if vertex else "", source, ranges))
 
 
 class _Told:

@@ -1,23 +1,26 @@
-"""build: the context as a tar, what .dockerignore names left out, and the engine's output as it comes."""
+"""build: the context goes to the engine, what it says is shown, and what was asked for is brought back."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-import tarfile
 
-from onggi.cli import mountwords, progress
+from onggi.cli import buildcontext, mountwords
+from onggi.cli.buildoutputs import Output, bring
+from onggi.cli.buildprogress import display
+from onggi.cli.buildwords import contexts_of, print_call, secrets_of
 from onggi.cli.creating import platform_of, refuse_trust
 from onggi.cli.credentials import Credentials
 from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
-from onggi.cli.transfer import blocks
 from onggi.client import images
-from onggi.ignore import IgnoreRules, read_ignore_file
+from onggi.client.errors import StreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from onggi.cli.flags import Options
     from onggi.cli.main import Context
@@ -25,33 +28,109 @@ if TYPE_CHECKING:
 
 def _build(context: Context, options: Options, words: list[str]) -> None:
     refuse_trust(options)
+    if options.on("no-cache") and options.list("no-cache-filter"):
+        raise Exit(1, "--no-cache and --no-cache-filter cannot currently be used together")
     query = _query(options, context.config.proxies(context.endpoint.text))
-    directory = words[0]
-    if directory == "-":
-        body: Iterator[bytes] = blocks("-")
-        if sys.stdin.isatty():
-            raise Exit(1, "a context on stdin: pipe a tar or a Dockerfile in")
-        head = next(body, b"")
-        body = _dockerfile_alone(head + b"".join(body)) if b"\0" not in head[:512] else _again(head, body)
-    elif directory.startswith(("http://", "https://", "git://", "git@")):
-        query["remote"] = directory
+    outputs = _outputs(options)
+    directories, remote = contexts_of(options.list("build-context"))
+    query["contexts"] = _json({**{name: f"local:{name}" for name in directories}, **remote})
+    where = words[0]
+    if where == "-":
+        body: Iterator[bytes] = buildcontext.from_stdin()
+    elif buildcontext.is_remote(where):
+        query["remote"], query["dockerfile"] = where, options.text("file") or None
         body = iter(())
     else:
-        body, query["dockerfile"] = _local(directory, options.text("file"))
-    identifier = ""
-
-    def aux(value: object) -> None:
-        nonlocal identifier
-        if isinstance(value, dict) and "ID" in value:
-            identifier = str(value["ID"])
-
-    stream = images.build(body, query, registries=Credentials(context.config).every())
-    progress.show(context.engine.stream(stream), quiet=options.on("quiet"), on_aux=aux)
+        body, query["dockerfile"] = buildcontext.from_directory(where, options.text("file"), directories)
+    registries = Credentials(context.config).every()
+    what = "lint" if options.on("check") else options.text("call")
+    if what not in ("", "build"):
+        asked = {"check": "lint"}.get(what.partition(",")[0], what.partition(",")[0])
+        document = context.engine(images.build_call(body, {**query, "call": asked}, registries=registries))
+        raise Exit(print_call(what, document))
+    secrets = secrets_of(options.list("secret"))
+    if secrets:
+        context.engine(images.build_secrets(str(query["buildid"]), secrets))
+    known: set[str] = set()
+    if any(each.is_brought for each in outputs):
+        known = {str(image["Id"]) for image in context.engine(images.listing(all=True))}
+    identifier = _followed(context, options, images.build(body, query, registries=registries))
+    for output in outputs:
+        if output.is_brought:
+            bring(context, output, identifier)
+        elif output.push:
+            _push(context, options)
+    if known and identifier not in known and not options.list("tag"):
+        # It was made to be brought here.
+        context.engine(images.remove(identifier, noprune=True))
+    if options.on("push"):
+        _push(context, options)
     if options.on("quiet"):
         sys.stdout.write(identifier + "\n")
     if options.text("iidfile"):
         with open(options.text("iidfile"), "w", encoding="ascii") as file:
             file.write(identifier)
+    if options.text("metadata-file"):
+        with open(options.text("metadata-file"), "w", encoding="utf-8") as file:
+            file.write(
+                _json({"containerimage.config.digest": identifier, "image.name": ",".join(options.list("tag"))}) or ""
+            )
+
+
+def _followed(context: Context, options: Options, stream: Any) -> str:
+    """The image's id, when the build has ended well."""
+    shown = display(
+        options.text("progress") or os.environ.get("BUILDKIT_PROGRESS", "") or "auto", quiet=options.on("quiet")
+    )
+    identifier = ""
+    failed: dict[str, Any] = {}
+    error: StreamError | None = None
+    for item in context.engine.stream(stream):
+        if "error" in item or "errorDetail" in item:
+            detail = item.get("errorDetail") or {}
+            error = StreamError(str(detail.get("message") or item.get("error")), int(detail.get("code") or 1))
+            break
+        aux = item.get("aux")
+        if isinstance(aux, dict):
+            identifier = str(aux.get("ID", identifier))
+            failed = aux.get("failed") or failed
+        else:
+            shown.event(dict(item))
+    shown.close()
+    if failed:
+        _look(context, failed)
+    if error is not None:
+        raise Exit(1, f"failed to build: {error}")
+    return identifier
+
+
+def _look(context: Context, failed: dict[str, Any]) -> None:
+    """A shell in what the failed step has left, with its mounts; all of that goes when the shell ends."""
+    sys.stderr.write(f"\nA shell in the step that failed: {' '.join(failed['Command'])}\n")
+    words = [word for bind in failed["Binds"] for word in ("-v", bind)]
+    terminal = ["-it"] if sys.stdin.isatty() else ["-i"]
+    try:
+        subprocess.run(
+            [sys.argv[0], *context.global_words, "run", "--rm", *terminal, *words, failed["Image"], "/bin/sh"],
+            check=False,
+        )
+    finally:
+        context.engine(images.remove(failed["Image"], force=True, noprune=True))
+
+
+def _push(context: Context, options: Options) -> None:
+    if not options.list("tag"):
+        raise Exit(1, "tag is needed when pushing to registry")
+    for name in options.list("tag"):
+        subprocess.run([sys.argv[0], *context.global_words, "push", name], check=True)
+
+
+def _outputs(options: Options) -> list[Output]:
+    return [Output(text) for text in options.list("output")]
+
+
+def _entitlements(options: Options) -> list[str]:
+    return options.list("allow")
 
 
 def _query(options: Options, proxies: dict[str, str]) -> dict[str, object]:
@@ -71,6 +150,9 @@ def _query(options: Options, proxies: dict[str, str]) -> dict[str, object]:
         "cpusetcpus": options.text("cpuset-cpus") or None, "cpusetmems": options.text("cpuset-mems") or None,
         "shmsize": options.number("shm-size") or None, "extrahosts": options.list("add-host"), "platform": platform_of(options) or None,
         "squash": options.on("squash"), "cgroupparent": options.text("cgroup-parent") or None, "version": "1",
+        "buildid": os.urandom(16).hex(), "progress": "raw", "explain": options.on("explain") or None,
+        "keepfailed": options.on("shell-on-error") or None, "entitlements": _json(_entitlements(options)),
+        "nocachefilter": _json([name for text in options.list("no-cache-filter") for name in text.split(",")]),
         "ulimits": _json([mountwords.ulimit(word) for word in options.list("ulimit")]), "cachefrom": _json(options.list("cache-from")),
     }  # fmt: skip
 
@@ -81,144 +163,47 @@ def _json(value: object) -> str | None:
     return json.dumps(value) if value else None
 
 
-def _again(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from rest
-
-
-class _Collector:
-    """Where tarfile writes; `take` gives what has come together."""
-
-    def __init__(self) -> None:
-        self._pending: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._pending.append(data)
-        return len(data)
-
-    def take(self) -> bytes:
-        data, self._pending = b"".join(self._pending), []
-        return data
-
-
-def _dockerfile_alone(text: bytes) -> Iterator[bytes]:
-    import io
-
-    out = _Collector()
-    with tarfile.open(fileobj=out, mode="w|") as tar:  # type: ignore[call-overload]
-        info = tarfile.TarInfo("Dockerfile")
-        info.size = len(text)
-        tar.addfile(info, io.BytesIO(text))
-    yield out.take()
-
-
-def _local(directory: str, dockerfile: str) -> tuple[Iterator[bytes], str]:
-    """The context's tar, and the Dockerfile's path in it. A Dockerfile from elsewhere is put in under a name of its own."""
-    if not os.path.isdir(directory):
-        raise Exit(1, f'unable to prepare context: path "{directory}" not found')
-    path = (
-        dockerfile
-        if os.path.isabs(dockerfile)
-        else os.path.join(os.getcwd(), dockerfile)
-        if dockerfile
-        else os.path.join(directory, "Dockerfile")
-    )
-    if dockerfile == "-":
-        return _tar(
-            directory, {".dockerfile.stdin": sys.stdin.buffer.read()}, keep=".dockerfile.stdin"
-        ), ".dockerfile.stdin"
-    if not os.path.exists(path) and dockerfile:
-        path = os.path.join(directory, dockerfile)
-    if not os.path.exists(path):
-        raise Exit(
-            1,
-            f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {os.path.abspath(path)}: no such file or directory",
-        )
-    inside = os.path.relpath(os.path.realpath(path), os.path.realpath(directory))
-    if inside.startswith(".."):
-        with open(path, "rb") as file:
-            return _tar(
-                directory, {".dockerfile.outside": file.read()}, keep=".dockerfile.outside"
-            ), ".dockerfile.outside"
-    return _tar(directory, {}, keep=inside), inside
-
-
-def _tar(directory: str, extra: dict[str, bytes], *, keep: str) -> Iterator[bytes]:
-    """Files that .dockerignore lets through; owners are root, as docker's client sends them."""
-    import io
-
-    patterns = _ignored(directory, keep)
-    out = _Collector()
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-        for name, data in extra.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o600
-            tar.addfile(info, io.BytesIO(data))
-        for path, name in _walk(directory, "", patterns, keep):
-            info = tar.gettarinfo(path, name)
-            if info is None:  # a socket
-                continue
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
-            if info.isreg():
-                with open(path, "rb") as file:
-                    tar.addfile(info, file)
-            else:
-                tar.addfile(info)
-            if len(data := out.take()) > 0:
-                yield data
-    yield out.take()
-
-
-def _ignored(directory: str, dockerfile: str) -> IgnoreRules:
-    for name in (os.path.join(directory, f"{dockerfile}.dockerignore"), os.path.join(directory, ".dockerignore")):
-        try:
-            with open(name, "rb") as file:
-                return IgnoreRules(read_ignore_file(file.read()))
-        except FileNotFoundError:
-            continue
-    return IgnoreRules([])
-
-
-def _walk(directory: str, prefix: str, patterns: IgnoreRules, keep: str) -> Iterator[tuple[str, str]]:
-    for entry in sorted(os.scandir(os.path.join(directory, prefix)), key=lambda e: e.name):
-        name = f"{prefix}/{entry.name}" if prefix else entry.name
-        is_directory = entry.is_dir(follow_symlinks=False)
-        ignored = patterns.ignores(name) and name not in (keep, ".dockerignore")
-        if not ignored:
-            yield entry.path, name
-        if is_directory and (not ignored or patterns.may_keep_below(name) or keep.startswith(f"{name}/")):
-            yield from _walk(directory, name, patterns, keep)
-
-
 COMMANDS = {
     "build": Command(
         _build, "[OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
         """
    --add-host list  Add a custom host-to-IP mapping ("host:ip")
+   --allow list  Allow extra privileged entitlement (e.g., "network.host", "security.insecure")
    --build-arg list  Set build-time variables
+   --build-context list  Additional build contexts (e.g., name=path)
    --cache-from strings  Images to consider as cache sources
+   --call string  Set method for evaluating build ("check", "outline", "targets")
    --cgroup-parent string  Set the parent cgroup for the "RUN" instructions during build
+   --check bool  Shorthand for "--call=check"
    --compress bool  Compress the build context using gzip
    --cpu-period int  Limit the CPU CFS (Completely Fair Scheduler) period
    --cpu-quota int  Limit the CPU CFS (Completely Fair Scheduler) quota
 -c --cpu-shares int  CPU shares (relative weight)
    --cpuset-cpus string  CPUs in which to allow execution (0-3, 0,1)
    --cpuset-mems string  MEMs in which to allow execution (0-3, 0,1)
+   --explain bool  Say for each step that is made anew which file or argument has changed
 -f --file string  Name of the Dockerfile (Default is "PATH/Dockerfile")
    --force-rm bool  Always remove intermediate containers
    --iidfile string  Write the image ID to the file
    --isolation string  Container isolation technology
    --label list:label  Set metadata for an image
+   --load bool  Has no effect: images are in the engine when they are built
 -m --memory bytes  Memory limit
    --memory-swap bytes  Swap limit equal to memory plus swap: -1 to enable unlimited swap
+   --metadata-file string  Write build result metadata to a file
    --network string=default  Set the networking mode for the RUN instructions during build
    --no-cache bool  Do not use cache when building the image
+   --no-cache-filter list  Do not cache specified stages
+-o --output list  Output destination (format: "type=local,dest=path")
    --platform string  Set platform if server is multi-platform capable
+   --progress string=auto  Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty")
    --pull bool  Always attempt to pull a newer version of the image
+   --push bool  Push the tags that were given when the image is built
 -q --quiet bool  Suppress the build output and print image ID on success
    --rm bool=true  Remove intermediate containers after a successful build
+   --secret list  Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
    --security-opt strings  Security options
+   --shell-on-error bool  Open a shell in the step that fails, with its files and mounts
    --shm-size bytes  Size of "/dev/shm"
    --squash bool  Squash newly built layers into a single new layer
 -t --tag list  Name and optionally a tag in the "name:tag" format

@@ -145,12 +145,33 @@ def prune(filters: Filters | None = None) -> Call[Json]:
     return Call(Request("POST", "/images/prune", {"filters": filters or {}}), lambda body: cast("Json", parsed(body)))
 
 
+def files(name: str) -> Stream[bytes]:
+    """All files of an image as one tar. onggi's own: docker has no word for it."""
+    return Stream(Request("GET", f"/onggi{_path(name, '/files')}"), raw)
+
+
 def build(context: Body, query: Mapping[str, object], *, registries: Json | None = None) -> Stream[Progress]:
     """`query` as POST /build takes it: t, dockerfile, buildargs, labels, target, nocache …"""
+    return _progress(_build_request(context, query, registries))
+
+
+def build_call(context: Body, query: Mapping[str, object], *, registries: Json | None = None) -> Call[Json]:
+    """What the Dockerfile says, without building: `query` has `call` (lint, outline, targets). onggi's own."""
+    return Call(_build_request(context, query, registries), lambda body: cast("Json", parsed(body)))
+
+
+def build_secrets(build_id: str, secrets: Mapping[str, bytes]) -> Call[None]:
+    """Sends the secrets of the build with this `buildid`, which must come within a minute. onggi's own."""
+    encoded = {name: base64.b64encode(data).decode() for name, data in secrets.items()}
+    body = base64.b64encode(json_body(encoded))
+    return Call(Request("POST", "/onggi/build/secrets", {"id": build_id}, body), nothing)
+
+
+def _build_request(context: Body, query: Mapping[str, object], registries: Json | None) -> Request:
     headers = {"Content-Type": "application/x-tar"}
     if registries:
         headers["X-Registry-Config"] = base64.urlsafe_b64encode(json_body(registries)).decode()
-    return _progress(Request("POST", "/build", query, context, headers))
+    return Request("POST", "/build", query, context, headers)
 
 
 def build_prune(*, all: bool = False, filters: Filters | None = None, keep_storage: int | None = None) -> Call[Json]:
