@@ -86,6 +86,20 @@ def test_another_configuration_and_a_pid_file_of_the_callers_directory(bundle: B
     assert bundle.call("exec", container_id, "echo", "still").stdout == "still\n"
 
 
+@pytest.mark.row("CL-178")
+def test_without_a_pivot_nothing_of_the_hosts_mounts_is_left_below_the_root(bundle: Bundle) -> None:
+    """The host's root itself is: where it is a ramdisk there is no other way."""
+    ended = bundle.call("run", "--no-pivot", bundle.make("sh", "-c", "ls -d /bin /home; cat /proc/self/mountinfo"))
+    listed, *lines = ended.stdout.splitlines()
+    assert listed == "/bin"
+    places = [line.split()[4] for line in lines]
+    assert places.count("/") == 1
+    assert set(places) <= {"/", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"} | {
+        place for place in places if place.startswith(("/proc", "/sys"))
+    }
+    assert "read-only" in bundle.call("run", "--no-pivot", bundle.make("sh", "-c", "echo >/x")).stderr.lower()
+
+
 @pytest.mark.row("CL-178", "CL-207")
 def test_sockets_that_were_passed_are_the_containers(bundle: Bundle) -> None:
     container_id = bundle.make("sh", "-c", "echo $LISTEN_FDS $LISTEN_PID $LISTEN_FDNAMES; ls /proc/self/fd")

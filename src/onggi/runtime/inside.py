@@ -19,7 +19,7 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import NamespaceKind, is_rootless
 from onggi.oci.runtime import Linux, Process, State
-from onggi.runtime import become, childhooks, devices, labels, loopback, masks, reaper, rootfs, sysctls, users
+from onggi.runtime import become, childhooks, devices, labels, loopback, masks, pivoting, reaper, rootfs, sysctls, users
 from onggi.runtime.become import Program
 from onggi.runtime.plan import InitPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, Ready
@@ -205,7 +205,8 @@ class Start:
         self._make_working_directory(root.fd)
         if self.plan.spec.root and self.plan.spec.root.readonly:
             mounts.mount_setattr(root.fd, set=MountAttr.RDONLY)
-        rootfs.pivot(root.fd, self.linux.rootfs_propagation)
+        leave_host = pivoting.move_over if self.plan.rootfs.no_pivot else pivoting.pivot
+        leave_host(root.fd, self.linux.rootfs_propagation)
 
     def _make_working_directory(self, root: Fd) -> None:
         """One that the image lacks is made, for root, as docker does."""

@@ -141,7 +141,10 @@ class _Making:
             raise InvalidArgument(f"{self.what} failed: {error}") from None
         return InitPlan(
             spec=spec,
-            rootfs=RootfsPlan(path=os.path.realpath(spec.root.path if spec.root is not None else "")),
+            rootfs=RootfsPlan(
+                path=os.path.realpath(spec.root.path if spec.root is not None else ""),
+                no_pivot="no-pivot" in self.given.switches,
+            ),
             seccomp=filter.program if filter is not None else b"",
             seccomp_flags=filter.flags if filter is not None else 0,
             listener=filter.listener if filter is not None else None,

@@ -22,6 +22,7 @@ class RootfsPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     upper: str = ""
     work: str = ""
     path: str = ""
+    no_pivot: bool = False
 
 
 class RoutePlan(msgspec.Struct, frozen=True, omit_defaults=True):

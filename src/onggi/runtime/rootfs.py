@@ -415,16 +415,3 @@ class CgroupView:
                     os.symlink(name, alias, dir_fd=made.fileno())
             # The tmpfs and each hierarchy at once: one that can be written to is a way out (CVE-2022-0492).
             mounts.mount_setattr(made, set=mount.options.set, recursive=True)
-
-
-def pivot(root: Fd, propagation: str) -> None:
-    """`root` becomes `/`; the host's tree is gone from this namespace (S-10). The working directory is `/`."""
-    os.fchdir(root.fileno())
-    mounts.pivot_root(".", ".")
-    # The old root now lies on top of the new one; it has been private since the start (make_private), so nobody hears of its end.
-    mounts.umount2(".", mounts.MNT_DETACH)
-    os.chdir("/")
-    if propagation:
-        for flag, recursive in parse_options([propagation]).propagation:
-            if flag in (MountFlag.SHARED, MountFlag.UNBINDABLE):
-                mounts.mount(None, "/", None, flag | (MountFlag.REC if recursive else MountFlag.NONE))
