@@ -164,7 +164,7 @@ class Containers:
     def _chosen(self, filters: Filters, *, everything: bool, limit: int) -> Sequence[Container]:
         wanted = filtering.matcher(self._engine, filters)
         found = sorted(self, key=lambda one: one.row.created_ns, reverse=True)
-        if not (everything or limit > 0 or filters.get("status") or filters.get("exited")):
+        if not (everything or limit > 0 or filters.get("status")):
             found = [one for one in found if one.is_alive or one.state == State.RESTARTING]
         found = [one for one in found if wanted(one)]
         return found[:limit] if limit > 0 else found

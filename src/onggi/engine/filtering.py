@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Filters = Mapping[str, list[str]]
 Test = Callable[[Container], bool]
-_STATES = {"created", "running", "paused", "restarting", "removing", "exited", "dead"}
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_HEALTH = ("none", "starting", "healthy", "unhealthy")
+_BOOLEANS = frozenset({"true", "True", "1", "false", "False", "0"})
 
 
 def matcher(engine: Engine, filters: Filters) -> Test:
@@ -34,8 +36,7 @@ def _test(engine: Engine, key: str, values: list[str]) -> Test:  # a table of wh
             return lambda c: any(p.search(c.name) or p.search(f"/{c.name}") for p in patterns)
         case "status":
             for value in values:
-                if value not in _STATES:
-                    raise InvalidArgument(f"invalid filter 'status={value}'")
+                _check_word("status", value, "state", _STATES)
             return lambda c: shown_state(c) in values
         case "exited":
             codes = {_number(key, value) for value in values}
@@ -50,12 +51,16 @@ def _test(engine: Engine, key: str, values: list[str]) -> Test:  # a table of wh
         case "volume":
             return lambda c: any(value in (p.name, p.source, p.destination) for p in c.row.mounts for value in values)
         case "health":
+            for value in values:
+                _check_word("health", value, "health", _HEALTH)
             return lambda c: (c.health.status if c.health else "none") in values
         case "before" | "since":
             return _by_time(engine, key, values)
         case "publish" | "expose":
             return _ports(engine, key, values)
         case "is-task":
+            if not _BOOLEANS.issuperset(values):
+                raise InvalidArgument(f"invalid filter 'is-task=[{' '.join(values)}]'")
             return lambda _c: values[0].lower() in ("false", "0")
         case _:
             return lambda _c: True
@@ -70,11 +75,19 @@ def _pattern(text: str) -> re.Pattern[str]:
         raise InvalidArgument(f"invalid filter 'name={text}': {error}") from None
 
 
+def _check_word(key: str, value: str, what: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        text = f"invalid filter '{key}={value}': invalid value for {what} ({value}): must be one of {', '.join(known)}"
+        raise InvalidArgument(text)
+
+
 def _number(key: str, value: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise InvalidArgument(f"invalid filter '{key}={value}'") from None
+        raise InvalidArgument(
+            f"invalid filter '{key}={value}': strconv.Atoi: parsing \"{value}\": invalid syntax"
+        ) from None
 
 
 def has_labels(container: Container, values: list[str]) -> bool:
@@ -109,13 +122,14 @@ def _ports(engine: Engine, key: str, values: list[str]) -> Test:
     for value in values:
         span, _, protocol = value.partition("/")
         first, _, last = span.partition("-")
-        for port in range(_number(key, first), _number(key, last or first) + 1):
+        start, end = _number(key, first), _number(key, last or first)
+        if end < start:
+            raise InvalidArgument(f"invalid filter '{key}={value}': Invalid range specified for the Port: {span}")
+        for port in range(start, min(end, 65535) + 1):
             wanted.add(f"{port}/{protocol or 'tcp'}")
     if key == "expose":
         return lambda c: bool(wanted & set(c.row.config.exposed_ports or {}))
-    return lambda c: any(
-        f"{p.host_port}/{p.protocol}" in wanted or f"{p.port}/{p.protocol}" in wanted for p in engine.publishing.of(c)
-    )
+    return lambda c: any(f"{one.host_port}/{one.protocol}" in wanted for one in engine.publishing.of(c))
 
 
 def prune_matcher(filters: Filters) -> Test:

@@ -70,7 +70,7 @@ def make_plan(config: ContainerConfig, host: HostConfig, path: str, args: list[s
         spec=spec,
         rootfs=around.rootfs,
         links=around.links,
-        user=config.user,
+        user=config.user or "0",  # root's supplementary groups are the image's to say too
         groups=list(host.group_add or ()),
         seccomp=seccomp_filter(host, process),
         dns=around.dns,
