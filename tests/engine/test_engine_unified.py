@@ -128,7 +128,7 @@ def test_stats_have_dockers_shape_for_v2(tmp_path: Path) -> None:
         assert {"anon", "file", "inactive_file", "pgfault", "slab"} <= set(found["memory_stats"]["stats"])
         assert "percpu_usage" not in found["cpu_stats"]["cpu_usage"]
         assert found["cpu_stats"]["cpu_usage"]["total_usage"] > 1_000_000
-        assert found["pids_stats"]["current"] == 2
+        assert found["pids_stats"]["current"] in (1, 2)
         written = [e["value"] for e in found["blkio_stats"]["io_service_bytes_recursive"] or () if e["op"] == "write"]
         assert sum(written) >= 8 * MIB
 
@@ -140,10 +140,11 @@ def test_devices_are_those_that_were_given(tmp_path: Path) -> None:
     """By a BPF program at the container's group: v2 has no file for it."""
 
     async def test(engine: Engine) -> None:
-        node = "mknod /tmp/kmsg c 1 11; head -c 0 /tmp/kmsg && echo open || echo shut"
-        node = node.replace("head -c 0 /tmp/kmsg", "(: </tmp/kmsg) 2>/dev/null")
+        # A disk of this machine: what the rule says decides, not a right.
+        major = Path("/proc/partitions").read_text().splitlines()[2].split()[0]
+        node = f"mknod /tmp/disk b {major} 0; head -c 1 /tmp/disk >/dev/null 2>&1 && echo open || echo shut"
         assert await output(engine, "sh", "-c", node) == "shut\n"
-        assert await output(engine, "sh", "-c", node, host={"device_cgroup_rules": ["c 1:11 r"]}) == "open\n"
+        assert await output(engine, "sh", "-c", node, host={"device_cgroup_rules": [f"b {major}:* r"]}) == "open\n"
         assert await output(engine, "sh", "-c", node, host={"privileged": True}) == "open\n"
         assert await output(engine, "sh", "-c", ": </dev/zero && : >/dev/null && echo usual") == "usual\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.engines import busybox_tar
-from tests.rootless.people import Person, a_person
+from tests.rootless.people import SLOW, Person, a_person
 
 pytestmark = [
     pytest.mark.root,
@@ -21,7 +21,6 @@ pytestmark = [
 PACKAGING = Path(__file__).parents[2] / "packaging"
 UNITS = Path("/etc/systemd/system")
 ONGGID = f"{Path(sys.executable).parent}/onggid"
-SLOW = int(os.environ.get("GUEST_SCALE", "1"))
 
 
 def systemctl(*words: str) -> str:

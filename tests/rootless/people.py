@@ -20,6 +20,9 @@ import pytest
 import onggi
 
 _NUMBERS = itertools.count()
+SLOW = int(os.environ.get("GUEST_SCALE", "1"))
+"""How much longer everything takes in a machine that is emulated."""
+
 SOURCE = Path(onggi.__file__).parents[1]
 LIBRARIES = next(path for path in sys.path if path.endswith("site-packages"))
 
@@ -47,6 +50,8 @@ class Person:
             words = (self.python, "-I", "-m", "onggi.api.onggid", *words[1:])
         elif words[0] == "onggi":
             words = (self.python, "-I", "-c", "from onggi.cli.main import main; raise SystemExit(main())", *words[1:])
+        elif words[0] == "onggi-runtime":
+            words = (self.python, "-I", "-m", "onggi.runtime.entry", *words[1:])
         return ["env", "-i", f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
                 *rights, *words]  # fmt: skip
 
@@ -57,7 +62,7 @@ class Person:
             line = ["sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', into, *line]
         with self.log.open("ab") as log:
             self.engine = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 60 * SLOW
         while self.run("onggi", "-H", self.host, "version").returncode != 0:
             if self.engine.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"onggid --rootless didn't start:\n{self.log.read_text()}")
@@ -65,11 +70,13 @@ class Person:
     def stop(self) -> None:
         if self.engine is not None:
             self.engine.terminate()
-            self.engine.wait(30)
+            self.engine.wait(30 * SLOW)
             self.engine = None
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), capture_output=True, text=True, timeout=120, cwd="/", check=False)
+        return subprocess.run(
+            self.command(*words), capture_output=True, text=True, timeout=120 * SLOW, cwd="/", check=False
+        )
 
     def onggi(self, *words: str) -> str:
         done = self.run("onggi", "-H", self.host, *words)
@@ -144,6 +151,6 @@ def _end(person: Person) -> None:
             owner = os.stat(f"/proc/{entry}").st_uid
             if owner == person.uid or owner in person.subordinate:
                 os.kill(int(entry), signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * SLOW
     while person.processes() and time.monotonic() < deadline:
         time.sleep(0.05)

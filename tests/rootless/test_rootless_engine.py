@@ -14,7 +14,7 @@ import pytest
 
 from onggi.kernel import cgroups
 from tests.engine.engines import busybox_tar
-from tests.rootless.people import Person, a_person
+from tests.rootless.people import SLOW, Person, a_person
 
 pytestmark = pytest.mark.root
 ADDRESS = f"10.66.{os.getpid() % 250}.1"
@@ -57,7 +57,7 @@ def web(person: Person) -> Iterator[int]:
 
 def get(address: str, port: int) -> str:
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}/", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{address}:{port}/", timeout=5 * SLOW) as answer:
             text: str = answer.read().decode()
             return text
     except OSError as error:
@@ -65,7 +65,7 @@ def get(address: str, port: int) -> str:
 
 
 def wait_until(holds: object) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * SLOW
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -149,7 +149,7 @@ def test_a_low_port_is_refused_clearly(person: Person) -> None:
 @pytest.mark.row("P-079", "P-082")
 def test_containers_and_their_ports_outlive_the_engine(person: Person, web: int) -> None:
     # The relay's end of it stays open through the engine's end.
-    with socket.create_connection(("127.0.0.1", web), 10) as standing:
+    with socket.create_connection(("127.0.0.1", web), 10 * SLOW) as standing:
         person.stop()
         assert get("127.0.0.1", web) == "hello\n"
         person.start()
@@ -190,7 +190,7 @@ def test_containers_reach_the_outside(person: Person, address: str) -> None:
     with socket.create_server((address, 0)) as server:
         port = server.getsockname()[1]
         person.onggi("run", "-d", "--name", "out", "busybox", "sh", "-c", f"echo word | nc {address} {port}")
-        server.settimeout(20)
+        server.settimeout(20 * SLOW)
         client, _ = server.accept()
         with client:
             assert client.recv(10) == b"word\n"
@@ -264,7 +264,7 @@ def test_an_engine_with_nothing_to_run_leaves_nothing() -> None:
         someone.start()
         assert any("onggi.rootless.outside" in line for line in someone.processes())
         someone.stop()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * SLOW
         while left := someone.processes():
             assert time.monotonic() < deadline, left
             time.sleep(0.05)

@@ -17,6 +17,8 @@ from onggi.errors import OnggiError
 
 _TUN: Final = "/dev/net/tun"
 _READY_S: Final = 20.0
+_NAMES: Final = {"pasta": ("pasta", "passt"), "slirp4netns": ("slirp4netns",)}
+"""What they call themselves: passt.avx2 for one."""
 _SLIRP_DNS: Final = "10.0.2.3"
 _PASTA_DNS: Final = "169.254.1.1"
 
@@ -92,6 +94,6 @@ def _slirp(pid: int) -> Uplink:
 def _is(pid: int, program: str) -> bool:
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-            return file.read().startswith(program)
+            return file.read().startswith(_NAMES[program])
     except OSError:
         return False

@@ -5,6 +5,8 @@ Source: config-linux.md "Cgroups Path"; systemd.slice(5) for how a slice's name 
 
 from __future__ import annotations
 
+import os
+
 from onggi.errors import InvalidArgument
 from onggi.kernel import cgroups
 from onggi.kernel.cgroups.none import NoCgroup
@@ -25,7 +27,18 @@ def path_of(wanted: str, container_id: str, *, manager: str) -> str:
         return _scope(wanted or f"system.slice:{_PREFIX}:{container_id}")
     if ".." in wanted.split("/"):
         raise InvalidArgument(f"cgroupsPath {wanted!r}: `..` components are not allowed")
+    if not wanted and os.geteuid() != 0:
+        return _of_a_user(container_id)
     return wanted or f"/{container_id}"
+
+
+def _of_a_user(container_id: str) -> str:
+    """Below the caller's own group where that is delegated; else none, as runc does without being asked for one."""
+    if not cgroups.is_unified():
+        return DISABLED
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        own = file.read().strip().removeprefix("0::").rstrip("/")
+    return f"{own}/{container_id}" if os.access(f"{cgroups.ROOT}{own}/cgroup.procs", os.W_OK) else DISABLED
 
 
 _PREFIX = "onggi"

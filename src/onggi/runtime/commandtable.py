@@ -5,11 +5,13 @@ Source: `--help` of runc 1.3 and crun 1.28. What a flag means stands where its c
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from onggi.runtime.flags import Command, Flag
 
-DEFAULT_ROOT: Final = "/run/onggi-runtime"
+_RUNTIME_DIRECTORY: Final = os.environ.get("XDG_RUNTIME_DIR", "") if os.geteuid() != 0 else ""
+DEFAULT_ROOT: Final = f"{_RUNTIME_DIRECTORY or '/run'}/onggi-runtime"
 
 GLOBAL: Final = (
     Flag("debug", "enable debug logging"),

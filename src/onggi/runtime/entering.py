@@ -7,7 +7,6 @@ import msgspec
 from onggi.errors import Conflict, InvalidArgument, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.kernel.capabilities import CAPS
-from onggi.kernel.cgroups import membership
 from onggi.oci.runtime import Capabilities, Process, Spec, User
 from onggi.runtime import cgroupspaths, consoles, init, validation, wholefiles
 from onggi.runtime.bundles import Bundles, ContainerState
@@ -126,13 +125,12 @@ def _capabilities(sets: Capabilities | None, added: list[str]) -> Capabilities |
 
 def _cgroup(state: ContainerState, wanted: list[str]) -> cgroups.Cgroup:
     """The container's group, or those below it that --cgroup names. Raises InvalidArgument, OSError."""
+    if not wanted and state.cgroup_path != cgroupspaths.DISABLED:
+        return cgroups.open_beside(state.cgroup_path, state.pid)
     group = cgroupspaths.find(state.cgroup_path)
     for text in wanted:
         controllers, colon, path = text.rpartition(":")
         if ".." in path.split("/"):
             raise InvalidArgument(f"invalid cgroup path {path!r}: `..` components are not allowed")
         group = group.below(path.strip("/"), controllers.split(",") if colon else [])
-    if group.unified and not wanted and group.hands_down():
-        # v2 lets processes into leaves alone: where the first one has gone, this one goes too.
-        return cgroups.open(membership.paths(state.pid).get("", state.cgroup_path))
     return group

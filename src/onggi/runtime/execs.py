@@ -101,7 +101,7 @@ def exec_plan(request: ExecProcess) -> init.ExecPlan:
         tty=request.tty,
         user=request.user,
         groups=request.groups,
-        cgroup=cgroups.open(request.cgroup_path),
+        cgroup=cgroups.open_beside(request.cgroup_path, request.pid),
     )
 
 

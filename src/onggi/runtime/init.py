@@ -122,7 +122,9 @@ def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: b
             _set_oom_score(pid, plan.process.oom_score_adj, supervised=supervised)
 
         parent = Parent(["console"] if plan.tty else [], supervised=False, listener=_passing_on(plan))
-        return parent.run(entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target)
+        return parent.run(
+            entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target, through=entry.through
+        )
 
 
 def _passing_on(plan: InitPlan | ExecPlan) -> Callable[[Fd, int], None] | None:

@@ -81,6 +81,12 @@ class ExecPlan:
         self.seccomp_flags, self.listener, self.state = seccomp_flags, listener, state
 
 
+def _denies_setgroups(pid: int) -> bool:
+    """Of an ordinary user who has mapped one id (user_namespaces(7))."""
+    with open(f"/proc/{pid}/setgroups", encoding="ascii") as file:
+        return file.read().startswith("deny")
+
+
 class Entry:
     """One exec: prepared by the parent, carried out by the child."""
 
@@ -103,8 +109,14 @@ class Entry:
             if namespaces.inode("self", kind) != namespaces.inode(plan.pid, kind):
                 self.differing |= kind.flag
         self.has_user = CloneFlag.NEWUSER in self.differing
+        self.through: list[tuple[Fd, CloneFlag]] = []
+        if self.has_user and os.geteuid() != 0:
+            # An ordinary user has rights to the others only as root of this one.
+            self.through = [(self.target, CloneFlag.NEWUSER), (self.target, CloneFlag.NEWPID)]
+            self.differing &= ~CloneFlag.NEWUSER
         own = -1 if self.has_user else capabilities.get_caps().permitted
         self.program = Program(plan.process, plan.seccomp, preserve_fds=plan.preserve_fds, own=own, linux=plan.linux)
+        self.program.keeps_groups = self.has_user and _denies_setgroups(plan.pid)
         self.program.filter_flags = plan.seccomp_flags
         cpus = plan.process.exec_cpu_affinity
         self.first_cpus = affinity(cpus.initial, "initial") if cpus is not None else set[int]()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 
+from onggi.kernel.cgroups import membership
 from onggi.kernel.cgroups.abilities import abilities
 from onggi.kernel.cgroups.face import Cgroup, CgroupStats
 from onggi.kernel.cgroups.none import NoCgroup
@@ -18,7 +19,19 @@ from onggi.kernel.cgroups.resources import Pids, Resources
 from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
 from onggi.kernel.cgroups.v2 import CgroupV2
 
-__all__ = ["NOWHERE", "ROOT", "Cgroup", "CgroupStats", "Pids", "Resources", "abilities", "create", "is_unified", "open"]
+__all__ = [
+    "NOWHERE",
+    "ROOT",
+    "Cgroup",
+    "CgroupStats",
+    "Pids",
+    "Resources",
+    "abilities",
+    "create",
+    "is_unified",
+    "open",
+    "open_beside",
+]
 
 ROOT = "/sys/fs/cgroup"
 NOWHERE = "none:"
@@ -52,3 +65,12 @@ def open(path: str) -> Cgroup:
     if path.startswith(NOWHERE):
         return NoCgroup()
     return CgroupV2(f"{ROOT}/{path.strip('/')}") if is_unified() else CgroupV1(path.strip("/"), mounted_hierarchies())
+
+
+def open_beside(path: str, pid: int) -> Cgroup:
+    """The group for a process that joins `pid`, the first one of the container in `path`.
+
+    v2 lets processes into leaves alone: where a container has divided its group (systemd, dind), it is that of `pid`.
+    """
+    group = open(path)
+    return open(membership.paths(pid).get("", path)) if group.unified and group.hands_down() else group
