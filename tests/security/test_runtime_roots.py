@@ -372,7 +372,7 @@ def test_s10_the_old_root_is_gone(container: Box) -> None:
 
 ALLOWED_INSIDE = frozenset(
     "umask getcwd chdir prctl capset capget setgroups setresgid setresuid close_range execve seccomp prlimit64 keyctl "
-    "newfstatat stat dup3 dup2 fcntl sendto sendmsg close munmap mmap brk mremap madvise getpid gettid rt_sigprocmask "
+    "newfstatat stat dup3 dup2 fcntl write sendmsg close munmap mmap brk mremap madvise getpid gettid rt_sigprocmask "
     "rt_sigaction futex fchown".split()
 )
 
