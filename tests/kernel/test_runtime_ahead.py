@@ -6,6 +6,7 @@ import os
 import pickle
 import select
 import signal
+import socket
 import uuid
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from onggi.errors import RuntimeStepError
 from onggi.kernel import process
 from onggi.kernel.netlink import Route
 from onggi.oci.runtime import Namespace
-from onggi.runtime import ahead, defaults, init
+from onggi.runtime import ahead, defaults, handover, init, protocol, spare
+from onggi.runtime.handover import SpareReady
 from onggi.runtime.plan import LinkPlan
+from onggi.runtime.starter import Spare
 from tests.kernel.spawning import Box, Result, read_all
 
 pytestmark = pytest.mark.root
@@ -33,34 +36,47 @@ echo x 2>&1 > /proc/sys/kernel/core_pattern; ls /proc/self/fd
 
 
 def in_starter(box: Box, *args: str, spoil: bool = False) -> Result:
-    """Start as a starter does: in a process of its own, with a child made ahead; the container is our child then."""
+    """Start as a starter does: by a process that is not the container's parent, with a child that this one has made ahead."""
     reader, writer = os.pipe()
     told, tell = os.pipe()
     plan = box.plan(*args)
+    pool, offers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child, ours, alarm = spare.offer(offers, os.open(os.devnull, os.O_RDONLY), "")
+    if spoil:
+        with process.pidfd_open(child) as pidfd:
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd.fileno()], [], [])
     starter = os.fork()
     if starter == 0:
         try:
-            made = ahead.Ahead()
-            if spoil:
-                process.pidfd_send_signal(made.spawned.pidfd, signal.SIGKILL)
-                select.select([made.spawned.pidfd.fileno()], [], [])
             null = os.open(os.devnull, os.O_RDWR)
-            spawned = init.spawn(plan, stdio=(null, writer, writer), tty=False, cgroup=box.cgroup, made=made)
-            os.write(tell, pickle.dumps(spawned.pid))
+            payload, fds = protocol.receive(pool)
+            ready = handover.decode_spare(payload)
+            assert isinstance(ready, SpareReady)
+            with Spare(ready, fds) as taken:
+                if not ahead.fits(plan) or not taken.made.is_ready():
+                    os.write(tell, pickle.dumps(None))
+                    os._exit(0)
+                stdio = (null, writer, writer)
+                spawned = init.spawn_ahead(taken.made, plan, stdio=stdio, tty=False, cgroup=box.cgroup, placed=False)
+                os.write(tell, pickle.dumps(spawned.pid))
         except RuntimeStepError as error:
             os.write(tell, pickle.dumps((error.errno, str(error), error.exit_code)))
         finally:
             os._exit(0)
-    os.close(writer)
-    os.close(tell)
+    for fd in (writer, tell):
+        os.close(fd)
+    for sock in (pool, ours):
+        sock.close()
+    alarm._epoll.close()
     os.waitpid(starter, 0)
     answer = pickle.loads(os.read(told, 65536))
     os.close(told)
+    status = os.waitpid(child, 0)[1]
     try:
         if isinstance(answer, tuple):
             raise RuntimeStepError("", answer[0], answer[1], answer[2])
-        out = read_all(reader)
-        return Result(os.waitstatus_to_exitcode(os.waitpid(answer, 0)[1]), out)
+        return Result(os.waitstatus_to_exitcode(status), "" if answer is None else read_all(reader))
     finally:
         os.close(reader)
 
@@ -120,16 +136,15 @@ def test_what_the_default_hides_is_shown_to_who_may_see_it(container: Box) -> No
     assert int(out[1]) > 0
 
 
-def test_a_child_that_was_killed_while_it_waited_is_replaced(container: Box) -> None:
-    assert in_starter(container, "echo", "fine", spoil=True).out == "fine\n"
+def test_a_child_that_was_killed_while_it_waited_is_not_taken(container: Box) -> None:
+    assert in_starter(container, "echo", "fine", spoil=True) == Result(-signal.SIGKILL, "")
+    assert in_starter(container, "echo", "fine").out == "fine\n"
 
 
-def test_a_plan_for_other_namespaces_gets_a_child_of_its_own(container: Box) -> None:
+def test_a_plan_for_other_namespaces_is_not_for_it(container: Box) -> None:
     assert container.spec.linux is not None
-    plan = container.plan("true")
-    assert ahead._fits(plan)
+    assert ahead.fits(container.plan("true"))
     container.spec.linux.namespaces = [n for n in defaults.namespaces(cgroup=False) if n.type != "network"]
-    assert not ahead._fits(container.plan("true"))
-    assert in_starter(container, "readlink", "/proc/self/ns/net").out.strip() == os.readlink("/proc/self/ns/net")
+    assert not ahead.fits(container.plan("true"))
     container.spec.linux.namespaces = [*container.spec.linux.namespaces, Namespace("network", "/proc/1/ns/net")]
-    assert not ahead._fits(container.plan("true"))
+    assert not ahead.fits(container.plan("true"))

@@ -58,18 +58,37 @@ def clone3(flags: CloneFlag, *, cgroup: int | None = None, exit_signal: int = si
     the child are not run: they reseed and restart what a child that only execs never uses.
     Raises OSError: EPERM, ENOSPC (limit of namespaces), EAGAIN (pids), EBUSY, EOPNOTSUPP (domain of the cgroup).
     """
-    pidfd = ctypes.c_int(-1)
-    # With PARENT the signal is that of the caller itself; the kernel refuses another (clone3(2), EINVAL).
-    sent = 0 if flags & CloneFlag.PARENT else exit_signal
-    args = _CloneArgs(flags=flags | CloneFlag.PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=sent)
-    if cgroup is not None:
-        args.flags |= CloneFlag.INTO_CGROUP
-        args.cgroup = cgroup
-    pid: int = _libc.syscall(ctypes.c_long(syscalls.NR.clone3), ctypes.byref(args), ctypes.c_long(ctypes.sizeof(args)))
-    if pid == -1:
-        error = ctypes.get_errno()
-        raise OSError(error, f"clone3: {os.strerror(error)}")
-    return (pid, Fd(pidfd.value)) if pid else None
+    prepared = Clone(flags, cgroup=cgroup, exit_signal=exit_signal)
+    pid = prepared()
+    return (pid, Fd(prepared.pidfd)) if pid else None
+
+
+class Clone:
+    """A clone3 with its arguments made: calling it touches hardly a page, which counts where processes share them."""
+
+    __slots__ = ("_args", "_pidfd", "_words")
+
+    def __init__(self, flags: CloneFlag, *, cgroup: int | None = None, exit_signal: int = signal.SIGCHLD) -> None:
+        self._pidfd = ctypes.c_int(-1)
+        # With PARENT the signal is that of the caller itself; the kernel refuses another (clone3(2), EINVAL).
+        sent = 0 if flags & CloneFlag.PARENT else int(exit_signal)
+        flags |= CloneFlag.PIDFD if cgroup is None else CloneFlag.PIDFD | CloneFlag.INTO_CGROUP
+        self._args = _CloneArgs(flags=flags, pidfd=ctypes.addressof(self._pidfd), exit_signal=sent, cgroup=cgroup or 0)
+        number, size = ctypes.c_long(syscalls.NR.clone3), ctypes.c_long(ctypes.sizeof(self._args))
+        self._words = (number, ctypes.byref(self._args), size)
+
+    def __call__(self) -> int:
+        """As clone3: the pid in the parent, whose descriptor is `pidfd` then, 0 in the child."""
+        pid: int = _libc.syscall(*self._words)
+        if pid == -1:
+            error = ctypes.get_errno()
+            raise OSError(error, f"clone3: {os.strerror(error)}")
+        return pid
+
+    @property
+    def pidfd(self) -> int:
+        """The caller's to close."""
+        return self._pidfd.value
 
 
 _NO_ARGUMENT = ctypes.c_long(0)

@@ -1,8 +1,9 @@
 """A container's first process, made before anybody asks for one.
 
 Half of a start doesn't depend on what is started: the clone itself with its namespaces, the loopback, /proc, /sys and
-/dev with its nodes, and the first touch of every page that the parent's memory is shared with. So a starter has the child
-made while it waits for work, and sends it the plan then. A plan that wants other namespaces gets a child of its own.
+/dev with its nodes, and the first touch of every page that the parent's memory is shared with. So a spare shim has its
+child made while it waits for work, and a starter sends the child its plan. A plan that wants other namespaces gets a child
+of its own.
 
 The child waits in the host's mount namespace, where nothing is mounted yet: what the host mounts meanwhile is seen.
 """
@@ -14,7 +15,6 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Never
 
 import msgspec
@@ -28,7 +28,7 @@ from onggi.kernel.namespaces import is_rootless
 from onggi.oci.runtime import Mount, Spec, User
 from onggi.runtime import become, defaults, devices, links, loopback, masks, protocol, users
 from onggi.runtime.inside import Start
-from onggi.runtime.parent import Parent, kill
+from onggi.runtime.parent import Spawned, kill
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.rootfs import CgroupView, MountedRoot, PreparedMount, Ready
 from onggi.runtime.steps import ChildLink, ParentLink, StepFailed
@@ -51,7 +51,7 @@ class StartRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 decode = msgspec.msgpack.Decoder(StartRequest).decode
 
 
-def _fits(plan: InitPlan) -> bool:
+def fits(plan: InitPlan) -> bool:
     """Whether a child made ahead is what `plan` needs."""
     if plan.spec.linux is None or plan.preserve_fds or plan.spec.linux.net_devices:
         return False
@@ -61,40 +61,43 @@ def _fits(plan: InitPlan) -> bool:
     return {entry.type for entry in wanted} - {"cgroup"} == _KINDS and not any(entry.path for entry in wanted)
 
 
+def live(enter: Callable[[], None] | None, link: ChildLink) -> Never:
+    """The whole life of a child that was cloned with MADE, and dies with its parent.
+
+    Its first act is to `enter` the cgroup that the container may have; it ends when it can't.
+    """
+    try:
+        _wait(enter, link)
+    except BaseException as error:  # noqa: BLE001 - the starter must know, and this process must end
+        link.fail(error)
+    finally:
+        os._exit(1)
+
+
 class Ahead:
-    """A child that waits for a plan: for `init.spawn`, which uses it or ends it."""
+    """Another process's child that waits for a plan, as who starts the container has it."""
 
     __slots__ = ("link", "spawned")
 
-    def __init__(self, enter: Callable[[], None] | None = None) -> None:
-        """Make one, supervised, for the next start of this process. Raises OSError.
+    def __init__(self, link: ParentLink, spawned: Spawned) -> None:
+        self.link, self.spawned = link, spawned
 
-        Its first act is to `enter` the cgroup that the container may have; it ends when it can't.
+    def is_ready(self) -> bool:
+        """Waits until all is made: what a start does builds on it. False: it has failed, or was killed."""
+        try:
+            return self.link.receive() == (b"A", [])
+        except (OSError, RuntimeStepError):
+            return False
+
+    def begin(
+        self, plan: InitPlan, stdio: tuple[int, int, int], hierarchies: dict[str, str], *, unified: bool, tty: bool
+    ) -> None:
+        """Give it the plan. Raises OSError.
 
         Holds:
-            as for init.spawn.
+            it is ready, and the plan fits.
         """
-        self.link = ParentLink()
-        self.spawned = Parent([], supervised=True).clone(self.link, partial(_wait, enter), MADE, None, None)
-        self.link.forked()
-
-    def take(
-        self, plan: InitPlan, stdio: tuple[int, int, int], hierarchies: dict[str, str], *, unified: bool, tty: bool
-    ) -> bool:
-        """Give it the plan; False when it doesn't fit or is dead, and is ended.
-
-        Waits until all is made: the parent's part (links) builds on it.
-        """
-        if _fits(plan):
-            try:
-                if self.link.receive() == (b"A", []):
-                    request = StartRequest(plan, hierarchies, unified, tty)
-                    protocol.send(self.link.socket, request, [] if tty else stdio)
-                    return True
-            except (OSError, RuntimeStepError):
-                pass
-        self.end()
-        return False
+        protocol.send(self.link.socket, StartRequest(plan, hierarchies, unified, tty), [] if tty else stdio)
 
     def end(self) -> None:
         """It isn't needed. It is gone when this returns, and its parent's to be reaped."""

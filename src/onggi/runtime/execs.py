@@ -12,18 +12,16 @@ import os
 import signal
 import socket
 import time
-from typing import Final, Never
+from typing import Never
 
 from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel import cgroups, process
 from onggi.kernel.faults import point
 from onggi.oci.runtime import Process
-from onggi.runtime import defaults, init, joining, protocol, waiting
+from onggi.runtime import defaults, handover, init, joining, protocol, waiting
 from onggi.runtime.processes import exit_of, start_time
 from onggi.runtime.protocol import ExecProcess, ExitRecord, Started
 from onggi.runtime.steps import StepFailed
-
-_SILENCE: Final = "/dev/null"
 
 
 def run(requests: socket.socket, orders: socket.socket) -> Never:
@@ -31,11 +29,8 @@ def run(requests: socket.socket, orders: socket.socket) -> Never:
 
     The order has a pipe to the launcher, which is told when there is a request, and the end when the process runs.
     """
-    order = protocol.receive(orders)
-    if order is None:
-        os._exit(0)
+    _, slot = handover.read_order(orders)
     orders.close()
-    [slot] = order[1]
     _rehearse()
     received = waiting.next_request(requests, slot)
     if received is None:
@@ -46,9 +41,7 @@ def run(requests: socket.socket, orders: socket.socket) -> Never:
     point("shim.request.read")
     if waiting.has_hung_up(control):
         os._exit(0)
-    with contextlib.suppress(BrokenPipeError):
-        # Without its launcher the exec goes on (R-05).
-        os.write(slot, b"/")
+    waiting.say(slot, waiting.BUSY)
     request = protocol.decode_launcher_request(payload)
     try:
         if not isinstance(request, ExecProcess):
@@ -106,10 +99,7 @@ def exec_plan(request: ExecProcess) -> init.ExecPlan:
 
 
 def _supervise(pid: int, control: socket.socket) -> None:
-    silence = os.open(_SILENCE, os.O_RDWR | os.O_CLOEXEC)
-    # Held open by each exec, the engine's stderr would never end for whoever reads it.
-    os.dup2(silence, 2)
-    os.close(silence)
+    waiting.be_silent()
     _, status = os.waitpid(pid, 0)
     exit_code, signal_number = exit_of(status)
     with contextlib.suppress(OSError):

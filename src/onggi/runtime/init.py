@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     # A program that starts one container and ends (onggi-runtime) has no use for it, and none for its imports.
     from onggi.runtime.ahead import Ahead
 
-__all__ = ["ExecPlan", "Spawned", "exec_in", "spawn"]
+__all__ = ["ExecPlan", "Spawned", "exec_in", "spawn", "spawn_ahead"]
 
 
 def spawn(
@@ -45,48 +45,28 @@ def spawn(
     exec_fifo: int | None = None,
     supervised: bool = True,
     beside: Callable[[int], None] | None = None,
-    made: Ahead | None = None,
-    placed: bool = False,
 ) -> Spawned:
     """The container's first process, running its program, or waiting for a byte in `exec_fifo` right before that.
 
     `stdio` isn't used with a tty. `supervised`: the process becomes a child of the caller's parent, and dies with that;
-    otherwise it is the caller's own and outlives it. `beside` is done by the parent while the child mounts. `made` is used
-    if the plan lets it, and gone afterwards in any case; `placed` says that it is in `cgroup` already. Raises RuntimeStepError in runc's words; nothing is left then.
+    otherwise it is the caller's own and outlives it. `beside` is done by the parent while the child mounts. Raises
+    RuntimeStepError in runc's words; nothing is left then.
 
     Holds:
         one thread, no event loop; root, or a user namespace in the plan.
     """
-    keeps_root = supervised and bool(plan.rootfs.lower)
-    expected = (["root"] if keeps_root else []) + (["console"] if tty else []) + (["dns"] if plan.dns else [])
-    parent = Parent(expected, supervised=supervised, listener=_passing_on(plan))
+    parent = Parent(_expected(plan, tty=tty, supervised=supervised), supervised=supervised, listener=_passing_on(plan))
 
     def prepare(pid: int) -> None:
-        if not placed and clone_cgroup is None:
+        if clone_cgroup is None:
             cgroup.add(pid)
-        if beside is not None:
-            beside(pid)
-        point("init.cgroup.added")
-        _set_oom_score(pid, plan.spec.process.oom_score_adj if plan.spec.process else None, supervised=supervised)
-        if plan.links:
-            from onggi.runtime import links  # few programs need it
-
-            links.connect(plan.links, pid)
-            point("init.links.made")
-        if start is not None and start.devices_moved:
+        _parents_part(plan, pid, beside, supervised=supervised)
+        if start.devices_moved:
             from onggi.runtime import netdevices
 
             joined = next((fd for fd, flag in start.spaces.joined if flag == CloneFlag.NEWNET), None)
             netdevices.move(start.devices_moved, pid, joined)
 
-    start: inside.Start | None = None
-    clone_cgroup: int | None = None
-    if made is not None:
-        if exec_fifo is not None or not supervised:
-            made.end()
-        elif made.take(plan, stdio, cgroup.view(), unified=cgroup.unified, tty=tty):
-            return parent.finish(made.link, made.spawned, prepare)
-        placed = False
     try:
         view = CgroupView(cgroup.view(), unified=cgroup.unified)
         start = inside.Start(plan, stdio, view, tty=tty, exec_fifo=exec_fifo, supervised=supervised)
@@ -102,6 +82,55 @@ def spawn(
         )  # fmt: skip
     finally:
         start.close()
+
+
+def spawn_ahead(
+    made: Ahead,
+    plan: InitPlan,
+    *,
+    stdio: tuple[int, int, int],
+    tty: bool,
+    cgroup: cgroups.Cgroup,
+    placed: bool,
+    beside: Callable[[int], None] | None = None,
+) -> Spawned:
+    """The same with a child that waits for its plan, whosesoever child it is; `placed` says that it is in `cgroup` already.
+
+    Holds:
+        the child is ready, and the plan fits (ahead.py).
+    """
+
+    def prepare(pid: int) -> None:
+        if not placed:
+            cgroup.add(pid)
+        _parents_part(plan, pid, beside, supervised=True)
+
+    try:
+        made.begin(plan, stdio, cgroup.view(), unified=cgroup.unified, tty=tty)
+    except OSError as error:
+        made.end()
+        raise as_step_error(error) from error
+    parent = Parent(_expected(plan, tty=tty, supervised=True), supervised=True)
+    return parent.finish(made.link, made.spawned, prepare)
+
+
+def _expected(plan: InitPlan, *, tty: bool, supervised: bool) -> list[str]:
+    """Which descriptors the child hands out, in their order."""
+    keeps_root = supervised and bool(plan.rootfs.lower)
+    return (["root"] if keeps_root else []) + (["console"] if tty else []) + (["dns"] if plan.dns else [])
+
+
+def _parents_part(plan: InitPlan, pid: int, beside: Callable[[int], None] | None, *, supervised: bool) -> None:
+    """Done while the child mounts; it is in its cgroup."""
+    if beside is not None:
+        beside(pid)
+    point("init.cgroup.added")
+    _set_oom_score(pid, plan.spec.process.oom_score_adj if plan.spec.process else None, supervised=supervised)
+    if plan.links:
+        from onggi.runtime import links  # few programs need it
+
+        links.connect(plan.links, pid)
+        point("init.links.made")
 
 
 def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: bool = True) -> Spawned:

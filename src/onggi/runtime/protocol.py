@@ -11,6 +11,7 @@ changes its meaning. Shims outlive the engine that started them, so the two may 
 
 from __future__ import annotations
 
+import _socket
 import array
 import fcntl
 import os
@@ -255,7 +256,7 @@ class ProtocolError(Exception):
     """The other side sent what it must not."""
 
 
-def send(sock: socket.socket, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+def send(sock: _socket.socket, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
     """Send one message with descriptors.
 
     Raises BlockingIOError on a full socket that doesn't block, BrokenPipeError when nobody is there.
@@ -279,12 +280,12 @@ def send(sock: socket.socket, message: msgspec.Struct, fds: Sequence[int] = ()) 
         os.close(memfd)
 
 
-def _sendmsg(sock: socket.socket, payload: bytes, fds: Sequence[int]) -> None:
+def _sendmsg(sock: _socket.socket, payload: bytes, fds: Sequence[int]) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sock.sendmsg([payload], rights, _NO_SIGNAL)
 
 
-def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
+def receive(sock: _socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message, undecoded, and its descriptors (close-on-exec; the caller owns them). None at the end.
 
     Decoding is apart because the launcher's child does it: a message that breaks the decoder breaks no launcher.

@@ -35,8 +35,7 @@ from onggi.runtime.streams import STDERR, STDOUT, Client, Input
 READ_BYTES: Final = 64 * 1024
 
 _OOM_LOOK_S: Final = 0.1
-_HELPERS_LOOK_S: Final = 0.05
-_HELPERS_END_S: Final = 1.0
+_WORKER_LOOK_S: Final = 0.05
 
 _LAST_OUTPUT_S: Final = 1.0
 """How long a process that was killed may take to let go of the container's stdout."""
@@ -82,7 +81,8 @@ class Shim:
         self._log = OutputLog(handover.log, connection)
         self._record: ExitRecord | None = None
         self._forgotten = False
-        self.helpers: set[int] = set()
+        self.worker = 0
+        """The process that has started the container, to be reaped; 0 when there is none."""
         first = socket.socket(fileno=engine)
         first.setblocking(False)
         self._engines = [first]
@@ -103,8 +103,8 @@ class Shim:
 
     def step(self, timeout_ms: float | None) -> None:
         """Wait for something to happen, and answer it."""
-        if self.helpers:
-            self._reap_helpers()
+        if self.worker and os.waitpid(self.worker, os.WNOHANG)[0]:
+            self.worker = 0
         handlers: _Handlers = {}
         self._watch_container(handlers)
         self._watch_clients(handlers)
@@ -214,8 +214,6 @@ class Shim:
         if self._oom_events >= 0:
             self._tell_of_kills()
         kills = cgroup.oom_kills()
-        if self.helpers:
-            self._await_helpers()
         # With a PID namespace of its own all are dead by now; without one this ends what init left behind.
         cgroup.kill_all()
         self._drain()
@@ -251,23 +249,6 @@ class Shim:
         for stream in list(self._outputs):
             # Somebody outside of the cgroup still holds it: what it says from now on is not the container's.
             self._output_ended(stream)
-
-    def _reap_helpers(self) -> None:
-        """The starter and a child made ahead, which end about now."""
-        for pid in list(self.helpers):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                self.helpers.remove(pid)
-
-    def _await_helpers(self) -> None:
-        """The starter may not have told the engine of the start yet: the end is told after that."""
-        deadline = time.monotonic() + _HELPERS_END_S
-        for pid in list(self.helpers):
-            pidfd = os.pidfd_open(pid)
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            os.close(pidfd)
-        self._reap_helpers()
 
     # -- clients
 
@@ -325,8 +306,8 @@ class Shim:
             deadlines.append(deadline)
         if self._oom_look_at is not None:
             deadlines.append(self._oom_look_at)
-        if self.helpers:
-            deadlines.append(time.monotonic() + _HELPERS_LOOK_S)
+        if self.worker:
+            deadlines.append(time.monotonic() + _WORKER_LOOK_S)
         return max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
 
     # -- engines

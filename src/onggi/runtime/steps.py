@@ -10,6 +10,7 @@ and a death before it.
 
 from __future__ import annotations
 
+import _socket
 import array
 import contextlib
 import errno
@@ -37,7 +38,7 @@ class StepFailed(Exception):
 class ChildLink:
     """The child's end. SEQPACKET: a message is whole or not there."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self.socket = sock
 
     def fileno(self) -> int:
@@ -95,9 +96,13 @@ class ChildLink:
 class ParentLink:
     """The parent's end."""
 
-    def __init__(self) -> None:
-        self.socket, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.child: socket.socket | None = child
+    def __init__(self, received: socket.socket | None = None) -> None:
+        """`received` is the parent's end of a link that another process has made."""
+        self.child: socket.socket | None = None
+        if received is not None:
+            self.socket = received
+        else:
+            self.socket, self.child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.said = b""
 
     def child_side(self) -> ChildLink:

@@ -15,6 +15,10 @@ from onggi.errors import RuntimeStepError
 from onggi.runtime import protocol
 from onggi.runtime.protocol import Failed
 
+BUSY: Final = b"+"
+FREE: Final = b"-"
+"""Lines in a slot begin with one of these; BUSY is followed by the parent of the container's cgroup."""
+
 _CHILD: Final = int(signal.SIGCHLD)
 _DEFAULT: Final = int(signal.SIG_DFL)
 
@@ -30,6 +34,12 @@ def be_silent() -> None:
     silence = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     os.dup2(silence, 2)
     os.close(silence)
+
+
+def say(slot: int, words: bytes) -> None:
+    """Tell the launcher what this process is at; without one the work goes on (R-05)."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(slot, words + b"\n")
 
 
 def next_request(engine: socket.socket, slot: int) -> tuple[bytes, list[int]] | None:

@@ -7,12 +7,12 @@ shared by all shims: private memory of an idle one falls from 1.3 MB to 0.9.
 from __future__ import annotations
 
 import os
-import select
+import signal
 import socket
 import time
 from typing import Final
 
-from onggi.runtime import doze, handover, protocol, shim
+from onggi.runtime import doze, handover, protocol, shim, spare
 from onggi.runtime.handover import Handover
 from onggi.runtime.protocol import AttachPlan, Hello, LogPlan, Resize, ShimState
 
@@ -34,7 +34,7 @@ def warm_up() -> None:
         dns=0,
     )
     for _ in range(_ROUNDS):
-        _doze()
+        _wait_for_work()
         starter, shims_end = _pair(socket.SOCK_SEQPACKET)
         engine, engines_end = _pair(socket.SOCK_SEQPACKET)
         client, clients_end = _pair(socket.SOCK_STREAM)
@@ -54,6 +54,23 @@ def warm_up() -> None:
         protocol.close_all([out, stdout, err, stderr, directory, pidfd])
 
 
+def _wait_for_work() -> None:
+    """What a shim does before it has a container (spare.py), with a child that is gone at once."""
+    pool, offers = _pair(socket.SOCK_SEQPACKET)
+    orders, theirs = _pair(socket.SOCK_SEQPACKET)
+    handover.send_order(orders, "", pool.fileno())
+    _, slot = handover.read_order(theirs)
+    child, starter, alarm = spare.offer(offers, slot, "")
+    os.kill(child, signal.SIGKILL)  # the launcher ignores SIGCHLD: nothing is to be reaped
+    taken = protocol.receive(pool)
+    if taken is not None:
+        doze.set_alarm(taken[1][1], {taken[1][0]: doze.AT_ONCE})
+        alarm.sleep()
+        protocol.close_all(taken[1])
+    for sock in (pool, orders, theirs, starter):
+        sock.close()
+
+
 def _live(subject: shim.Shim, engine: socket.socket, outputs: tuple[int, int]) -> None:
     for fd in outputs:
         os.write(fd, b"a line\nand the beginning of another")
@@ -64,20 +81,6 @@ def _live(subject: shim.Shim, engine: socket.socket, outputs: tuple[int, int]) -
     for client in subject.clients:
         client.end(time.monotonic())
     subject.abandon()
-
-
-def _doze() -> None:
-    """As a spare does it, and is woken at once."""
-    ours, theirs = doze.pair()
-    out, stdout = os.pipe2(os.O_CLOEXEC)
-    alarm = doze.Alarm(ours)
-    alarm.wake()
-    alarm.set({out: int(select.EPOLLIN)})
-    os.write(stdout, b"a line")
-    alarm.sleep(os.getpid())
-    for sock in (doze.whole(ours), doze.whole(theirs)):
-        sock.close()
-    protocol.close_all([out, stdout])
 
 
 def _pair(kind: int) -> tuple[socket.socket, socket.socket]:

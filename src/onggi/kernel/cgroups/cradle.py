@@ -1,4 +1,4 @@
-"""A v1 group that is made ahead, with a container's first process in it.
+"""A v1 group that is made ahead, by the process that goes into it: a container's first one.
 
 Writing a process into a v1 group waits for a grace period of RCU now and then, 10 ms on a quiet machine (percpu_down_write
 of cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c). So it goes in while nobody waits, and the group gets the container's
@@ -18,21 +18,16 @@ PREFIX: Final = "spare-"
 
 
 class Cradle:
-    """A group below `parent`, called after the process that makes it until it gets a name."""
+    """A group below `parent`, called after the process `owner` until it gets a name."""
 
-    def __init__(self, parent: str, resources: Resources) -> None:
-        """Raises OSError; nothing is left then."""
+    def __init__(self, parent: str, owner: int) -> None:
         self._parent = parent.strip("/")
-        self._group = CgroupV1(f"{self._parent}/{PREFIX}{os.getpid()}", mounted_hierarchies())
-        try:
-            self._group.make()
-            self._group.apply(resources)
-        except OSError:
-            self._group.remove()
-            raise
+        self._group = CgroupV1(f"{self._parent}/{PREFIX}{owner}", mounted_hierarchies())
 
-    def enter(self) -> None:
-        """The calling process goes in. What it has touched in memory before isn't counted there."""
+    def enter(self, resources: Resources) -> None:
+        """Make it; the calling process goes in. What it has touched in memory before isn't counted there. Raises OSError."""
+        self._group.make()
+        self._group.apply(resources)
         self._group.add(0)
 
     def become(self, path: str) -> CgroupV1 | None:
@@ -47,7 +42,7 @@ class Cradle:
         return named
 
     def remove(self) -> None:
-        """Nobody is in it, and it hasn't become a container's."""
+        """Nobody is in it, and it hasn't become a container's; there may be none."""
         self._group.remove()
 
 
