@@ -110,7 +110,7 @@ def spawn_ahead(
     except OSError as error:
         made.end()
         raise as_step_error(error) from error
-    parent = Parent(_expected(plan, tty=tty, supervised=True), supervised=True)
+    parent = Parent(_expected(plan, tty=tty, supervised=True), supervised=True, listener=_passing_on(plan))
     return parent.finish(made.link, made.spawned, prepare)
 
 
