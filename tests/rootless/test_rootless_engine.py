@@ -78,6 +78,8 @@ def test_root_of_a_container_is_the_user_on_the_host(person: Person) -> None:
     assert os.stat(f"/proc/{pid}").st_uid == person.uid
     assert person.onggi("exec", "one", "id", "-u").strip() == "0"
     assert person.onggi("exec", "-u", "1000", "one", "id", "-u").strip() == "1000"
+    # Without being told: the user's own engine comes before root's.
+    assert person.run("onggi", "ps", "-q").stdout == person.onggi("ps", "-q") != ""
     info = person.onggi("info", "--format", "{{.SecurityOptions}} {{.DockerRootDir}}")
     assert "name=rootless" in info
     assert str(person.home / ".local/share/onggi") in info

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from onggi.client.endpoint import DEFAULT, Endpoint, Tls, tls_from_environment
+from onggi.client.endpoint import Endpoint, Tls, own_socket, tls_from_environment
 from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
@@ -130,7 +130,7 @@ def current(config: ConfigFile, host: str, chosen: str) -> str:
 
 
 def default_host(host: str) -> str:
-    return host or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT
+    return host or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or own_socket()
 
 
 def endpoint_of(store: Store, name: str, host: str, tls: Tls | None) -> Endpoint:
@@ -144,4 +144,4 @@ def endpoint_of(store: Store, name: str, host: str, tls: Tls | None) -> Endpoint
     files = store.tls(name)
     verify = not endpoint.get("SkipTLSVerify")
     own = Tls(**files, verify=verify) if files or not verify else None
-    return Endpoint(endpoint.get("Host") or DEFAULT, tls or own)
+    return Endpoint(endpoint.get("Host") or own_socket(), tls or own)

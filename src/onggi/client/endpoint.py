@@ -16,6 +16,12 @@ _PORTS = {"tcp": "2375", "http": "80", "https": "443"}
 _TLS_PORT = "2376"
 
 
+def own_socket() -> str:
+    """The socket of the user's own engine where there is one (`onggid --rootless`), else that of root's."""
+    path = f"{os.environ.get('XDG_RUNTIME_DIR', '')}/onggi.sock"
+    return f"unix://{path}" if os.geteuid() != 0 and os.path.exists(path) else DEFAULT
+
+
 class Tls:
     """Files for TLS: the authority to trust, and the client's own certificate; any may be missing."""
 
@@ -91,7 +97,7 @@ class Endpoint:
         """`host`, else ONGGI_HOST, else DOCKER_HOST, else onggid's own socket; TLS as DOCKER_TLS_VERIFY, DOCKER_TLS and
         DOCKER_CERT_PATH say.
         """
-        text = host or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT
+        text = host or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or own_socket()
         return cls(text, tls_from_environment())
 
     def connect(self, timeout: float | None = None) -> socket.socket:
