@@ -197,3 +197,44 @@ def test_a_layout_in_a_directory_is_written_and_built_upon(buildx: Buildx) -> No
     buildx.context("FROM base\nRUN cat /word\n")
     said = buildx.build("--build-context", f"base=oci-layout://laid@{top['digest']}", "--no-cache")
     assert " in-a-layout" in said
+
+
+@pytest.mark.row("F-191")
+@pytest.mark.row("F-199")
+@pytest.mark.row("F-340")
+def test_annotations_stand_where_they_are_asked_for(buildx: Buildx) -> None:
+    buildx.context("FROM scratch\nCOPY f /f\n", f="x")
+    words = [
+        "manifest:m=1",
+        "index:i=2",
+        "manifest-descriptor:d=3",
+        "index-descriptor:t=4",
+        "manifest[linux/arm64]:only=arm",
+    ]
+    flags = [word for each in words for word in ("--annotation", each)]
+    buildx.build("--platform", "linux/amd64,linux/arm64", "-o", "type=oci,dest=image.tar", *flags)
+    read = layout(buildx.directory / "image.tar")
+    (top,) = read("index.json")["manifests"]
+    assert top["annotations"]["t"] == "4"
+    index = read(top["digest"])
+    assert index["annotations"] == {"i": "2"}
+    assert all(entry["annotations"] == {"d": "3"} for entry in index["manifests"])
+    assert read(index["manifests"][0]["digest"])["annotations"] == {"m": "1"}
+    assert read(index["manifests"][1]["digest"])["annotations"] == {"m": "1", "only": "arm"}
+
+
+@pytest.mark.row("F-193")
+def test_layers_come_in_the_compression_that_is_asked_for(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nRUN head -c 100000 /dev/zero > /zeros\n")
+    sizes = {}
+    for kind, media in (("zstd", "tar+zstd"), ("gzip", "tar+gzip"), ("uncompressed", "layer.v1.tar")):
+        target = f"{kind}.tar"
+        buildx.build("-o", f"type=oci,dest={target},compression={kind},force-compression=true,compression-level=3")
+        read = layout(buildx.directory / target)
+        layers = read(read("index.json")["manifests"][0]["digest"])["layers"]
+        assert all(layer["mediaType"].endswith(media) for layer in layers)
+        sizes[kind] = layers[-1]["size"]
+    assert sizes["zstd"] < sizes["uncompressed"]
+    assert sizes["uncompressed"] > 100_000
+    refused = buildx.run("build", "-o", "type=oci,dest=x.tar,compression=lzma", "c")
+    assert "unsupported layer compression type" in refused.stderr

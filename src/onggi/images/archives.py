@@ -57,7 +57,8 @@ def oci_index(entries: Sequence[tuple[Descriptor, Sequence[Reference]]]) -> byte
     manifests = []
     for descriptor, names in entries:
         for name in names:
-            annotations = {NAME_ANNOTATION: str(name)} | ({TAG_ANNOTATION: name.tag} if name.tag else {})
+            annotations = {**(descriptor.annotations or {}), NAME_ANNOTATION: str(name)}
+            annotations |= {TAG_ANNOTATION: name.tag} if name.tag else {}
             manifests.append(msgspec.structs.replace(descriptor, annotations=annotations))
         if not names:
             manifests.append(descriptor)

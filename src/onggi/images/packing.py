@@ -14,9 +14,11 @@ from onggi.images.sidebyside import side_by_side
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import (
     DOCKER_CONFIG,
+    DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
     OCI_CONFIG,
+    OCI_LAYER,
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
     OCI_MANIFEST,
@@ -139,4 +141,6 @@ def layer_type(compression: Compression, *, is_oci: bool) -> str:
     """The media type of a packed layer."""
     if compression is Compression.ZSTD:
         return OCI_LAYER_ZSTD
+    if compression is Compression.NONE:
+        return OCI_LAYER if is_oci else DOCKER_LAYER
     return OCI_LAYER_GZIP if is_oci else DOCKER_LAYER_GZIP

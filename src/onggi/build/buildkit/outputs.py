@@ -17,7 +17,9 @@ from onggi.build.buildkit import sayings
 from onggi.build.buildkit.jobs import Job, Outcome
 from onggi.build.buildkit.pb import control_pb2
 from onggi.build.exporters import archives
+from onggi.build.exporters.annotations import annotations_of
 from onggi.build.exporters.archives import Bundle
+from onggi.build.exporters.compressing import packing_of
 from onggi.oci.manifest import Descriptor
 from onggi.oci.platform import host_platform, preference
 from onggi.oci.reference import Reference, parse_reference
@@ -68,13 +70,16 @@ class Export:
 
     async def bundle(self, references: Sequence[Reference], *, is_oci: bool) -> Bundle:
         """All results as images, with what is said of them."""
-        several = len(self.results) > 1 or bool(sayings.asked(self.job.attrs))
-        annotations = archives.annotations_of(self.attrs)
-        is_oci = self.is_set("oci-mediatypes", default=is_oci) or several
+        annotations, packing = annotations_of(self.attrs), packing_of(self.attrs)
+        several = len(self.results) > 1 or bool(sayings.asked(self.job.attrs)) or bool(annotations)
+        is_oci = self.is_set("oci-mediatypes", default=is_oci) or several or packing.needs_oci
         packs = [
-            await archives.packed(self.images, built, is_oci=is_oci, annotations=annotations) for built in self.results
+            await archives.packed(self.images, built, is_oci=is_oci, annotations=annotations, packing=packing)
+            for built in self.results
         ]
-        return await archives.bundled(self.images, packs, references, lambda built: sayings.predicates(self.job, built))
+        return await archives.bundled(
+            self.images, packs, references, lambda built: sayings.predicates(self.job, built), annotations
+        )
 
 
 @contextmanager

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from onggi.build.exporters.annotations import Annotations
 from onggi.build.exporters.attestations import Attested, Predicate, attested
+from onggi.build.exporters.compressing import Packing, layer_as
 from onggi.build.request import Built
 from onggi.images import archives
-from onggi.images.packing import PackedLayer, layer_type, packed_layer
+from onggi.images.packing import PackedLayer, layer_type
 from onggi.images.save import blob_pieces, end_of_archive, file_piece
 from onggi.images.sidebyside import side_by_side
 from onggi.oci.digest import sha256_of
@@ -34,8 +36,6 @@ from onggi.store.compression import Compression
 if TYPE_CHECKING:
     from onggi.images import Images
 
-_REPEATED: Final = ("annotation.", "annotation-manifest.")
-
 
 @dataclass(frozen=True, slots=True)
 class PackedImage:
@@ -44,27 +44,39 @@ class PackedImage:
     built: Built
     manifest: Manifest
     data: bytes
+    described: Mapping[str, str]
+    """Annotations of its descriptor."""
 
     @property
     def descriptor(self) -> Descriptor:
         """With its platform, as an index has it."""
-        return Descriptor(self.manifest.media_type, sha256_of(self.data), len(self.data), platform=self.built.platform)
+        return Descriptor(
+            self.manifest.media_type,
+            sha256_of(self.data),
+            len(self.data),
+            annotations=dict(self.described) or None,
+            platform=self.built.platform,
+        )
 
 
-async def packed(images: Images, built: Built, *, is_oci: bool, annotations: Mapping[str, str]) -> PackedImage:
+async def packed(
+    images: Images, built: Built, *, is_oci: bool, annotations: Annotations, packing: Packing
+) -> PackedImage:
     """One result as an image. Cancelled: blobs that are made already stay a while."""
     config = await blocking(images.content.put, encode_image_config(built.config))
-    layers = await side_by_side(packed_layer(images, layer) for layer in built.layers)
-    # docker's media types have none for zstd.
+    layers = await side_by_side(layer_as(images, layer, packing) for layer in built.layers)
+    # docker's media types have none for zstd, and no annotations.
     is_oci = is_oci or any(layer.compression is Compression.ZSTD for layer in layers) or bool(annotations)
     manifest = Manifest(
         2,
         Descriptor(OCI_CONFIG if is_oci else DOCKER_CONFIG, config, images.content.size(config)),
         [_descriptor(layer, is_oci=is_oci) for layer in layers],
         OCI_MANIFEST if is_oci else DOCKER_MANIFEST,
-        annotations=dict(annotations) or None,
+        annotations=annotations.of("manifest", built.platform) or None,
     )
-    return PackedImage(built, manifest, encode_document(manifest))
+    return PackedImage(
+        built, manifest, encode_document(manifest), annotations.of("manifest-descriptor", built.platform)
+    )
 
 
 def _descriptor(layer: PackedLayer, *, is_oci: bool) -> Descriptor:
@@ -103,6 +115,7 @@ async def bundled(
     packs: Sequence[PackedImage],
     names: Sequence[Reference],
     said: Callable[[Built], Sequence[Predicate]],
+    annotations: Annotations,
 ) -> Bundle:
     """`said` gives what is attached to a result. Cancelled: blobs that are made already stay a while."""
     attested_ones = [
@@ -110,11 +123,13 @@ async def bundled(
         for pack in packs
         if (predicates := said(pack.built))
     ]
-    if len(packs) == 1 and not attested_ones:
+    if len(packs) == 1 and not attested_ones and not annotations.need_index:
         return Bundle(tuple(packs), (), msgspec.structs.replace(packs[0].descriptor, platform=None), b"")
     entries = [pack.descriptor for pack in packs] + [each.descriptor for each in attested_ones]
-    data = encode_document(Index(2, entries, OCI_INDEX))
-    return Bundle(tuple(packs), tuple(attested_ones), Descriptor(OCI_INDEX, sha256_of(data), len(data)), data)
+    data = encode_document(Index(2, entries, OCI_INDEX, annotations=annotations.of("index") or None))
+    described = annotations.of("index-descriptor") or None
+    top = Descriptor(OCI_INDEX, sha256_of(data), len(data), annotations=described)
+    return Bundle(tuple(packs), tuple(attested_ones), top, data)
 
 
 async def archive(
@@ -133,13 +148,3 @@ async def archive(
         yield file_piece("manifest.json", archives.docker_manifest([(bundle.packs[0].manifest, names)]))
     yield file_piece("oci-layout", archives.LAYOUT)
     yield end_of_archive()
-
-
-def annotations_of(attrs: Mapping[str, str]) -> dict[str, str]:
-    """Annotations of manifests among an exporter's attributes."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in attrs.items()
-        for prefix in _REPEATED
-        if name.startswith(prefix)
-    }
