@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from onggi.build.collecting import Rule
 from onggi.build.errors import BuildFailed
 from onggi.engine.engine import Engine
 from tests.engine.building import build, context, tree
@@ -151,7 +152,7 @@ def test_a_linked_layer_is_used_over_any_base(tmp_path: Path) -> None:
 def test_an_image_lends_its_steps_to_a_build_that_names_it(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         first = await build(engine, DOCKERFILE, FILES, t="earlier")
-        keys, _ = await engine.builder.prune(all=True)
+        keys, _ = await engine.builder.prune(Rule(everything=True))
         assert len(keys) == 3
         again = await build(engine, DOCKERFILE, FILES, cachefrom='["earlier","not-here"]')
         assert again.image.layers == first.image.layers
@@ -164,15 +165,15 @@ def test_pruning_frees_layers_that_no_image_has(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         built = await build(engine, "FROM busybox\nCOPY f /f\n", {"f": "x" * 100_000}, t="one")
         layer = built.image.layers[-1]
-        assert (await engine.builder.prune())[0] == []
+        assert (await engine.builder.prune(Rule()))[0] == []
         await engine.images.remove("one", force=True, prune=True, users=lambda _id: [])
         assert engine.layers.has(layer)
         assert (await build(engine, "FROM busybox\nCOPY f /f\n", {"f": "x" * 100_000}, t="one")).cached == 1
         await engine.images.remove("one", force=True, prune=True, users=lambda _id: [])
-        keys, size = await engine.builder.prune()
+        keys, size = await engine.builder.prune(Rule())
         assert (len(keys), size) == (1, 100_000)
         assert not engine.layers.has(layer)
-        assert engine.builder.records() == []
+        assert await engine.builder.records() == []
 
     with_engine(tmp_path, test)
 
@@ -255,8 +256,8 @@ def test_steps_that_nobody_asks_for_any_more_are_forgotten(tmp_path: Path, monke
         async with an_engine(tmp_path) as engine:
             built = await build(engine, "FROM busybox\nCOPY f /old\n", FILES, t="old")
             await engine.images.remove("old", force=True, prune=True, users=lambda _id: [])
-        now = time.time
-        monkeypatch.setattr(time, "time", lambda: now() + 61 * 24 * 3600)
+        now = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: now() + 61 * 24 * 3600 * 10**9)
         async with an_engine(tmp_path) as engine:
             await build(engine, "FROM busybox\nCOPY f /new\n", FILES)
             assert not engine.layers.has(built.image.layers[-1])

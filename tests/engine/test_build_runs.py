@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from onggi.build.collecting import Rule
 from onggi.build.errors import BuildFailed
 from onggi.engine.engine import Engine
 from tests.engine.building import build, tree
@@ -65,6 +66,29 @@ def test_a_cache_mount_outlives_its_build_and_counts_for_nothing(tmp_path: Path)
         assert tree(engine, (await build(engine, seeded)).image) == {"out": "644 0:0 from the image\n"}
         owned = "FROM busybox\nRUN --mount=type=cache,target=/c,id=o,uid=7,gid=8,mode=0710 stat -c %u:%g:%a /c > /out\n"
         assert tree(engine, (await build(engine, owned)).image) == {"out": "644 0:0 7:8:710\n"}
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-061")
+@pytest.mark.row("F-168")
+@pytest.mark.row("F-169")
+@pytest.mark.row("F-170")
+def test_a_cache_mount_is_listed_and_goes_when_it_is_pruned(tmp_path: Path) -> None:
+    step = "FROM busybox\nRUN --mount=type=cache,target=/c head -c 100000 /dev/zero > /c/f; echo {}\n"
+
+    async def test(engine: Engine) -> None:
+        await build(engine, step.format(1))
+        found = [record for record in await engine.builder.records() if record.row.kind == "exec.cachemount"]
+        assert [record.row.description for record in found] == ["cached mount //c"]
+        assert found[0].row.size >= 100_000
+        usage = await engine.system.df(frozenset({"build-cache"}))
+        assert "exec.cachemount" in {item["Type"] for item in usage["build-cache"]["Items"]}
+        gone, freed = await engine.builder.prune(Rule(kinds=frozenset({"exec.cachemount"})))
+        assert len(gone) == 1
+        assert freed >= 100_000
+        assert "exec.cachemount" not in {record.row.kind for record in await engine.builder.records()}
+        assert (await build(engine, step.format(1))).cached == 1
 
     with_engine(tmp_path, test)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from onggi.build.collecting import Rule
 from onggi.build.options import options_from_query
 from onggi.engine.engine import Engine
 from onggi.errors import Corrupt, NoSpace, OnggiError
@@ -49,7 +50,7 @@ def test_a_full_disk_fails_the_step_and_frees_what_it_took(small_disk: Path) -> 
                 with pytest.raises(NoSpace, match="no space left on device"):
                     await build(engine, "FROM busybox\nCOPY f /f\nCOPY f /g\nCOPY f /h\n", {"f": megabyte * size})
                 assert await left(engine) == []
-                await engine.builder.prune(all=True)
+                await engine.builder.prune(Rule(everything=True))
             built = await build(engine, "FROM busybox\nCOPY f /f\n", {"f": megabyte})
             assert len(tree(engine, built.image)) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -12,12 +13,17 @@ from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream
 from onggi.api.table import HangUp, Routes
+from onggi.build.collecting import Rule
 from onggi.errors import InvalidArgument, NotImplementedHere
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.web_response import StreamResponse
 
     from onggi.api.call import Call
+    from onggi.api.query import Filters
+    from onggi.build.cache import CacheRecord
 
 routes = Routes()
 
@@ -77,9 +83,38 @@ async def cancel(call: Call) -> StreamResponse:
 async def prune(call: Call) -> StreamResponse:
     query = call.query
     filters = query.filters(filternames.BUILD_PRUNE)
-    keep = query.number("reserved-space") or query.number("keep-storage") or 0
-    removed, size = await call.engine.builder.prune(
-        all=query.flag("all"), keep_bytes=keep, until_s=until_of(filters) // 1_000_000_000
+    rule = Rule(
+        unused_ns=_unused_ns(filters),
+        reserved=query.number("reserved-space") or query.number("keep-storage") or 0,
+        max_used=query.number("max-used-space") or 0,
+        min_free=query.number("min-free-space") or 0,
+        everything=query.flag("all"),
+        matches=_record_test(filters),
     )
+    gone, size = await call.engine.builder.prune(rule)
+    removed = [record.key for record in gone]
     call.engine.events.emit("builder", "prune", "", {"reclaimed": str(size)})
     return json_answer({"CachesDeleted": list(removed) or None, "SpaceReclaimed": size})
+
+
+def _unused_ns(filters: Filters) -> int:
+    """Of `until`, which BuildKit takes for how long a record has not been used, and its newer name `unused-for`."""
+    named = {**filters, "until": [*filters.get("until", ()), *filters.get("unused-for", ())]}
+    before = until_of(named)
+    return max(1, time.time_ns() - before) if before else 0
+
+
+def _record_test(filters: Filters) -> Callable[[CacheRecord], bool]:
+    """Each filter that is given must fit; of one with several values, one."""
+
+    def matches(record: CacheRecord) -> bool:
+        row = record.row
+        texts = {"id": record.key, "type": row.kind, "description": row.description, "parent": ""}
+        flags = {"inuse": record.in_use, "shared": record.shared, "private": not record.shared}
+        return all(
+            any(value in (text, text[:25]) or (name == "description" and value in text) for value in filters[name])
+            for name, text in texts.items()
+            if name in filters
+        ) and all(flag == (filters[name][0] not in ("0", "false")) for name, flag in flags.items() if name in filters)
+
+    return matches

@@ -13,8 +13,9 @@ import msgspec
 
 from onggi.build import examining
 from onggi.build.bases import Bases
-from onggi.build.cache import BuildCache, CacheRecord
+from onggi.build.cache import BuildCache, CacheRecord, CacheRow
 from onggi.build.cachemounts import CacheMounts
+from onggi.build.collecting import Rule, Space, chosen, default_rules
 from onggi.build.definition import Definition, load_definition
 from onggi.build.explaining import Explainer
 from onggi.build.flights import Flights
@@ -42,8 +43,8 @@ from onggi.store.snapshots import Snapshots
 from onggi.store.workers import Workers
 
 _SECRETS_S: Final = 60
-_UNUSED_S: Final = 60 * 24 * 3600
-"""A step that no build has asked for in so long is forgotten, as in BuildKit's default rules."""
+_COLLECT_S: Final = 3600
+MOUNT: Final = "exec.cachemount"
 
 
 class Builder:
@@ -62,17 +63,17 @@ class Builder:
         private: PrivatePlaces,
     ) -> None:
         self.images, self.workers, self.private = images, workers, private
+        self.root = os.fspath(root)
         self.ingest = os.path.join(root, "ingest")
         self.layering = Layering(layers, snapshots, workers, runner)
         self.cache = BuildCache(images, layers, database)
-        self.cache_mounts = CacheMounts(os.fspath(root))
+        self.cache_mounts = CacheMounts(self.root)
         self.explainer = Explainer(database)
         self.flights: Flights[Outcome] = Flights()
         self._running: dict[str, asyncio.Task[object]] = {}
         self._secrets: dict[str, Mapping[str, bytes]] = {}
         """Sent ahead of a build, by its id."""
-        self._collected = False
-        """Whether this engine has thrown away what builds no longer ask for."""
+        self._collected_s = float("-inf")
 
     def restore(self) -> None:
         """Reads the cache's rows, and clears what an ended engine has left."""
@@ -99,9 +100,7 @@ class Builder:
         """
         async with contextlib.AsyncExitStack() as stack:
             yield Solved(tuple(await self._solved(request, progress, stack, script, explain)))
-        if not self._collected:
-            self._collected = True
-            await self.cache.prune(everything=False, keep_bytes=0, until_s=int(time.time()) - _UNUSED_S)
+        await self._collect()
 
     async def examine(self, request: Request, what: str, progress: Progress) -> bytes:
         """What the Dockerfile says, without building: `what` is "lint", "outline" or "targets"; a JSON document (examining.py).
@@ -188,9 +187,41 @@ class Builder:
         if task is not None:
             task.cancel()
 
-    def records(self) -> list[CacheRecord]:
-        return self.cache.records()
+    async def records(self) -> list[CacheRecord]:
+        """Steps, and cache mounts, whose size is looked at."""
+        mounts = await asyncio.to_thread(self.cache_mounts.records)
+        return self.cache.records() + [
+            CacheRecord(
+                mount.key,
+                CacheRow(
+                    "", f"cached mount {mount.identifier}", mount.created_ns, mount.used_ns, size=mount.size, kind=MOUNT
+                ),
+                shared=False,
+                in_use=mount.in_use,
+            )
+            for mount in mounts
+        ]
 
-    async def prune(self, *, all: bool = False, keep_bytes: int = 0, until_s: int = 0) -> tuple[list[str], int]:
-        """What the cache lets go: keys and bytes."""
-        return await self.cache.prune(everything=all, keep_bytes=keep_bytes, until_s=until_s)
+    async def prune(self, rule: Rule) -> tuple[list[CacheRecord], int]:
+        """What the cache lets go by `rule`, and the bytes that are free then."""
+        records = await self.records()
+        gone = chosen(records, rule, self._space(), time.time_ns())
+        freed = await self.cache.remove([record.key for record in gone if record.row.kind != MOUNT])
+        for record in gone:
+            if record.row.kind == MOUNT:
+                await asyncio.to_thread(self.cache_mounts.remove, record.key)
+                freed += record.row.size
+        return gone, freed
+
+    def _space(self) -> Space:
+        found = os.statvfs(self.root)
+        return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+    async def _collect(self) -> None:
+        """The default rules, at most once an hour: an engine on a full disk would look after each build."""
+        now = time.monotonic()
+        if now - self._collected_s < _COLLECT_S:
+            return
+        self._collected_s = now
+        for rule in default_rules(self._space()):
+            await self.prune(rule)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -42,6 +42,7 @@ class CacheRecord(msgspec.Struct, frozen=True):
     key: str
     row: CacheRow
     shared: bool
+    in_use: bool = False
 
 
 TABLE: Final = Table("build_cache", CacheRow)
@@ -104,31 +105,20 @@ class BuildCache:
         needed = self._images.needed_layers()
         return [CacheRecord(key, row, row.diff_id in needed) for key, row in self._rows.items()]
 
-    async def prune(self, *, everything: bool, keep_bytes: int, until_s: int) -> tuple[list[str], int]:
-        """Removes rows, least used first, and layers that nobody else needs; keys and bytes.
-
-        Without `everything` those whose layers an image has stay. `until_s`: only those not used since then (0: all).
-        """
+    async def remove(self, keys: Sequence[str]) -> int:
+        """Forgets steps, and removes layers that nobody else needs; bytes that are free then."""
         needed = self._images.needed_layers()
-        sizes = {row.diff_id: row.size for row in self._rows.values() if row.diff_id and row.diff_id not in needed}
-        total = sum(sizes.values())
-        removed: list[str] = []
         freed = 0
-        for key in sorted(self._rows, key=lambda each: self._rows[each].used_ns):
+        for key in keys:
             row = self._rows[key]
-            if (until_s and row.used_ns > until_s * 1_000_000_000) or (keep_bytes and total - freed <= keep_bytes):
-                continue
-            if row.diff_id in needed and not everything:
-                continue
             self._forget(key)
-            removed.append(key)
             if row.diff_id and row.diff_id not in self._held and row.diff_id not in needed:
                 freed += row.size
                 if not self._images.is_leased(Digest(row.diff_id)):
                     await self._layers.remove(Digest(row.diff_id))
-        if removed:
-            await self._database.commit(*[Delete(TABLE, key) for key in removed])
-        return removed, freed
+        if keys:
+            await self._database.commit(*[Delete(TABLE, key) for key in keys])
+        return freed
 
     def _hold(self, row: CacheRow) -> None:
         if row.diff_id and row.diff_id not in self._held:

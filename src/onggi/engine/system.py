@@ -99,19 +99,21 @@ class System:
         if "volume" in kinds:
             found["volume"] = await self._volumes()
         if "build-cache" in kinds:
-            found["build-cache"] = self._build_cache()
+            found["build-cache"] = await self._build_cache()
         return found
 
-    def _build_cache(self) -> dict[str, Any]:
-        records = self._engine.builder.records()
+    async def _build_cache(self) -> dict[str, Any]:
+        records = await self._engine.builder.records()
         items: list[dict[str, Any]] = [
-            {"ID": record.key[:25], "Parents": None, "Type": "regular", "Description": record.row.description, "InUse": False,
+            {"ID": record.key[:25], "Parents": None, "Type": record.row.kind, "Description": record.row.description, "InUse": record.in_use,
              "Shared": record.shared, "Size": record.row.size, "CreatedAt": time_text(record.row.made_ns),
              "LastUsedAt": time_text(record.row.used_ns), "UsageCount": record.row.uses}
             for record in records
         ]  # fmt: skip
         total = sum(record.row.size for record in records if not record.shared)
-        return {"Items": items, "TotalSize": total, "ActiveCount": 0, "Reclaimable": total}
+        busy = [record for record in records if record.in_use]
+        free = total - sum(record.row.size for record in busy)
+        return {"Items": items, "TotalSize": total, "ActiveCount": len(busy), "Reclaimable": free}
 
     def _images(self) -> dict[str, Any]:
         engine = self._engine

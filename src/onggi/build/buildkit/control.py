@@ -114,7 +114,7 @@ class Control:
     # The cache
 
     async def _usage(self, request: pb.DiskUsageRequest, call: ServerCall) -> pb.DiskUsageResponse:  # noqa: ARG002
-        found = usage.records(self._door.builder, self._door.mirrors)
+        found = await usage.records(self._door.builder, self._door.mirrors)
         return pb.DiskUsageResponse(record=usage.chosen(found, list(request.filter)))
 
     async def _prune(self, call: ServerCall) -> None:

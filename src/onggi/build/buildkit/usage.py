@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from onggi.build.buildkit import filters
 from onggi.build.buildkit.mirrors import Mirror, Mirrors
 from onggi.build.buildkit.pb import control_pb2
 from onggi.build.buildkit.tracing import timestamp
+from onggi.build.collecting import Rule
 
 if TYPE_CHECKING:
     from onggi.build.builder import Builder
@@ -22,9 +21,9 @@ _LOCAL = "source.local"
 UsageRecord = control_pb2.UsageRecord
 
 
-def records(builder: Builder, mirrors: Mirrors) -> list[UsageRecord]:
-    """Steps, and directories of clients."""
-    return [_of_step(record) for record in builder.records()] + [
+async def records(builder: Builder, mirrors: Mirrors) -> list[UsageRecord]:
+    """Steps, cache mounts, and directories of clients."""
+    return [_of_step(record) for record in await builder.records()] + [
         _of_mirror(identifier, mirror) for identifier, mirror in mirrors.records()
     ]
 
@@ -36,41 +35,34 @@ def chosen(found: Sequence[UsageRecord], expressions: Sequence[str]) -> list[Usa
 
 
 async def prune(builder: Builder, mirrors: Mirrors, request: control_pb2.PruneRequest) -> list[UsageRecord]:
-    """What has gone: with filters those that match, else by age and size. Raises InvalidArgument."""
-    unused_since_s = int(time.time() - request.keepDuration / 1e9) if request.keepDuration else 0
-    before = records(builder, mirrors)
-    by_id = {record.ID: record for record in before}
-    wanted = {record.ID for record in chosen(before, list(request.filter))}
+    """What has gone: with filters those that match, by age and size. Raises InvalidArgument."""
+    matches = filters.matcher(list(request.filter))
+    rule = Rule(
+        unused_ns=request.keepDuration,
+        reserved=request.reservedSpace,
+        max_used=request.maxUsedSpace,
+        min_free=request.minFreeSpace,
+        everything=request.all,
+        matches=lambda record: matches(_fields(_of_step(record))),
+    )
+    before_ns = time.time_ns() - request.keepDuration
     gone: list[UsageRecord] = []
     for identifier, mirror in mirrors.records():
-        old_enough = not unused_since_s or mirror.used_ns < unused_since_s * 1_000_000_000
-        if identifier in wanted and old_enough and not request.reservedSpace and not request.maxUsedSpace:
+        row = _of_mirror(identifier, mirror)
+        limited = request.reservedSpace or request.maxUsedSpace or request.minFreeSpace
+        if matches(_fields(row)) and mirror.used_ns <= before_ns and not limited:
             mirrors.forget(identifier)
-            gone.append(by_id[identifier])
-    if request.filter and not any(record.RecordType == "regular" for record in before if record.ID in wanted):
-        return gone
-    removed, _ = await builder.prune(
-        all=request.all, keep_bytes=_keep_bytes(builder, mirrors, request), until_s=unused_since_s
-    )
-    return gone + [by_id[key[:25]] for key in removed if key[:25] in by_id]
-
-
-def _keep_bytes(builder: Builder, mirrors: Mirrors, request: control_pb2.PruneRequest) -> int:
-    """How much may stay: what is reserved, what may be used at most, less what must become free."""
-    keep = max(request.reservedSpace, request.maxUsedSpace)
-    if request.minFreeSpace:
-        missing = max(0, request.minFreeSpace - shutil.disk_usage(os.path.dirname(mirrors.directory)).free)
-        total = sum(record.row.size for record in builder.records())
-        keep = min(keep or total, max(1, total - missing))
-    return keep
+            gone.append(row)
+    removed, _ = await builder.prune(rule)
+    return gone + [_of_step(record) for record in removed]
 
 
 def _of_step(record: CacheRecord) -> UsageRecord:
     row = record.row
     return UsageRecord(
         ID=record.key[:25],
-        Mutable=False,
-        InUse=False,
+        Mutable=row.kind == "exec.cachemount",
+        InUse=record.in_use,
         Size=row.size,
         CreatedAt=timestamp(row.made_ns),
         LastUsedAt=timestamp(row.used_ns),
