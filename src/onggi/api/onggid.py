@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("onggid: needs to be started with root privileges (as an ordinary user: onggid --rootless)\n")
         return 1
     os.umask(0o022)
+    heap.stay_small()
     logs.set_up("debug" if settings.flag("debug") else settings.text("log-level"))
     return _run(settings)
 

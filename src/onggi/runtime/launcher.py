@@ -116,8 +116,8 @@ class _Launcher:
             self._answer_the_refused()
             self._fill()
             poll = select.poll()
-            # A request that nobody waits for: there are no processes for execs while there are no execs.
-            poll.register(starts, 0)
+            # A request that nobody waits for: there are no processes while there is no work.
+            poll.register(starts, 0 if self._starters.slots else select.POLLIN)
             poll.register(execs, 0 if self._execs.slots else select.POLLIN)
             waits_s = [wait for line in self._lines for wait in line.watch(poll)]
             ready = dict(poll.poll(min(waits_s) * 1000 if waits_s else None))
@@ -126,8 +126,9 @@ class _Launcher:
             if any(line.orders.fileno() in ready for line in self._lines):
                 # The zygote was killed. The engine starts a launcher anew, with a zygote of its own.
                 os._exit(1)
-            if execs.fileno() in ready:
-                self._execs.work()
+            for engine, line in ((starts, self._starters), (execs, self._execs)):
+                if engine.fileno() in ready:
+                    line.work()
             self._notice(ready)
 
     def _fill(self) -> None:

@@ -20,8 +20,11 @@ from onggi.runtime.handover import send_order
 PATIENCE_S: Final = 0.25
 """A start that takes longer (a hanging file system) has its place taken by another process, or it would hold up all others."""
 
-_IDLE_S: Final = 30.0
+_BUSY_S: Final = 30.0
 """After this long without work few are kept: they are some MB each."""
+
+_FEW_S: Final = 600.0
+"""And after this long none, as in an engine that has had no work yet: then the first start waits for three forks, 10 ms."""
 
 RETRY_S: Final = 0.05
 """How long after a fork that failed another is tried."""
@@ -54,7 +57,10 @@ class Line:
 
     @property
     def wanted(self) -> int:
-        return self._idle if self._idle_in() is None else self._most
+        past_s = self._past_s()
+        if past_s is None or past_s >= _FEW_S:
+            return 0
+        return self._most if past_s < _BUSY_S else self._idle
 
     @property
     def hung(self) -> int:
@@ -96,9 +102,9 @@ class Line:
             poll.register(slot.fd, select.POLLIN)
             if slot.busy_since is not None and slot.patient:
                 yield max(0.0, slot.busy_since + PATIENCE_S - now) + 0.001
-        idle_s = self._idle_in()
-        if idle_s is not None:
-            yield idle_s + 0.001
+        past_s = self._past_s()
+        if past_s is not None and past_s < _FEW_S:
+            yield (_BUSY_S if past_s < _BUSY_S else _FEW_S) - past_s + 0.001
         if self._retry_at > now:
             yield self._retry_at - now + 0.001
 
@@ -125,9 +131,6 @@ class Line:
                 slot.busy_since = None
         return bool(told)
 
-    def _idle_in(self) -> float | None:
-        """Seconds until there has been no work for a while; None when that is so."""
-        if self._last_busy is None:
-            return None
-        left = self._last_busy + _IDLE_S - time.monotonic()
-        return left if left > 0 else None
+    def _past_s(self) -> float | None:
+        """Seconds since there was work; None when there has been none."""
+        return None if self._last_busy is None else time.monotonic() - self._last_busy
