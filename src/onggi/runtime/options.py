@@ -5,6 +5,7 @@ Source: mount(8), config-linux.md "Linux mount options" of the runtime spec; uid
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import msgspec
@@ -63,7 +64,15 @@ class MountOptions(msgspec.Struct):
 
 
 def parse_options(words: list[str]) -> MountOptions:
-    """Later words win. What is no option of ours is the file system's: `size=64m`, `newinstance`."""
+    """Later words win. What is no option of ours is the file system's: `size=64m`, `newinstance`.
+
+    The answer is shared: containers have the same few lists of words, and a start waits for this.
+    """
+    return _parsed(tuple(words))
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(words: tuple[str, ...]) -> MountOptions:
     options = MountOptions()
     for word in words:
         if word in ("bind", "rbind"):

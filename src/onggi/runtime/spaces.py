@@ -29,6 +29,8 @@ _ORDER: Final = (
 )  # fmt: skip
 """Joined in this order: the user namespace gives the rights to the others; after mount our own paths are gone."""
 
+_USER: Final = CloneFlag.NEWUSER.value
+_TIME: Final = CloneFlag.NEWTIME.value
 _CLOCKS: Final = ("monotonic", "boottime")
 
 
@@ -42,29 +44,30 @@ class Spaces:
 
     def __init__(self, linux: Linux) -> None:
         """Raises StepFailed, InvalidArgument, OSError."""
-        self.new: CloneFlag = CloneFlag.NONE
         self.joined: list[tuple[Fd, CloneFlag]] = []
         self.maps: IdMaps | None = None
         self.offsets = b""
         self.denies_setgroups = False
-        seen: CloneFlag = CloneFlag.NONE
+        seen = new = 0  # plain numbers: an IntFlag's operators are functions, and a start waits for this
         for namespace in linux.namespaces:
-            flag = _kind(namespace.type).flag
-            if seen & flag:
+            flag = _flag(namespace.type)
+            number = flag.value
+            if seen & number:
                 raise StepFailed(errno.EINVAL, f"malformed spec file: duplicated ns {namespace.type!r}")
-            seen |= flag
+            seen |= number
             if not namespace.path:
-                self.new |= flag
+                new |= number
             elif _is_ours(namespace.path, namespace.type):
-                seen &= ~flag
+                seen &= ~number
             else:
                 self.joined.append((_open(namespace.path, flag), flag))
+        self.new = CloneFlag(new)
         self.joined.sort(key=lambda entry: _ORDER.index(entry[1]))
-        self.has_user = bool(seen & CloneFlag.NEWUSER)
+        self.has_user = bool(seen & _USER)
         if self.has_user or linux.uid_mappings or linux.gid_mappings:
             self._read_maps(linux)
-        if seen & CloneFlag.NEWTIME or linux.time_offsets:
-            self._read_offsets(linux, seen)
+        if seen & _TIME or linux.time_offsets:
+            self._read_offsets(linux, has_time=bool(seen & _TIME))
 
     def _read_maps(self, linux: Linux) -> None:
         if not self.has_user:
@@ -76,13 +79,13 @@ class Spaces:
         self.maps = id_maps(linux.uid_mappings, linux.gid_mappings)
         self.denies_setgroups = self.maps.denies_setgroups()
 
-    def _read_offsets(self, linux: Linux, seen: CloneFlag) -> None:
+    def _read_offsets(self, linux: Linux, *, has_time: bool) -> None:
         if not os.path.exists("/proc/self/ns/time"):
             raise StepFailed(errno.ENOTSUP, "time namespaces aren't enabled in the kernel")
         if not linux.time_offsets:
             return
         if not self.new & CloneFlag.NEWTIME:
-            what = "isn't new" if seen & CloneFlag.NEWTIME else "isn't enabled in the config"
+            what = "isn't new" if has_time else "isn't enabled in the config"
             raise InvalidArgument(f"time namespace offsets specified, but time namespace {what}")
         for clock, offset in linux.time_offsets.items():
             if clock not in _CLOCKS:
@@ -155,10 +158,13 @@ def id_maps(uids: list[IdMapping], gids: list[IdMapping], *, needs_root: bool = 
     return maps
 
 
-def _kind(name: str) -> NamespaceKind:
+_FLAGS: Final = {kind.value: kind.flag for kind in NamespaceKind}
+
+
+def _flag(name: str) -> CloneFlag:
     try:
-        return NamespaceKind(name)
-    except ValueError:
+        return _FLAGS[name]
+    except KeyError:
         raise StepFailed(errno.EINVAL, f"unknown namespace type {name!r}") from None
 
 
