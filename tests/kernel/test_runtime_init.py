@@ -82,6 +82,7 @@ def test_a_mount_whose_source_is_missing_names_it(container: Box, tmp_path: Path
         container.start("true")
 
 
+@pytest.mark.row("CL-198")
 def test_dev_has_the_default_nodes_and_links(container: Box) -> None:
     result = container.sh(
         "cd /dev; ls -1; stat -c '%n %t:%T %a' null zero full random urandom tty; for x in fd ptmx stdin; do readlink $x; done"
@@ -92,17 +93,20 @@ def test_dev_has_the_default_nodes_and_links(container: Box) -> None:
     assert result.out.endswith("/proc/self/fd\npts/ptmx\n/proc/self/fd/0\n")
 
 
+@pytest.mark.row("CL-198")
 def test_devices_of_the_spec_are_made_with_their_mode_and_owner(container: Box) -> None:
     assert container.spec.linux is not None
     container.spec.linux.devices = [Device("/dev/made/fuse", "c", 10, 229, 0o600, 5, 6)]
     assert container.sh("stat -c '%t:%T %a %u %g' /dev/made/fuse").out == "a:e5 600 5 6\n"
 
 
+@pytest.mark.row("CL-190")
 def test_the_host_name_is_set(container: Box) -> None:
     container.spec.hostname, container.spec.domainname = "box", "example.org"
     assert container.sh("hostname; cat /proc/sys/kernel/domainname").out == "box\nexample.org\n"
 
 
+@pytest.mark.row("CL-191")
 def test_a_read_only_root_leaves_its_mounts_writable(container: Box, tmp_path: Path) -> None:
     container.spec.root = Root(path="", readonly=True)
     container.mount(tmp_path, "/data")
@@ -138,6 +142,7 @@ def test_tmpcopyup_shows_what_the_image_has_there(container: Box) -> None:
     assert not (container.upper / "etc/x").exists()
 
 
+@pytest.mark.row("CL-192")
 def test_limits_umask_and_oom_score_are_as_in_the_spec(container: Box) -> None:
     container.process.rlimits = [Rlimit("RLIMIT_NOFILE", 2000, 1000), Rlimit("RLIMIT_CORE", 0, 0)]
     container.process.user.umask = 0o077
@@ -170,6 +175,7 @@ def test_signals_are_as_a_program_expects_them(container: Box) -> None:
     assert result.out == "SigBlk:0000000000000000\nSigIgn:0000000000000000\nSigCgt:0000000000000000\n"
 
 
+@pytest.mark.row("CL-192")
 def test_a_terminal_has_its_size_and_is_the_console(container: Box) -> None:
     from onggi.oci.runtime import Box as Size
 
@@ -178,6 +184,7 @@ def test_a_terminal_has_its_size_and_is_the_console(container: Box) -> None:
     assert result.out == "/dev/pts/0\r\n33 77\r\n88:0\r\ntyped\r\n"
 
 
+@pytest.mark.row("CL-196")
 def test_a_namespace_is_joined_by_its_path(container: Box) -> None:
     first = container.start("sleep", "60")
     assert container.spec.linux is not None

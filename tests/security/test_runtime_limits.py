@@ -21,6 +21,7 @@ def disk() -> tuple[int, int]:
 
 
 @pytest.mark.row("S-36")
+@pytest.mark.row("CL-200")
 def test_s36_a_disk_can_be_made_and_not_opened_from_the_first_instruction(busybox_rootfs: Path, tmp_path: Path) -> None:
     major, minor = disk()
     rules = [DeviceRule(allow=False), *DEFAULT_RULES]
@@ -32,6 +33,7 @@ def test_s36_a_disk_can_be_made_and_not_opened_from_the_first_instruction(busybo
 
 
 @pytest.mark.row("S-36")
+@pytest.mark.row("CL-200")
 def test_s36_an_update_leaves_no_moment_in_which_it_opens(busybox_rootfs: Path, tmp_path: Path) -> None:
     major, minor = disk()
     resources = Resources(devices=[DeviceRule(allow=False), *DEFAULT_RULES])

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.root
 
 
 @pytest.mark.row("S-01")
+@pytest.mark.row("CL-207")
 def test_s01_a_sealed_program_can_never_be_written_to(tmp_path: Path) -> None:
     """Not while it runs (ETXTBSY would hide a hole) and not after: the seals hold on the file itself."""
     busybox = "/bin/busybox" if os.path.exists("/bin/busybox") else shutil.which("busybox") or ""
@@ -52,6 +53,7 @@ def test_s01_a_sealed_program_can_never_be_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.row("S-03")
+@pytest.mark.row("CL-207")
 def test_s03_nothing_but_stdio_is_open_in_the_container(container: Box) -> None:
     leaked = os.open("/", os.O_PATH)
     os.set_inheritable(leaked, True)
@@ -278,6 +280,7 @@ def test_s07_a_link_in_their_place_is_refused(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.row("S-08")
+@pytest.mark.row("CL-207")
 def test_s08_a_setting_is_written_to_the_kernel_not_to_what_is_mounted_there(container: Box, tmp_path: Path) -> None:
     """CVE-2025-52881. Nothing may be mounted there by a spec; put there by us, it must not catch the write."""
     fake = tmp_path / "fake"
