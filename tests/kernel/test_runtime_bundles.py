@@ -70,16 +70,12 @@ def test_devices_are_denied_unless_they_are_allowed(bundle: Bundle) -> None:
 
 @pytest.mark.row("CL-207")
 def test_sockets_that_were_listened_on_go_on_to_the_program(bundle: Bundle) -> None:
-    reader, writer = os.pipe()
-    os.dup2(reader, 3, inheritable=True)
     command = [sys.executable, "-I", "-m", "onggi.runtime.entry", "--root", str(bundle.root), "run"]
     container_id = bundle.make("sh", "-c", "ls /proc/self/fd; echo $LISTEN_FDS")
     ended = subprocess.run(
-        [*command, container_id], cwd=bundle.directory, capture_output=True, text=True, check=True, timeout=30,
-        pass_fds=[3], env={**os.environ, "LISTEN_FDS": "1"},
+        ["sh", "-c", 'exec "$@" 3</dev/null', "sh", *command, container_id], cwd=bundle.directory,
+        capture_output=True, text=True, check=True, timeout=30, env={**os.environ, "LISTEN_FDS": "1"},
     )  # fmt: skip
-    for fd in (3, reader, writer):
-        os.close(fd)
     # 4 is the directory that ls reads.
     assert ended.stdout.split() == ["0", "1", "2", "3", "4", "1"]
 
