@@ -238,3 +238,27 @@ def test_layers_come_in_the_compression_that_is_asked_for(buildx: Buildx) -> Non
     assert sizes["uncompressed"] > 100_000
     refused = buildx.run("build", "-o", "type=oci,dest=x.tar,compression=lzma", "c")
     assert "unsupported layer compression type" in refused.stderr
+
+
+@pytest.mark.row("F-210")
+@pytest.mark.row("F-211")
+@pytest.mark.row("F-341")
+def test_an_sbom_lists_the_packages_of_the_image(buildx: Buildx) -> None:
+    status = "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2\n"
+    metadata = "Metadata-Version: 2.1\nName: flask\nVersion: 3.0\n"
+    buildx.context(
+        "FROM scratch\nCOPY status /var/lib/dpkg/status\nCOPY m /usr/lib/python3/flask-3.0.dist-info/METADATA\n"
+        "COPY p /app/node_modules/left-pad/package.json\nCOPY r /etc/os-release\n",
+        status=status,
+        m=metadata,
+        p='{"name":"left-pad","version":"1.3.0"}',
+        r="ID=debian\n",
+    )
+    buildx.build("--sbom=true", "-o", "type=oci,dest=image.tar")
+    read = layout(buildx.directory / "image.tar")
+    attestation = read(read("index.json")["manifests"][0]["digest"])["manifests"][1]
+    (layer,) = read(attestation["digest"])["layers"]
+    assert layer["annotations"]["in-toto.io/predicate-type"] == "https://spdx.dev/Document"
+    document = read(layer["digest"])["predicate"]
+    found = {each["externalRefs"][0]["referenceLocator"] for each in document["packages"]}
+    assert found == {"pkg:deb/debian/bash@5.2?arch=amd64", "pkg:pypi/flask@3.0", "pkg:npm/left-pad@1.3.0"}

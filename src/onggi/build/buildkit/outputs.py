@@ -78,7 +78,11 @@ class Export:
             for built in self.results
         ]
         return await archives.bundled(
-            self.images, packs, references, lambda built: sayings.predicates(self.job, built), annotations
+            self.images,
+            packs,
+            references,
+            lambda built: sayings.predicates(self.door.builder, self.job, built),
+            annotations,
         )
 
 

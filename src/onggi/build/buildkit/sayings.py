@@ -1,4 +1,4 @@
-"""What a build is asked to say of its images: the frontend's attributes `attest:provenance` and `attest:sbom`. Pure."""
+"""What a build is asked to say of its images: the frontend's attributes `attest:provenance` and `attest:sbom`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from onggi.build.buildkit import provenance
+from onggi.build.exporters import packages
 from onggi.build.exporters.attestations import Predicate
+from onggi.build.exporters.trees import packages_of
 from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from onggi.build.builder import Builder
     from onggi.build.buildkit.jobs import Job
     from onggi.build.request import Built
 
@@ -34,8 +37,8 @@ def asked(attrs: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def predicates(job: Job, built: Built) -> Sequence[Predicate]:
-    """What is said of one result."""
+async def predicates(builder: Builder, job: Job, built: Built) -> Sequence[Predicate]:
+    """What is said of one result. Raises OSError."""
     kinds = asked(job.attrs)
     found: list[Predicate] = []
     if "provenance" in kinds:
@@ -48,4 +51,21 @@ def predicates(job: Job, built: Built) -> Sequence[Predicate]:
             is_max=kinds["provenance"].get("mode") == "max",
         )
         found.append(Predicate(provenance.PREDICATE_TYPE, document))
+    if "sbom" in kinds:
+        found.append(await _packages(builder, job, built))
     return found
+
+
+async def _packages(builder: Builder, job: Job, built: Built) -> Predicate:
+    """An SBOM, by the engine's own scan of the databases of packages; a generator that a client names isn't run."""
+    step = job.trace.vertex(f"[{built.platform}] generating sbom", key=f"{job.ref} sbom {built.platform}")
+    step.start()
+    scanned = await packages_of(builder.layering.layers, builder.layering.workers, built.layers)
+    step.done()
+    created = built.config.created or ""
+    return Predicate(
+        packages.PREDICATE_TYPE,
+        packages.document(
+            scanned.packages, distribution=scanned.distribution, created=created, name=f"{built.platform}"
+        ),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,14 +114,14 @@ async def bundled(
     images: Images,
     packs: Sequence[PackedImage],
     names: Sequence[Reference],
-    said: Callable[[Built], Sequence[Predicate]],
+    said: Callable[[Built], Awaitable[Sequence[Predicate]]],
     annotations: Annotations,
 ) -> Bundle:
     """`said` gives what is attached to a result. Cancelled: blobs that are made already stay a while."""
     attested_ones = [
         await attested(images, pack.descriptor, pack.built.platform, names, predicates)
         for pack in packs
-        if (predicates := said(pack.built))
+        if (predicates := await said(pack.built))
     ]
     if len(packs) == 1 and not attested_ones and not annotations.need_index:
         return Bundle(tuple(packs), (), msgspec.structs.replace(packs[0].descriptor, platform=None), b"")

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 import msgspec
 
 from onggi.build.entries import Entry, Received
+from onggi.build.exporters.packagejob import Found
 from onggi.build.receivejob import Receive
 from onggi.kernel import mounts
 from onggi.kernel.fds import Fd
@@ -74,3 +75,10 @@ async def entries_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest
     async with tar_of(layers, workers, diff_ids) as read_end:
         answer = await workers.run("onggi.build.receivejob:receive", Receive(), [read_end, spool])
     return msgspec.msgpack.decode(answer, type=Received).entries
+
+
+async def packages_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -> Found:
+    """What packages the files say are there."""
+    with merged(layers, diff_ids) as tree:
+        answer = await workers.run("onggi.build.exporters.packagejob:scan", None, [tree.fileno()])
+    return msgspec.msgpack.decode(answer, type=Found)
