@@ -16,12 +16,14 @@ from tests.kernel.bundles import Bundle, said
 pytestmark = [pytest.mark.root, pytest.mark.row("P-166")]
 
 
+@pytest.mark.row("CL-179")
 def test_run_gives_the_output_and_the_exit_code(bundle: Bundle) -> None:
     ended = bundle.call("run", bundle.make("sh", "-c", "cat; exit 5"), input="some input")
     assert (ended.returncode, ended.stdout, ended.stderr) == (5, "some input", "")
     assert bundle.call("list", "-q").stdout == ""
 
 
+@pytest.mark.row("CL-178", "CL-179", "CL-180", "CL-182")
 def test_a_container_goes_from_created_to_running_to_stopped(bundle: Bundle) -> None:
     container_id = bundle.make("sleep", "60")
     null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -48,6 +50,7 @@ def test_a_container_goes_from_created_to_running_to_stopped(bundle: Bundle) -> 
     assert said(bundle.call("state", container_id)) == "container does not exist"
 
 
+@pytest.mark.row("CL-184")
 def test_the_list_is_runcs_table_and_json(bundle: Bundle) -> None:
     empty = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
     assert bundle.call("list").stdout == empty
@@ -60,6 +63,7 @@ def test_the_list_is_runcs_table_and_json(bundle: Bundle) -> None:
     assert entry["owner"] == "root"
 
 
+@pytest.mark.row("CL-183")
 def test_exec_runs_beside_the_first_process(bundle: Bundle) -> None:
     container_id = bundle.start("sleep", "60")
     shell = "id -u; id -g; pwd; echo $A; exit 7"
@@ -72,6 +76,7 @@ def test_exec_runs_beside_the_first_process(bundle: Bundle) -> None:
     )
 
 
+@pytest.mark.row("CL-184", "CL-185")
 def test_pause_update_and_ps_act_on_the_cgroup(bundle: Bundle) -> None:
     container_id = bundle.start("sleep", "60")
     assert bundle.call("pause", container_id).returncode == 0
@@ -109,6 +114,7 @@ def test_errors_are_runcs_words_and_codes(bundle: Bundle, words: list[str], code
     assert (ended.returncode, said(ended)) == (code, text)
 
 
+@pytest.mark.row("CL-182")
 def test_delete_by_force_of_nothing_is_fine(bundle: Bundle) -> None:
     assert bundle.call("delete", "-f", "nope").returncode == 0
 
@@ -123,6 +129,7 @@ def test_a_program_that_is_not_there_leaves_nothing(bundle: Bundle) -> None:
     assert bundle.call("list", "-q").stdout == ""
 
 
+@pytest.mark.row("CL-177")
 def test_errors_can_be_had_as_json(bundle: Bundle) -> None:
     told = json.loads(bundle.call("--log-format", "json", "state", "nope").stderr)
     assert (told["level"], told["msg"]) == ("error", "container does not exist")
