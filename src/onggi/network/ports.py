@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from onggi.network.firewall import EVERYWHERE, Forward, changes_text
 from onggi.rootless.hostports import HostPorts
 from onggi.rootless.messages import Key, Target
 
+log = logging.getLogger(__name__)
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -223,7 +225,11 @@ class Ports:
     async def keep(self) -> None:
         """After a restart: what is published, and nothing else."""
         if self._host is not None:
-            await asyncio.to_thread(self._host.keep, [_target(one) for one in self.forwards()])
+            try:
+                await asyncio.to_thread(self._host.keep, [_target(one) for one in self.forwards()])
+            except OSError as error:
+                # Another program has it, or a shim from before the namespaces were lost: the others go on.
+                log.warning("a published port leads nowhere: %s", error.strerror)
 
     async def end(self) -> None:
         """Nothing runs, and nothing will before the next engine."""

@@ -16,7 +16,7 @@ from onggi.kernel import mounts, netlink, process
 from onggi.kernel.mounts import MountFlag
 from onggi.rootless import messages
 from onggi.rootless.hostports import SOCKET
-from onggi.rootless.messages import Answer, Bind, Change, End, Keep, Key, Message, Release
+from onggi.rootless.messages import Answer, Bind, Change, End, Keep, Key, Message, Release, Target
 from onggi.rootless.relay import Relay, prepare_network
 
 
@@ -110,13 +110,22 @@ class _Ports:
                 case Keep(targets):
                     for key in set(self._held) - {target.key for target in targets}:
                         self._drop(key)
-                    for target in targets:
-                        self._relay.lead(self._bind(target.key), target)
+                    return self._lead_all(targets), []
                 case End():
                     self._ended.set()
         except OSError as error:
             return Answer(error.errno or 5), []
         return Answer(), []
+
+    def _lead_all(self, targets: list[Target]) -> Answer:
+        """As many as can be; the errno of the last that can't."""
+        answer = Answer()
+        for target in targets:
+            try:
+                self._relay.lead(self._bind(target.key), target)
+            except OSError as error:
+                answer = Answer(error.errno or 5)
+        return answer
 
     def _bind(self, key: Key) -> socket.socket:
         if key in self._held:
