@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onggi.engine.top import check_arguments, parse
-from onggi.errors import InvalidArgument
+from onggi.errors import InvalidArgument, OnggiError
 
 OUTPUT = """\
 UID        PID  PPID  C STIME TTY          TIME CMD
@@ -24,7 +24,7 @@ def test_only_the_containers_rows_are_kept_and_the_last_column_keeps_its_spaces(
 
 @pytest.mark.row("E-004")
 def test_output_without_a_pid_column_is_an_error() -> None:
-    with pytest.raises(InvalidArgument, match="Couldn't find PID field in ps output"):
+    with pytest.raises(OnggiError, match="Couldn't find PID field in ps output"):
         parse("USER COMMAND\nroot sh\n", {1})
 
 

@@ -342,8 +342,8 @@ class Containers:
 
     # Files
 
-    def view(self, container: Container) -> RootView:
-        """The container's tree as copies see it: its root, and what is mounted there."""
+    def view(self, container: Container, asked: str = "") -> RootView:
+        """The container's tree as copies see it: its root, and what is mounted there. `asked` is what a client calls it."""
         row, engine = container.row, self._engine
         directory = engine.snapshots.directory(row.id)
         mounted = [Mounted(point.destination, point.source or None, not point.rw) for point in row.mounts]
@@ -351,20 +351,20 @@ class Containers:
         mounted += [Mounted(path, None) for path in row.host_config.tmpfs or {}]
         alive = container.is_alive and container.shim is not None
         return RootView(
-            row.id, engine.snapshot(container), mounted, row.host_config.readonly_rootfs, row.pid if alive else None,
+            asked or row.id, engine.snapshot(container), mounted, row.host_config.readonly_rootfs, row.pid if alive else None,
             container.shim.process.pidfd if alive and container.shim else None,
         )  # fmt: skip
 
     async def stat_path(self, text: str, path: str) -> PathStat:
         container = self.get(text)
-        return await self._engine.archive.stat(self.view(container), path)
+        return await self._engine.archive.stat(self.view(container, text), path)
 
     @contextlib.asynccontextmanager
     async def get_archive(
         self, text: str, path: str, *, gzip: bool = False
     ) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
         container = self.get(text)
-        async with self._engine.archive.get(self.view(container), path, gzip=gzip) as found:
+        async with self._engine.archive.get(self.view(container, text), path, gzip=gzip) as found:
             self._engine.events.emit("container", "archive-path", container.id, container.attributes)
             yield found
 
@@ -376,7 +376,7 @@ class Containers:
             if not container.is_alive:
                 await held.enter_async_context(container.writing)
             await self._engine.archive.put(
-                self.view(container), path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
+                self.view(container, text), path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
                 user=container.row.config.user if copy_uid_gid else "",
             )  # fmt: skip
         self._engine.events.emit("container", "extract-to-dir", container.id, container.attributes)

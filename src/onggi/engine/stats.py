@@ -83,7 +83,7 @@ def document(container: Container, current: Sample, previous: Sample | None) -> 
         "pids_stats": {"current": counters.pids_current, "limit": counters.pids_limit or 2**64 - 1}
         if container.is_alive
         else {},
-        "blkio_stats": _block(counters),
+        "blkio_stats": _block(counters, without=[] if container.is_alive and not cgroups.is_unified() else None),
         "storage_stats": {},
     }
     if current.networks:
@@ -108,16 +108,23 @@ def _memory(counters: CgroupStats) -> dict[str, Any]:
     limit = counters.memory_limit
     if not limit or limit >= _NO_LIMIT:
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"usage": counters.memory_usage, "max_usage": counters.memory_max_usage, "failcnt": counters.memory_failures,
-            "limit": limit, "stats": counters.memory_detail}  # fmt: skip
+    found: dict[str, Any] = {"usage": counters.memory_usage, "stats": counters.memory_detail, "limit": limit}
+    # As Go's omitempty has them: v2 counts neither.
+    if counters.memory_max_usage:
+        found["max_usage"] = counters.memory_max_usage
+    if counters.memory_failures:
+        found["failcnt"] = counters.memory_failures
+    return found
 
 
-def _block(counters: CgroupStats) -> dict[str, Any]:
+def _block(counters: CgroupStats, *, without: list[Any] | None) -> dict[str, Any]:
+    """`without` is what a list says that has nothing: on v1 it is empty, on v2 there is none."""
+
     def entries(rows: Any) -> list[dict[str, Any]] | None:
-        return [{"major": row.major, "minor": row.minor, "op": row.op, "value": row.value} for row in rows] or None
+        return [{"major": row.major, "minor": row.minor, "op": row.op, "value": row.value} for row in rows] or without
 
     return {
         "io_service_bytes_recursive": entries(counters.block_bytes), "io_serviced_recursive": entries(counters.block_operations),
-        "io_queue_recursive": None, "io_service_time_recursive": None, "io_wait_time_recursive": None, "io_merged_recursive": None,
-        "io_time_recursive": None, "sectors_recursive": None,
+        "io_queue_recursive": without, "io_service_time_recursive": without, "io_wait_time_recursive": without,
+        "io_merged_recursive": without, "io_time_recursive": without, "sectors_recursive": without,
     }  # fmt: skip

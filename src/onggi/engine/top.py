@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from onggi.errors import InvalidArgument, OnggiError
 
 _TIMEOUT_S: Final = 10.0
 _RENAMED_COLUMN: Final = re.compile(r"\s(\S*)=\s*(PID\S*)")
+
+
+class _PsFailed(OnggiError):
+    """It didn't take its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +30,14 @@ class Top:
 async def top(pids: Collection[int], ps_args: str) -> Top:
     """Run ps with `ps_args` (docker's default is -ef) and keep the rows of `pids`.
 
-    Raises InvalidArgument when ps doesn't take the arguments or shows no PID. Cancelled: ps is killed.
+    Raises InvalidArgument for a column that may not be, OnggiError when ps doesn't take the arguments or shows no PID.
+    Cancelled: ps is killed.
     """
     words = check_arguments(ps_args).split()
     try:
         # -q asks the kernel for these processes alone; it doesn't go with all of ps's other selections (as docker).
         output = await _ps([*words, "-q" + ",".join(map(str, pids))])
-    except InvalidArgument:
+    except _PsFailed:
         output = await _ps(words)
     return parse(output, pids)
 
@@ -45,11 +51,11 @@ def check_arguments(ps_args: str) -> str:
 
 
 def parse(output: str, pids: Collection[int]) -> Top:
-    """Output of ps as titles and rows; the last column keeps its spaces. Raises InvalidArgument without a PID column."""
+    """Output of ps as titles and rows; the last column keeps its spaces. Raises OnggiError without a PID column."""
     lines = output.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:
-        raise InvalidArgument("Couldn't find PID field in ps output")
+        raise OnggiError("Couldn't find PID field in ps output")
     column = titles.index("PID")
     wanted = {str(pid) for pid in pids}
     processes = []
@@ -77,6 +83,8 @@ async def _ps(words: list[str]) -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # COLUMNS cuts its lines, PS_FORMAT changes its columns, and so do others (ps(1)).
+            env={"PATH": os.environ.get("PATH", os.defpath)},
         )
     except FileNotFoundError:
         raise OnggiError("top needs ps on the host (package procps)") from None
@@ -87,5 +95,6 @@ async def _ps(words: list[str]) -> str:
         process.kill()
         raise
     if process.returncode != 0:
-        raise InvalidArgument(f"ps: {errors.decode(errors='replace').strip()}")
+        said = errors.decode(errors="replace").strip().partition("\n")[0]
+        raise _PsFailed(f"ps: {said}")
     return output.decode(errors="replace")
