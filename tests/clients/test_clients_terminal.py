@@ -203,3 +203,19 @@ def test_a_reader_that_has_enough_ends_a_stream_quietly(daemon: Daemon) -> None:
         env=os.environ | {"DOCKER_HOST": daemon.host},
     )  # fmt: skip
     assert (pipe.stdout, pipe.stderr) == ("y\n", "")
+
+
+@pytest.mark.row("CL-164", "CL-169")
+def test_what_a_label_says_is_cleaned_for_a_terminal_and_whole_for_a_pipe(daemon: Daemon) -> None:
+    daemon.say("create", "--name", "rude", "-l", "say=\x1b[2Jgone", "busybox")
+    for words in (
+        ["ps", "-a", "--format", "\x1b[1m{{.Labels}}"],
+        ["inspect", "-f", "\x1b[1m{{.Config.Labels.say}}", "rude"],
+    ):
+        terminal = Terminal(daemon, *words)
+        assert terminal.end() == 0
+        assert ("\x1b[1m" in terminal.text, "\x1b[2J" in terminal.text, "gone" in terminal.text) == (True, False, True)
+        piped = subprocess.run(
+            [ONGGI, *words], capture_output=True, text=True, check=True, env=os.environ | {"DOCKER_HOST": daemon.host}
+        )
+        assert "\x1b[2Jgone" in piped.stdout

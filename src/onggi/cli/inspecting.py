@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import cast
 
 from onggi.cli.main import Command, Exit
+from onggi.cli.units import for_terminal
 from onggi.client import containers, images, networks, volumes
 from onggi.client.call import Call, Request, parsed, quote
 from onggi.client.errors import ApiError
@@ -98,6 +100,7 @@ class _Render:
         from onggi.cli.structs import typed
         from onggi.cli.templates import TemplateError
 
+        document = cast("dict[str, Any]", for_terminal(document))
         try:
             return self._loose.render(typed(document, self._kind))
         except TemplateError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from typing import cast
 
-from onggi.cli.units import clean
+from onggi.cli.units import clean, for_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ class Columns:
         is_table = format.startswith("table")
         text = format.removeprefix("table").strip() if is_table else format
         template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))
-        lines = [template.render(Struct(dict(sorted(row.items())), self.go_type)) for row in rows]
+        lines = [
+            template.render(Struct(cast("dict[str, Any]", for_terminal(dict(sorted(row.items())))), self.go_type))
+            for row in rows
+        ]
         if not is_table:
             return "".join(f"{line}\n" for line in lines)
         from onggi.cli.template_functions import HEADER_FUNCTIONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 
 from onggi.durations import human_duration
@@ -116,3 +117,19 @@ _ESCAPES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 def clean(text: str) -> str:
     """`text` without control characters: a name must not move the cursor of whoever lists it."""
     return _ESCAPES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def for_terminal(value: object) -> object:
+    """JSON's value with every string of it cleaned, where a person's terminal gets it; as it is for files and pipes.
+
+    What the user's own template says (colours, mostly) is no business of ours: the data is cleaned, not the text made of it.
+    """
+    return _cleaned(value) if sys.stdout.isatty() else value
+
+
+def _cleaned(value: object) -> object:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {key: _cleaned(one) for key, one in value.items()}
+    return [_cleaned(one) for one in value] if isinstance(value, list) else value
