@@ -53,7 +53,7 @@ test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## everything: check, the
 	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/rootless tests/fuzz
 
 GUEST := $(CACHE)/guest
-TESTS ?= tests/kernel tests/security tests/rootless tests/engine/test_engine_lifecycle.py tests/engine/test_engine_exec.py tests/engine/test_engine_hostconfig.py
+TESTS ?= tests/guest tests/rootless tests/engine/test_engine_unified.py tests/engine/test_engine_lifecycle.py tests/engine/test_engine_exec.py tests/security tests/kernel
 $(GUEST)/root.ext4: scripts/guest-image scripts/packages $(BASE)
 	scripts/guest-image $(BASE) $(GUEST)
 

@@ -38,6 +38,7 @@ class Person:
             directory.mkdir(mode=0o700)
             os.chown(directory, self.uid, self.gid)
         self.python = _python(root)
+        self.path = "/usr/sbin:/usr/bin:/sbin:/bin"
         self.engine: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,14 +46,14 @@ class Person:
         return f"unix://{self.runtime}/onggi.sock"
 
     def command(self, *words: str) -> list[str]:
-        rights = ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--inh-caps=-all"]
+        rights = ["/usr/bin/setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--inh-caps=-all"]
         if words[0] == "onggid":
             words = (self.python, "-I", "-m", "onggi.api.onggid", *words[1:])
         elif words[0] == "onggi":
             words = (self.python, "-I", "-c", "from onggi.cli.main import main; raise SystemExit(main())", *words[1:])
         elif words[0] == "onggi-runtime":
             words = (self.python, "-I", "-m", "onggi.runtime.entry", *words[1:])
-        return ["env", "-i", f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        return ["/usr/bin/env", "-i", f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime}", f"PATH={self.path}",
                 *rights, *words]  # fmt: skip
 
     def start(self, *words: str, into: str = "") -> None:

@@ -213,6 +213,29 @@ def test_containers_reach_the_outside(person: Person, address: str) -> None:
     person.onggi("rm", "-f", "out")
 
 
+@pytest.mark.row("P-082")
+def test_slirp4netns_stands_in_where_pasta_is_not_installed(address: str) -> None:
+    if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
+        pytest.skip("an ordinary user may not open /dev/net/tun here: make test-v2")
+    with a_person() as someone, socket.create_server((address, 0)) as server:
+        programs = someone.root / "bin"
+        programs.mkdir()
+        for name in ("newuidmap", "newgidmap", "slirp4netns"):
+            (programs / name).symlink_to(f"/usr/bin/{name}")
+        someone.path = str(programs)
+        someone.start()
+        tar = someone.root / "busybox.tar"
+        tar.write_bytes(busybox_tar())
+        tar.chmod(0o644)
+        someone.onggi("import", str(tar), "busybox")
+        someone.onggi("run", "-d", "busybox", "sh", "-c", f"echo word | nc {address} {server.getsockname()[1]}")
+        server.settimeout(20 * SLOW)
+        client, _ = server.accept()
+        with client:
+            assert client.recv(10) == b"word\n"
+        assert any(line.startswith("slirp4netns") for line in someone.processes())
+
+
 def test_limits_without_a_cgroup_are_refused_and_named(person: Person) -> None:
     if person.onggi("info", "--format", "{{.CgroupDriver}}").strip() != "none":
         pytest.skip("the user has a cgroup here")

@@ -28,6 +28,9 @@ _PIECE: Final = 1 << 18
 _UDP_IDLE_S: Final = 90.0
 """As conntrack keeps a stream of datagrams by default and docker-proxy its clients."""
 
+_MOST_FLOWS: Final = 4096
+"""Clients of one UDP port at a time. Sources can be invented: without a bound they would take every descriptor."""
+
 _CONNECT_S: Final = 10.0
 _RULES: Final = f"""
 table inet onggi-relay {{}}
@@ -113,6 +116,8 @@ class Relay:
                 data, address = await loop.sock_recvfrom(sock, 1 << 16)
                 client, target = (address[0], address[1]), self._targets[key]
                 flow = flows.get(client)
+                if flow is None and len(flows) >= _MOST_FLOWS:
+                    continue  # lost, as any datagram may be
                 if flow is None or flow.target != target:
                     if flow is not None:
                         flow.close()
