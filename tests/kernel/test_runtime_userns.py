@@ -260,3 +260,18 @@ def test_an_ordinary_user_maps_itself_and_no_others_ids() -> None:
     os.waitpid(child, 0)
     assert said[0] == "made True"
     assert said[1].startswith("newuidmap: ")
+
+
+@pytest.mark.row("CL-197")
+def test_a_terminal_in_a_user_namespace_is_its_users(mapped: Box) -> None:
+    mapped.user = "bob"
+    ended = mapped.sh("tty; stat -c %u /dev/pts/0; stat -c %t:%T /dev/console; echo x >/dev/tty", tty=True)
+    assert ended.out.replace("\r", "").split() == ["/dev/pts/0", "1000", "88:0", "x"]
+
+
+@pytest.mark.row("CL-197", "CL-204")
+def test_settings_of_its_own_network_are_the_user_namespaces(mapped: Box) -> None:
+    linux(mapped).sysctl = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "4242"}
+    mapped.spec.hostname = "inside"
+    ended = mapped.sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax; hostname")
+    assert ended.out.split() == ["1", "4242", "inside"]
