@@ -117,6 +117,10 @@ CASES = {
         ["--privileged", "--pid=host"], "mount -t tmpfs t /mnt && test $$ != 1 && grep Seccomp: /proc/self/status", "Seccomp: 0",
     ),
     "a terminal": (["-t"], "tty", "/dev/pts/0"),
+    "a user namespace": (
+        ["-t", "--uidmap=0:200000:5000", "--gidmap=0:200000:5000", "--hostname=name"],
+        "tty; id -u; cat /proc/self/uid_map; hostname; echo x >/mnt/x && ls /mnt", "/dev/pts/0 0 0 200000 5000 name x",
+    ),
 }  # fmt: skip
 
 
