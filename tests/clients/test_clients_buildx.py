@@ -188,3 +188,27 @@ def test_a_frontend_image_is_the_built_in_one_or_refused(buildx: Buildx) -> None
     refused = buildx.run("build", "--build-arg", "BUILDKIT_SYNTAX=example.org/other", "c")
     assert refused.returncode == 1
     assert "no solver for the frontend example.org/other" in refused.stderr
+
+
+@pytest.mark.row("F-161")
+@pytest.mark.row("F-079")
+def test_an_engine_that_is_told_to_go_ends_its_builds_and_finds_their_cache_again(
+    buildx: Buildx, daemon: Daemon
+) -> None:
+    buildx.context("FROM busybox\nRUN echo kept > /kept\nRUN echo begun && sleep 987656\n")
+    process = subprocess.Popen(
+        [DOCKER, "build", "c"], cwd=buildx.directory, env=buildx.environment(), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith("begun"):
+            break
+    told = daemon.log.stat().st_size
+    daemon.stop()
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert b"sleep\x00987656" not in b"".join(commands())
+    assert "level=error" not in daemon.log.read_text()[told:]
+    daemon.start()
+    buildx.context("FROM busybox\nRUN echo kept > /kept\nRUN true\n")
+    assert "RUN echo kept > /kept\n#5 CACHED" in buildx.build()

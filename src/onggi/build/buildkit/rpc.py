@@ -192,7 +192,14 @@ class Server:
     def accept(self, stream: Stream) -> None:
         """A new call, in a task that ends when the peer gives it up."""
         call = ServerCall(stream, stream.headers or [])
-        task = self._group.create_task(self._answer(call), name=f"gRPC {call.method}")
+        answering = self._answer(call)
+        try:
+            task = self._group.create_task(answering, name=f"gRPC {call.method}")
+        except RuntimeError:
+            # The group is ending, and the connection with it: what comes between the two is too late.
+            answering.close()
+            stream.reset(Error.REFUSED_STREAM)
+            return
         stream.on_lost = task.cancel
 
     async def _answer(self, call: ServerCall) -> None:

@@ -25,7 +25,8 @@ _SOURCES: Final = (
     "source.image", "source.image.resolvemode", "source.local", "source.local.unique", "source.local.sessionid",
     "source.local.includepatterns", "source.local.followpaths", "source.local.excludepatterns",
     "source.local.sharedkeyhint", "source.http", "source.http.checksum",
-    "exporter.image.annotations", "exporter.image.attestations", "exporter.sourcedateepoch", "exporter.multiple", "platform", "constraints",
+    "exporter.image.annotations", "exporter.image.attestations", "exporter.sourcedateepoch", "exporter.multiple",
+    "platform", "constraints", "gc.freespacefilter", "history.filter",
 )  # fmt: skip
 """Source of the names: moby buildkit solver/pb/caps.go."""
 
