@@ -36,6 +36,16 @@ class Daemon:
 
     def start(self, *words: str) -> None:
         """Returns when it answers."""
+        self.launch(*words)
+        assert self.process is not None
+        deadline = time.monotonic() + 20
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"onggid didn't start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def launch(self, *words: str) -> None:
+        """Returns at once."""
         (self.root / "data").mkdir(exist_ok=True)
         command = [
             sys.executable, "-I", "-m", "onggi.api.onggid", "--data-root", str(self.root / "data"), "--exec-root", str(self.root / "exec"),
@@ -44,11 +54,6 @@ class Daemon:
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"onggid didn't start:\n{self.log.read_text()}")
-            time.sleep(0.02)
 
     def answers(self) -> bool:
         import socket

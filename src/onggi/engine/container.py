@@ -132,6 +132,8 @@ class Container:
         self.exits = 0
         self.next_exit: asyncio.Future[int] | None = None
         self.restart_delay_s = 0.0
+        self.began_s = 0.0
+        """When this run began, by the loop's clock; 0 for one that was adopted."""
         self.restart_timer: asyncio.TimerHandle | None = None
         self.restarting_by_hand = False
         self.burial: asyncio.Task[Any] | None = None
@@ -142,6 +144,8 @@ class Container:
         self.removal_error = ""
         self.restart_wanted = False
         """Its health ends this run, and another one follows whatever the policy says."""
+        self.is_dying = False
+        """SIGKILL is on its way: a cgroup that is frozen now (v1) would keep the process from ending."""
         self.act = ""
         """What the engine did to end this run, for exitreason.py."""
         self.writing = asyncio.Lock()

@@ -19,11 +19,14 @@ from onggi.engine.streams import Attachment
 from onggi.errors import Conflict, InvalidArgument, NotFound, RuntimeStepError
 from onggi.oci.runtime import Box, Process
 from onggi.runtime import defaults
-from onggi.runtime.handles import ExecProcessHandle
+from onggi.runtime.handles import ExecProcessHandle, Shim
 from onggi.runtime.protocol import ExecProcess
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
+
+_DYING_S = 0.25
+"""How long after an exec failed its container's end may show."""
 
 KEPT_S = 300.0
 """How long an exec that has ended can be inspected: clients poll for its code."""
@@ -130,8 +133,14 @@ class Execs:
     async def _begin(
         self, one: Exec, client: socket.socket | None, *, framed: bool, size: tuple[int, int] | None
     ) -> None:
+        shim = one.container.shim
         try:
-            await self._run(one, client, framed=framed, size=size)
+            try:
+                await self._run(one, client, framed=framed, size=size)
+            except RuntimeStepError as error:
+                if "exec: " not in str(error) and await _has_ended_meanwhile(one.container, shim):
+                    raise Conflict(f"container {one.container.id} is not running") from None
+                raise
         except BaseException as error:
             one.exit_code, one.running = _code_of(error), False
             one.began.set()
@@ -329,6 +338,16 @@ def _code_of(error: BaseException) -> int:
     if isinstance(error, RuntimeStepError) and "no such file or directory" in str(error):
         return 127
     return error.exit_code if isinstance(error, RuntimeStepError) else 126
+
+
+async def _has_ended_meanwhile(container: Container, shim: Shim | None) -> bool:
+    """Whether an exec failed because its container went under it: the others in a pid namespace die before its first process."""
+    if shim is None or shim is not container.shim:
+        return True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DYING_S):
+            await shim.process.ended()
+    return shim is not container.shim or shim.process.has_ended()
 
 
 def _with_env(config: Any, env: list[str]) -> Any:

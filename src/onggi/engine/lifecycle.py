@@ -77,7 +77,7 @@ class Lifecycle:
             burial, container.burial = container.burial, None
             await asyncio.wait({burial})
         attached, container.attaching = container.attaching, []
-        container.restart_wanted, container.act = False, ""
+        container.restart_wanted, container.is_dying, container.act = False, False, ""
         former = container.row
         container.move(
             State.STARTING, error="", oom_killed=False, started_ns=time.time_ns(), was_running=True, pending=[]
@@ -97,6 +97,7 @@ class Lifecycle:
                 os.close(client.fd)
         container.exited.clear()
         container.shim = shim
+        container.began_s = asyncio.get_running_loop().time()
         container.move(State.RUNNING, pid=shim.pid, started_ns=shim.started_at_ns, was_running=True)
         if shim.dns_fds:
             fds, shim.dns_fds[:] = list(shim.dns_fds), []
@@ -172,7 +173,7 @@ class Lifecycle:
             if record.oom_killed:
                 self._oom(container)
             await self._release_network(container)
-            delay = restart.next_delay(container, record)
+            delay = restart.next_delay(container, record, asyncio.get_running_loop().time())
             reason = await self._reason(container, record)
             state = State.EXITED if delay is None else State.RESTARTING
             container.move(
@@ -337,6 +338,7 @@ class Lifecycle:
             raise OnggiError(f"container {container.id}: tried to kill container, but did not receive an exit event")
 
     async def _signal(self, container: Container, shim: Shim, number: int) -> None:
+        container.is_dying = container.is_dying or number == signal.SIGKILL
         with contextlib.suppress(Conflict):
             await shim.kill(number)
         self._engine.events.emit("container", "kill", container.id, container.attributes | {"signal": str(number)})
@@ -400,6 +402,8 @@ class Lifecycle:
             if container.state == State.RESTARTING:
                 raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
             container.must_be_alive()
+            if container.is_dying:
+                raise Conflict(f"container {container.id} is not running")
             try:
                 await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).freeze)
             except FileNotFoundError:

@@ -44,14 +44,21 @@ def wants_another(container: Container, exit_code: int | None = None) -> bool:
             return False
 
 
-def next_delay(container: Container, record: ExitRecord) -> float | None:
-    """Seconds until the next start, None for none: stopped by hand, or the policy has had enough."""
+def next_delay(container: Container, record: ExitRecord, now_s: float) -> float | None:
+    """Seconds until the next start, None for none: stopped by hand, or the policy has had enough.
+
+    `now_s` is the loop's clock: a wall clock that jumps makes no run longer (R-18). A run that an earlier engine began is
+    measured by the wall clock, for want of another.
+    """
     if container.row.stopped_by_hand or container.restarting_by_hand:
         return None
     if not container.restart_wanted and not wants_another(container, record.exit_code):
         return None
     first_s, longest_s, good_run_s = timing(container)
-    ran_s = (record.finished_at_ns - container.row.started_ns) / 1e9
+    if container.began_s:
+        ran_s = now_s - container.began_s
+    else:
+        ran_s = (record.finished_at_ns - container.row.started_ns) / 1e9
     if not container.restart_delay_s or ran_s >= good_run_s:
         return first_s
     return min(container.restart_delay_s * 2, longest_s)

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import itertools
 import os
+import select
 import signal
 import socket
 import termios
@@ -168,6 +169,13 @@ class Process:
         except ProcessLookupError:
             return False
         return True
+
+    def has_ended(self) -> bool:
+        if self._pidfd is None:
+            return True
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def ended(self) -> None:
         """Wait until the process has ended. Cancelled: nothing is left behind."""
