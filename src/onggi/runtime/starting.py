@@ -113,7 +113,7 @@ def start(
             watched = dict.fromkeys([fixed[0], *fixed[2:], *output[-2:]], doze.READABLE)
             if oom is not None:
                 watched[oom] = doze.READABLE | doze.URGENT
-            if request.tty or attached:
+            if request.tty or attached or not doze.is_allowed():
                 watched[control.fileno()] = doze.AT_ONCE
             doze.set_alarm(alarm, watched)
 
