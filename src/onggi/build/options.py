@@ -58,6 +58,8 @@ class BuildOptions:
     entitlements: frozenset[str] = frozenset()
     hostname: str = ""
     inline_cache: bool = False
+    rewrite_timestamp: bool = False
+    """With SOURCE_DATE_EPOCH: no file of the layers that are made has a later time."""
     raw_progress: bool = False
     """The stream of `POST /build` has BuildKit's events in place of the older builder's text."""
     explain: bool = False
@@ -113,6 +115,7 @@ def options_from_query(
         cache_from=tuple(_json(query, "cachefrom", list[str], [])),
         contexts=_json(query, "contexts", dict[str, str], {}),
         no_cache_filter=tuple(_json(query, "nocachefilter", list[str], [])),
+        rewrite_timestamp=_true(query, "rewritetimestamp"),
         raw_progress=_one(query, "progress") == "raw",
         explain=_true(query, "explain"),
         keep_failed=_true(query, "keepfailed"),

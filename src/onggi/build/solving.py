@@ -101,7 +101,10 @@ class Solving:
             script(self._plans[0], self._lines(0))
         results = await self._solve()
         await self.builder.cache.settled()
-        return [self._built(plan, result) for plan, result in zip(self._plans, results, strict=True)]
+        return [
+            self._built(plan, await self._clamped(plan, result))
+            for plan, result in zip(self._plans, results, strict=True)
+        ]
 
     # Vertices
 
@@ -343,6 +346,19 @@ class Solving:
         layers = [self.builder.layering.layers.path(layer) for layer in dict.fromkeys(reversed(shown.layers))]
         args = CopyArgs([], "", "", "/", [InTree(shown.path)], layers)
         return await self.builder.layering.digest_sources(args)
+
+    async def _clamped(self, plan: Plan, result: StageResult) -> StageResult:
+        """The same with layers whose times are those of the source, where that is asked for; the base's stay as they are."""
+        if not self.options.rewrite_timestamp or plan.epoch is None:
+            return result
+        layers = self.builder.layering.layers
+        own = len(result.layers) - len(result.times)
+        found = list(result.layers[:own])
+        for layer in result.layers[own:]:
+            rewritten = (await layers.rewritten(layer, plan.epoch * 1_000_000_000)).diff_id
+            self.hold(rewritten)
+            found.append(rewritten)
+        return StageResult(tuple(found), result.times, ())
 
     def _built(self, plan: Plan, result: StageResult) -> Built:
         target = plan.stages[plan.target]

@@ -93,6 +93,8 @@ class PackTree(msgspec.Struct, frozen=True):
     """The descriptor gets a gzip stream; digest and size are the tar's all the same."""
     root_entry: bool = True
     """Whether the tree's own directory is in the tar."""
+    latest_ns: int | None = None
+    """No time in the tar is later."""
 
 
 def pack_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
@@ -108,7 +110,8 @@ def digest_tree(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: 
 def _pack(args: bytes, tree: int, out: int | None, *, sync: bool) -> bytes:
     request = msgspec.msgpack.decode(args, type=PackTree)
     packer = Packer(
-        Sink(out, digest=True, gzip=request.gzip), Packing(whiteouts=request.whiteouts, root_entry=request.root_entry)
+        Sink(out, digest=True, gzip=request.gzip),
+        Packing(whiteouts=request.whiteouts, root_entry=request.root_entry, latest_ns=request.latest_ns),
     )
     packer.tree(tree)
     packer.end()

@@ -155,6 +155,19 @@ class Layers:
         if packed != diff_id:
             raise Corrupt(f"layer {diff_id} packs to {packed}: it has been changed on disk, or came from a registry")
 
+    async def rewritten(self, diff_id: Digest, latest_ns: int) -> LayerInfo:
+        """The same layer with no time later than `latest_ns`: what builds of one source at two times have in common.
+
+        Cancelled or failed: nothing is left.
+        """
+        packing = jobs.PackTree(whiteouts=True, root_entry=self.info(diff_id).root_entry, latest_ns=latest_ns)
+        layer_fd = os.open(self.path(diff_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            async with self._stream(packing, layer_fd) as read_end:
+                return await self._unpack(read_end, None, None, Limits(), captured=True, root_entry=packing.root_entry)
+        finally:
+            os.close(layer_fd)
+
     async def verify(self, diff_id: Digest) -> bool:
         """Whether the files on disk still are what they were when the layer came; reads all of them.
 
@@ -202,6 +215,7 @@ class Layers:
         limits: Limits,
         *,
         captured: bool = False,
+        root_entry: bool = True,
     ) -> LayerInfo:
         async with self._slots:
             with self._place() as place:
@@ -222,7 +236,7 @@ class Layers:
                 finally:
                     os.close(diff_fd)
                 done = msgspec.msgpack.decode(answer, type=jobs.Unpacked)
-                info = LayerInfo(done.diff_id, done.size, done.entries, done.checksum, captured)
+                info = LayerInfo(done.diff_id, done.size, done.entries, done.checksum, captured, root_entry)
                 await self._settle(place, info)
                 return info
 

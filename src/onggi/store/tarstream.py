@@ -45,6 +45,7 @@ class Packing:
     stay: another file system that is mounted below is an empty directory or file in the archive, but for the paths in `cross`.
     root_entry: the tree's own directory is an entry.
     owner: maps a file's owner.
+    latest_ns: no time in the archive is later.
     enter: what is at a path instead of what the tree has there (a volume joined in); a descriptor that stays the caller's.
     """
 
@@ -53,6 +54,7 @@ class Packing:
     cross: frozenset[str] = frozenset()
     root_entry: bool = True
     owner: Callable[[int, int], tuple[int, int]] | None = None
+    latest_ns: int | None = None
     enter: dict[str, int] = field(default_factory=dict)
 
 
@@ -204,6 +206,7 @@ class Packer:
         if self.packing.owner:
             uid, gid = self.packing.owner(uid, gid)
         device = kind in {tarparse.CHAR_DEVICE, tarparse.BLOCK_DEVICE}
+        latest = self.packing.latest_ns
         return Member(
             name=name,
             type=kind,
@@ -211,7 +214,7 @@ class Packer:
             uid=uid,
             gid=gid,
             size=size,
-            mtime_ns=status.st_mtime_ns,
+            mtime_ns=status.st_mtime_ns if latest is None else min(status.st_mtime_ns, latest),
             link=link,
             major=os.major(status.st_rdev) if device else 0,
             minor=os.minor(status.st_rdev) if device else 0,
