@@ -262,3 +262,18 @@ def test_an_sbom_lists_the_packages_of_the_image(buildx: Buildx) -> None:
     document = read(layer["digest"])["predicate"]
     found = {each["externalRefs"][0]["referenceLocator"] for each in document["packages"]}
     assert found == {"pkg:deb/debian/bash@5.2?arch=amd64", "pkg:pypi/flask@3.0", "pkg:npm/left-pad@1.3.0"}
+
+
+@pytest.mark.row("F-192")
+@pytest.mark.row("F-215")
+def test_an_image_with_rewritten_times_is_the_same_when_it_is_built_again(buildx: Buildx) -> None:
+    buildx.context("FROM busybox\nRUN sleep 1.1; echo x > /x\nCOPY f /d/f\n", f="text")
+    output = "type=image,name=same,rewrite-timestamp=true"
+    found = set()
+    for _ in range(2):
+        buildx.ok(
+            "buildx", "build", "--no-cache", "--provenance=false", "-o", output, "c", SOURCE_DATE_EPOCH="1700000000"
+        )
+        found.add(buildx.ok("image", "inspect", "-f", "{{.Id}} {{.Created}}", "same").stdout)
+    assert len(found) == 1
+    assert "2023-11-14T22:13:20Z" in found.pop()

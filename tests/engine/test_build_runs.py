@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from onggi.build.collecting import Rule
 from onggi.build.errors import BuildFailed
+from onggi.engine import cdi
 from onggi.engine.engine import Engine
 from tests.engine.building import build, tree
 from tests.engine.engines import needs_root, with_engine
@@ -174,5 +176,30 @@ def test_the_same_step_of_two_builds_runs_once_and_outlives_the_one_that_is_canc
         assert tree(engine, built.image) == {"out": "644 0:0 ran\n"}
         with pytest.raises(asyncio.CancelledError):
             await first
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("F-071")
+def test_a_device_is_there_for_the_step_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {
+        "cdiVersion": "0.6.0", "kind": "vendor.com/thing",
+        "devices": [{"name": name, "containerEdits": {"env": [f"THING={name}"]}} for name in ("one", "two")],
+    }  # fmt: skip
+    (tmp_path / "cdi").mkdir()
+    (tmp_path / "cdi" / "thing.json").write_text(json.dumps(described))
+    read = cdi.read
+    monkeypatch.setattr(cdi, "read", lambda: read([str(tmp_path / "cdi")]))
+    step = "FROM busybox\nRUN --device={} echo [$THING] > /out\n"
+    words = {"entitlements": '["device"]'}
+
+    async def test(engine: Engine) -> None:
+        for name, seen in (("vendor.com/thing=two", "two"), ("vendor.com/thing", "one"), ("other.com/x", "")):
+            built = await build(engine, step.format(name), **words)
+            assert tree(engine, built.image) == {"out": f"644 0:0 [{seen}]\n"}
+        with pytest.raises(BuildFailed, match='required device "other.com/x" is not registered'):
+            await build(engine, step.format("other.com/x,required"), **words)
+        with pytest.raises(BuildFailed, match="entitlement device is not allowed"):
+            await build(engine, step.format("vendor.com/thing=two"))
 
     with_engine(tmp_path, test)

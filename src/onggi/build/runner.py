@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from onggi.oci.runtime import Device, Mount
+from onggi.build.runmounts import RunDevice
+from onggi.oci.runtime import Mount
 from onggi.store.snapshots import Snapshot
 
 
@@ -51,7 +52,8 @@ class RunStep:
     """What is mounted over the layers; their places are in the lowest layer."""
     hostname: str = "buildkitsandbox"
     privileged: bool = False
-    devices: tuple[Device, ...] = ()
+    devices: tuple[RunDevice, ...] = ()
+    """CDI devices by the names that a Dockerfile has for them."""
 
 
 @dataclass(frozen=True, slots=True)

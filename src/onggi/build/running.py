@@ -134,6 +134,7 @@ class Running:
                 mounts=tuple(mounts),
                 hostname=self._solving.options.hostname or "buildkitsandbox",
                 privileged=step.insecure,
+                devices=step.devices,
             )
             try:
                 return await layering.run(run)

@@ -309,6 +309,8 @@ class StagePlanner:
             raise BuildFailed(
                 "granting entitlement network.host is not allowed by build daemon configuration: build with --network=host or --allow network.host"
             )
+        if instruction.devices and not any(each.partition("=")[0] == "device" for each in options.entitlements):
+            raise BuildFailed("granting entitlement device is not allowed: build with --allow device")
         insecure = instruction.security == "insecure"
         if insecure and "security.insecure" not in options.entitlements:
             raise BuildFailed(

@@ -32,6 +32,7 @@ def _build(context: Context, options: Options, words: list[str]) -> None:
         raise Exit(1, "--no-cache and --no-cache-filter cannot currently be used together")
     query = _query(options, context.config.proxies(context.endpoint.text))
     outputs = _outputs(options)
+    query["rewritetimestamp"] = any(each.rewrites for each in outputs) or None
     directories, remote = contexts_of(options.list("build-context"))
     query["contexts"] = _json({**{name: f"local:{name}" for name in directories}, **remote})
     where = words[0]
@@ -142,6 +143,8 @@ def _query(options: Options, proxies: dict[str, str]) -> dict[str, object]:
         name, separator, value = word.partition("=")
         if separator or name in os.environ:
             arguments[name] = value if separator else os.environ[name]
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        arguments.setdefault("SOURCE_DATE_EPOCH", os.environ["SOURCE_DATE_EPOCH"])
     return {
         "t": options.list("tag"), "buildargs": arguments, "labels": options.map("label"), "target": options.text("target") or None,
         "nocache": options.on("no-cache"), "pull": options.on("pull"), "rm": "1" if options.on("rm") else "0", "forcerm": options.on("force-rm"),

@@ -32,6 +32,7 @@ class Output:
         attrs = dict(field.partition("=")[::2] for field in fields)
         self.kind, self.place = attrs.pop("type", ""), attrs.pop("dest", "")
         self.names = [name for name in attrs.pop("name", "").split(",") if name]
+        self.rewrites = attrs.pop("rewrite-timestamp", "") == "true"
         self.push = self.kind == "registry" or attrs.pop("push", "") == "true"
         if self.kind not in _KINDS:
             raise Exit(

@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from onggi.build.runner import RunStep, StepEnd
-from onggi.engine import files, spec
+from onggi.engine import cdi, files, spec
 from onggi.engine.config import ContainerConfig, HostConfig, Ulimit
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.kernel import cgroups
@@ -37,8 +37,8 @@ class Steps:
         theirs.setblocking(False)
         shim: Shim | None = None
         try:
-            request = self._request(step)
             try:
+                request = self._request(step)
                 # One stream for both: output is told in the order in which it was written.
                 plan = AttachPlan(stdin=False, stdout=True, stderr=True, patience_s=3600.0)
                 shim = await engine.runtime.start(request, attach=[AttachSocket(theirs.fileno(), plan)])
@@ -107,8 +107,9 @@ class Steps:
         if plan.spec.process is not None:
             plan.spec.process.env = list(step.env)
         plan.spec.mounts += list(step.mounts)
-        if plan.spec.linux is not None:
-            plan.spec.linux.devices = [*plan.spec.linux.devices, *step.devices]
+        if step.devices:
+            registry = cdi.read()
+            cdi.inject(plan.spec, _device_names(step, registry), registry, spec.device_nodes)
         return StartContainer(
             container_id=step.container_id, plan=plan, cgroup_path=around.cgroup_path, log=LogPlan(driver="none")
         )
@@ -126,6 +127,22 @@ class Steps:
             ),
             "/etc/resolv.conf": files.write(directory, "resolv.conf", resolv),
         }
+
+
+def _device_names(step: RunStep, registry: cdi.Registry) -> list[str]:
+    """Qualified names for `vendor/class=name`, `vendor/class=*` (all of a kind) and `vendor/class` (its first).
+
+    Raises InvalidArgument for a required one that nothing describes; others are left out (BuildKit's cdidevices).
+    """
+    found: list[str] = []
+    for device in step.devices:
+        kind, _, name = device.name.partition("=")
+        known = [each for each in registry.devices if each.startswith(f"{kind}=")]
+        names = known if name == "*" else known[:1] if not name else [each for each in known if each == device.name]
+        if not names and device.required:
+            raise InvalidArgument(f'required device "{device.name}" is not registered')
+        found += names
+    return list(dict.fromkeys(found))
 
 
 async def _read(sock: socket.socket, step: RunStep) -> None:

@@ -102,8 +102,9 @@ class BuildKit:
         results = {f"input:{name}": built for name, built in (inputs or {}).items()}
         layouts = job.closing(Layouts(self.builder.images, session, options.wanted_platforms[0]))
         results |= await layouts.all(attrs)
+        rewrite = any(entry.Attrs.get("rewrite-timestamp") == "true" for entry in job.request.Exporters)
         return Request(
-            replace(options, cache_from=here, inline_cache=inline or options.inline_cache),
+            replace(options, cache_from=here, inline_cache=inline or options.inline_cache, rewrite_timestamp=rewrite),
             contexts,
             SessionSecrets(session),
             SessionAgents(session),
