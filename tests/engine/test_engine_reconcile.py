@@ -105,6 +105,7 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
     return True
 
 
+@pytest.mark.row("B-08", "E-281")
 @pytest.mark.row("R-01")
 @pytest.mark.row("R-02")
 @pytest.mark.row("R-07")
