@@ -271,3 +271,38 @@ def test_a_manifest_list_is_made_by_one_and_goes_on_with_the_other(
         shell(one, "manifest", "inspect", "--insecure", f"{registry}/none:1").stderr
         == f"no such manifest: {registry}/none:1\n"
     )
+
+
+@pytest.mark.row("CL-175")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run --pull ''", "run --network ''", "run --restart ''", "run ''", "run --volumes-from ''", "run --userns ''", "stop ''",
+        "start ''", "kill ''", "logs ''", "pause ''", "rename ''", "rmi ''", "tag ''", "save ''", "network rm ''", "network connect ''",
+        "volume rm ''", "context use ''", "container ''", "network ''", "ps --f", "run --rm --vol", "image inspect ''", "--context ''",
+    ],
+)  # fmt: skip
+def test_a_shells_question_has_dockers_answer(daemon: Daemon, shell: Shell, line: str) -> None:
+    host = {"DOCKER_HOST": daemon.host}
+    if not daemon.say("ps", "-q", "--filter", "name=completed"):
+        daemon.say("run", "-d", "--name", "completed", "busybox", "sleep", "1000")
+        daemon.say("volume", "create", "volume")
+    import shlex
+
+    theirs, ours = (
+        sorted(shell.say(program, "__completeNoDesc", *shlex.split(line), **host).splitlines())
+        for program in (DOCKER, ONGGI)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.row("CL-175")
+def test_dockers_own_completion_script_goes_on_working(shell: Shell) -> None:
+    script = shell.say(DOCKER, "completion", "bash")
+    ask = '\nwords=(docker container at); cur=at\n__docker_get_completion_results\necho "$out/$directive"\n'
+    (shell.folder / "docker").unlink(missing_ok=True)
+    (shell.folder / "docker").symlink_to(ONGGI)
+    path = {"PATH": f"{shell.folder}:{os.environ['PATH']}", "DOCKER_CONFIG": str(shell.folder / "config")}
+    said = shell.say("bash", "-c", script + ask, **path)
+    assert said.startswith("attach\tAttach local standard input")
+    assert said.endswith("/4")

@@ -13,6 +13,7 @@ import os
 import sys
 
 from onggi.cli.flags import Flag, read_flags
+from onggi.cli.flagvalues import FILTERS, VALUES
 from onggi.cli.main import GLOBAL_FLAGS, load
 from onggi.errors import OnggiError
 
@@ -194,24 +195,6 @@ def _arguments(
     return [(name, "") for name in (names(context) if names else []) if name not in positional], NO_FILES
 
 
-_CAPABILITIES = (
-    "ALL", "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN", "DAC_OVERRIDE",
-    "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE",
-    "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "PERFMON", "SETFCAP", "SETGID", "SETPCAP", "SETUID",
-    "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE",
-    "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
-)  # fmt: skip
-_VALUES: dict[str, tuple[str, ...]] = {
-    "cap-add": _CAPABILITIES, "cap-drop": _CAPABILITIES, "restart": ("always", "no", "on-failure", "unless-stopped"),
-    "pull": ("always", "missing", "never"), "log-level": ("debug", "info", "warn", "error", "fatal"), "cgroupns": ("host", "private"),
-    "attach": ("stderr", "stdin", "stdout"), "type": ("container", "image", "network", "volume"), "progress": ("auto", "plain", "tty", "quiet", "rawjson"),
-    "log-driver": ("fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"), "ipc": ("host", "none", "private", "shareable"),
-    "platform": ("linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
-    "signal": ("SIGABRT", "SIGALRM", "SIGCONT", "SIGHUP", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSTOP", "SIGTERM", "SIGUSR1", "SIGUSR2"),
-    "stop-signal": ("SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"), "pid": ("host",), "uts": ("host",),
-    "userns": ("host",), "detach-keys": ("ctrl-a,", "ctrl-p,ctrl-q"), "format": ("json", "table"),
-    "security-opt": ("apparmor=", "label=", "no-new-privileges=", "seccomp=", "systempaths=unconfined"),
-}  # fmt: skip
 _FILE_FLAGS = {
     "env-file",
     "label-file",
@@ -238,9 +221,11 @@ def _flag_values(context: Context, flag: Flag, where: str) -> tuple[list[tuple[s
         names = _contexts(context)
     elif flag.name == "env":
         names = sorted(os.environ)
-    elif flag.name in _VALUES:
-        names = list(_VALUES[flag.name])
+    elif flag.name == "filter":
+        names = [f"{name}=" for name in FILTERS.get(where, ())]
+    elif flag.name in VALUES:
+        names = list(VALUES[flag.name])
     directive = FILES if flag.name in _FILE_FLAGS else NO_FILES
-    if any(name.endswith("=") for name in names):
+    if any(name.endswith(("=", ":", "-")) for name in names):
         directive |= NO_SPACE
     return [(name, "") for name in names], directive
