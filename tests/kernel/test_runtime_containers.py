@@ -452,8 +452,9 @@ def test_a_client_that_stops_reading_is_cut_and_the_container_goes_on(tmp_path: 
             shim = await b.start("sh", "-c", "head -c 8000000 /dev/zero; echo done", attach=attach)
             theirs.close()
             assert (await shim.wait()).exit_code == 0
-            assert b.log(shim).endswith("\x00done\n")
+            # Before the long look at the log: the notice waits for its reader as long as the output did.
             got = frames(await read_all(ours))
+            assert b.log(shim).endswith("\x00done\n")
             assert b"too slowly" in got[2]
 
     run(tmp_path, rootfs, claim)
