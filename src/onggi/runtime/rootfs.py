@@ -17,6 +17,7 @@ from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
 from onggi.kernel.mounts import MountAttr, MountFlag
 from onggi.kernel.process import setns
 from onggi.oci.runtime import Mount, Spec
+from onggi.runtime import copyup
 from onggi.runtime.options import MountOptions, parse_options
 from onggi.runtime.plan import RootfsPlan
 from onggi.runtime.steps import NOT_FOUND, StepFailed
@@ -207,7 +208,7 @@ def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
         if not mount.is_kernels:
             _check_covered(target, mount)
         if options.copy_up:
-            _copy_up(target, made)
+            copyup.copy_up(target, made)
         mounts.move_mount(made, target)
         _propagate(made, options)
     return made
@@ -346,46 +347,6 @@ def _propagate(mount: AnyFd, options: MountOptions) -> None:
             mounts.mount_setattr(mount, propagation=flag, recursive=recursive)
 
 
-def _copy_up(source: AnyFd, target: AnyFd) -> None:
-    """tmpcopyup: what the image has at the mount's place is there in the tmpfs too. Regular files, directories, links."""
-    opened = paths.reopen(source, os.O_RDONLY | os.O_DIRECTORY)
-    with opened:
-        for entry in os.scandir(opened.fileno()):
-            status = entry.stat(follow_symlinks=False)
-            into = target if isinstance(target, int) else target.fileno()
-            if entry.is_symlink():
-                os.symlink(os.readlink(entry.name, dir_fd=opened.fileno()), entry.name, dir_fd=into)
-            elif entry.is_dir(follow_symlinks=False):
-                os.mkdir(entry.name, stat.S_IMODE(status.st_mode), dir_fd=into)
-                with (
-                    paths.openat2(
-                        opened,
-                        entry.name,
-                        os.O_PATH | os.O_DIRECTORY,
-                        paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS,
-                    ) as child,
-                    paths.openat2(
-                        into, entry.name, os.O_PATH | os.O_DIRECTORY, paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
-                    ) as below,
-                ):
-                    _copy_up(child, below)
-            elif entry.is_file(follow_symlinks=False):
-                _copy_file(opened, entry.name, into, status.st_mode)
-            else:
-                continue
-            os.chown(entry.name, status.st_uid, status.st_gid, dir_fd=into, follow_symlinks=False)
-
-
-def _copy_file(source: AnyFd, name: str, target: int, mode: int) -> None:
-    resolve = paths.Resolve.BENEATH | paths.Resolve.NO_SYMLINKS
-    with (
-        paths.openat2(source, name, os.O_RDONLY, resolve) as reader,
-        paths.openat2(target, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, resolve, stat.S_IMODE(mode)) as writer,
-    ):
-        while os.sendfile(writer.fileno(), reader.fileno(), None, 1 << 20):
-            pass
-
-
 class CgroupView:
     """What a container sees at /sys/fs/cgroup.
 
@@ -399,7 +360,7 @@ class CgroupView:
 
     def mount(self, root: AnyFd, mount: PreparedMount) -> None:
         if self._unified:
-            made = mounts.new_mount("cgroup2", {}, mount.options.set)
+            made = _hierarchy(mount)
         else:
             made = mounts.new_mount("tmpfs", {"source": "cgroup", "mode": "755", "size": "1m"})
         with made, _make_plain_directory(root, mount.destination) as target:
@@ -415,3 +376,13 @@ class CgroupView:
                     os.symlink(name, alias, dir_fd=made.fileno())
             # The tmpfs and each hierarchy at once: one that can be written to is a way out (CVE-2022-0492).
             mounts.mount_setattr(made, set=mount.options.set, recursive=True)
+
+
+def _hierarchy(mount: PreparedMount) -> Fd:
+    """Cgroup v2. Who owns no cgroup namespace may not mount it (cgroup_do_get_tree), and is in the host's: it is bound then."""
+    try:
+        return mounts.new_mount("cgroup2", {}, mount.options.set)
+    except PermissionError:
+        bound = mounts.open_tree(AT_FDCWD, "/sys/fs/cgroup", clone=True, recursive=True)
+        mounts.mount_setattr(bound, set=mount.options.set, propagation=MountFlag.PRIVATE, recursive=True)
+        return bound
