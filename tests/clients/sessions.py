@@ -174,7 +174,7 @@ run --rm --init busybox sh -c 'test $$ -ne 1 && echo behind an init'
 run --rm --init=false --read-only busybox touch /x
 run --rm -w /made/here -u 1:2 --group-add 3 busybox sh -c 'pwd; id -u; id -G'
 run --rm -h name --domainname example.org busybox hostname
-run --rm --annotation a=b --cgroup-parent /onggi-session busybox true
+run --rm --annotation a=b busybox true
 run --rm --stop-signal NOPE busybox true
 create --cidfile /nonexistent/x busybox
 create NOPE
