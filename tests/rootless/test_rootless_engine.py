@@ -83,6 +83,7 @@ def test_root_of_a_container_is_the_user_on_the_host(person: Person) -> None:
     info = person.onggi("info", "--format", "{{.SecurityOptions}} {{.DockerRootDir}}")
     assert "name=rootless" in info
     assert str(person.home / ".local/share/onggi") in info
+    assert person.run("onggi", "doctor").returncode == 0
     person.onggi("rm", "-f", "one")
 
 

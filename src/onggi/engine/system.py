@@ -191,6 +191,8 @@ class System:
             return True
         if kind in ("process", "mount") and _container_of(_pid_in(kind, name)) in known:
             return True
+        if not engine.has_cgroups and _pid_in(kind, name) in {str(one.row.pid) for one in engine.containers}:
+            return True
         match kind:
             case "table":
                 return name == f"inet {engine.networks.table}"
@@ -202,11 +204,15 @@ class System:
                 # The launcher keeps cgroups ready for the next starts.
                 return name.endswith(engine.cgroup_parent) or f"{engine.cgroup_parent}/spare-" in name
             case "process":
-                return "onggid" in name or "onggi.runtime.launcher" in name or "onggi.store.worker" in name
+                return any(word in name for word in _OWN_PROGRAMS)
             case "file":
                 return any(volume.name in name for volume in engine.volumes.list())
             case _:
                 return False
+
+
+_OWN_PROGRAMS = ("onggid", "onggi.runtime.launcher", "onggi.store.worker", "onggi.rootless.outside", "pasta.pid")
+"""Words of command lines; the last is that of a user's engine, which is started with this file's name."""
 
 
 def _pid_in(kind: str, name: str) -> str:
