@@ -61,7 +61,7 @@ test-v2: .venv/installed $(GUEST)/root.ext4 ## tests on cgroup v2 and Debian's k
 	scripts/packages guest
 	scripts/guest pytest -q --timeout $(or $(TIMEOUT),900) -p no:cacheprovider --junit-xml=/run/job/junit.xml $(TESTS)
 
-bench: .venv/installed ## onggi beside dockerd and podman: a table of ratios (needs the reference engines, PEERS_ROOT)
+bench: .venv/installed $(PLUGINS)/docker-buildx ## onggi beside dockerd and podman: a table of ratios (needs the reference engines, PEERS_ROOT)
 	scripts/packages test clients
 	$(PY) -m bench $(PARTS)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import crowds, figures, files, runtimes
+from bench import builds, crowds, figures, files, runtimes
 from bench.engines import Contender, onggi, peers, reference_registry
 
 PARTS = (
@@ -21,6 +21,7 @@ PARTS = (
     "stats50",
     "many500",
     "build",
+    "buildx",
     "ship",
     "start",
     "runtime",
@@ -64,6 +65,11 @@ ROWS = {
     "engine500": Row("the engine's own process then", "KiB", 1),
     "build cold": Row("build, 10 steps, 5,000 files, cold", "ms", 1 / 2),
     "build cached": Row("the same, all cached", "ms", 1 / 2),
+    "buildx cold": Row("docker build with buildx, 5,000 files, cold", "ms", 3 / 4),
+    "buildx cached": Row("the same, nothing changed", "ms", 3 / 4),
+    "buildx changed": Row("the same, one file changed", "ms", 1 / 2),
+    "buildx sent": Row("of the context sent for that file", "kB", 1),
+    "buildx stages": Row("four stages of sleep 2 side by side", "ms", 1),
     "push": Row("push of 300 MB, loopback registry", "ms", 1),
     "pull": Row("cold pull of 300 MB", "ms", 1),
 }
@@ -110,6 +116,7 @@ def measure(engine: Contender, parts: set[str]) -> dict[str, float]:
             "build",
             lambda: {k: v * 1e3 for k, v in zip(("build cold", "build cached"), figures.build(engine), strict=True)},
         )
+        part("buildx", lambda: builds.buildx(engine))
         part("ship", lambda: {k: v * 1e3 for k, v in zip(("push", "pull"), figures.ship(engine), strict=True)})
     return found
 

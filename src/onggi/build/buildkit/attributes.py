@@ -18,7 +18,6 @@ from onggi.oci.platform import parse_platform
 _BUILD_ARG: Final = "build-arg:"
 _LABEL: Final = "label:"
 _CONTEXT: Final = "context:"
-DEFAULT_DOCKERFILE: Final = "Dockerfile"
 
 
 def options_of(attrs: Mapping[str, str], *, entitlements: Iterable[str] = ()) -> BuildOptions:

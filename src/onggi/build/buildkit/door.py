@@ -21,7 +21,7 @@ from onggi.build.buildkit.jobs import Job, Jobs, Outcome
 from onggi.build.buildkit.layouts import Layouts
 from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.rpc import Code, RpcError, Server
-from onggi.build.buildkit.session import Sessions
+from onggi.build.buildkit.session import ASK_S, PATIENCE_S, Sessions
 from onggi.build.buildkit.uploading import UploadContexts, is_upload
 from onggi.build.request import Built, Contexts, Credentials, Request
 
@@ -64,7 +64,7 @@ class BuildKit:
             async with asyncio.TaskGroup() as group:
                 connection = Connection(Server(self._methods, group).accept)
                 begin(connection)
-                await connection.lost
+                await connection.watch(ASK_S, PATIENCE_S)
         finally:
             if connection is not None:
                 connection.close()

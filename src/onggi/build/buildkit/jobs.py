@@ -101,16 +101,12 @@ class Job:
 
 
 class Jobs:
-    """Those that run, and the traces of those that ended a moment ago."""
+    """Those that run."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._jobs: dict[str, Job] = {}
         self._news = asyncio.Condition()
-
-    @property
-    def active(self) -> Sequence[Job]:
-        return list(self._jobs.values())
 
     @asynccontextmanager
     async def open(self, request: control_pb2.SolveRequest) -> AsyncIterator[Job]:

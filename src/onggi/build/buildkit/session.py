@@ -1,6 +1,6 @@
 """Sessions: connections on which the engine calls and the client answers, by the id that its builds name.
 
-The client says in headers of `POST /session` who it is and which methods it has (RFC: moby buildkit session/grpchijack).
+The client says in headers of `POST /session` who it is and which methods it has (source: moby buildkit session/grpchijack).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from onggi.errors import Conflict, InvalidArgument
 _WAIT_S: Final = 10.0
 """How long a build waits for its session, which comes on a connection of its own."""
 
-_ASK_S: Final = 5.0
-_PATIENCE_S: Final = 15.0
-"""Both as BuildKit's health checks of sessions."""
+ASK_S: Final = 5.0
+PATIENCE_S: Final = 15.0
+"""How often a client is asked whether it is there, and how long it may take: as BuildKit's health checks of sessions."""
 
 _ID: Final = "X-Docker-Expose-Session-Uuid"
 _NAME: Final = "X-Docker-Expose-Session-Name"
@@ -76,7 +76,7 @@ class Sessions:
         try:
             async with self._news:
                 self._news.notify_all()
-            await connection.watch(_ASK_S, _PATIENCE_S)
+            await connection.watch(ASK_S, PATIENCE_S)
         finally:
             del self._sessions[identifier]
             connection.close()

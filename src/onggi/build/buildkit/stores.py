@@ -31,11 +31,6 @@ class ClientStore:
         self._session, self._name = session, name
         self._metadata = [(_STORE, name)]
 
-    @property
-    def is_there(self) -> bool:
-        """Whether the client serves any."""
-        return self._session.supports(_SERVICE + "Read")
-
     async def pieces(self, digest: Digest) -> AsyncIterator[bytes]:
         """A blob's bytes. Raises Corrupt at their end when they are others, RpcError."""
         request = content_pb2.ReadContentRequest(digest=digest)
