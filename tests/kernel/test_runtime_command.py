@@ -217,3 +217,4 @@ def test_features_name_what_there_is(bundle: Bundle) -> None:
     assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     assert features["linux"]["intelRdt"] == {"enabled": False}
     assert "CAP_BPF" in features["linux"]["capabilities"]
+    assert features["potentiallyUnsafeConfigAnnotations"] == ["run.oci."]

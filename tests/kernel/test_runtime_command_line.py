@@ -272,3 +272,33 @@ def test_what_waits_inside_runs_from_a_sealed_copy_of_the_interpreter(bundle: Bu
         assert fcntl.fcntl(program, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
     finally:
         os.close(program)
+
+
+@pytest.mark.row("CL-190")
+def test_annotations_say_where_hooks_write_and_whose_groups_stay(bundle: Bundle) -> None:
+    out = bundle.directory / "out"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "echo said"]}
+    annotations = {"run.oci.hooks.stdout": str(out), "run.oci.keep_original_groups": "1"}
+    bundle.change(hooks={"createRuntime": [hook]}, annotations=annotations)
+    container_id = bundle.make("id", "-G")
+
+    def groups() -> None:
+        os.setgroups([7, 8])
+
+    command = [*bundle.command, "run", container_id]
+    ended = subprocess.run(
+        command, cwd=bundle.directory, preexec_fn=groups, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.stdout, out.read_text()) == ("0 7 8\n", "said\n"), ended.stderr
+
+
+@pytest.mark.row("CL-203")
+def test_an_unknown_system_call_is_an_error_only_for_who_asks_for_it(bundle: Bundle) -> None:
+    rule = {"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}
+    bundle.change_linux(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    assert bundle.call("run", bundle.make("true")).returncode == 0
+    bundle.change(annotations={"run.oci.seccomp_fail_unknown_syscall": "1"})
+    assert (
+        said(bundle.call("run", bundle.make("true")))
+        == "onggi-runtime run failed: seccomp: unknown system call 'no_such_call'"
+    )

@@ -102,5 +102,6 @@ def features() -> Features:
             net_devices=Enabled(enabled=True),
         ),
         annotations={"org.onggi.version": version("onggi")},
-        potentially_unsafe_config_annotations=[],
+        # Files that hooks write to, groups that are kept: who makes a config of what strangers say must leave these out.
+        potentially_unsafe_config_annotations=["run.oci."],
     )
