@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -183,3 +184,19 @@ def test_a_pushed_image_is_known_by_its_digest_afterwards(buildx: Buildx, regist
     digest = json.loads((buildx.directory / "meta").read_text())["containerimage.digest"]
     assert digest in buildx.ok("inspect", "-f", "{{.RepoDigests}}", name).stdout
     assert digest in buildx.ok("buildx", "imagetools", "inspect", name).stdout
+
+
+@pytest.mark.row("F-178")
+@pytest.mark.row("F-176")
+def test_directories_of_one_name_are_not_taken_for_each_other(buildx: Buildx) -> None:
+    """Clients name a directory by its last part: its Dockerfile may have the same size and time as another's."""
+    said = []
+    for place, word in (("one", "first"), ("two", "other")):
+        context = buildx.directory / place / "app"
+        context.mkdir(parents=True)
+        for name, text in (("Dockerfile", f"FROM scratch\nLABEL word={word}\nCOPY {word} /f\n"), (word, word)):
+            (context / name).write_text(text)
+            os.utime(context / name, (1_500_000_000, 1_500_000_000))
+        buildx.ok("buildx", "build", "-t", place, str(context))
+        said.append(buildx.ok("image", "inspect", "-f", "{{.Config.Labels.word}}", place).stdout)
+    assert said == ["first\n", "other\n"]

@@ -115,7 +115,6 @@ class Corpus:
             target=case.target,
             no_cache=fresh,
             network="none",
-            hostname=case.args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
             platforms=(parse_platform(case.platform),) if case.platform else (),
             contexts={each: f"local:{each}" for each in case.contexts},
             entitlements=frozenset(case.entitlements),

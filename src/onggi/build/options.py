@@ -72,6 +72,11 @@ class BuildOptions:
         return self.platforms or (self.platform or host_platform(),)
 
     @property
+    def sandbox_hostname(self) -> str:
+        """What RUN steps see; BuildKit's own name unless another is asked for."""
+        return self.hostname or self.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or "buildkitsandbox"
+
+    @property
     def cache_namespace(self) -> str:
         """What sets the cache mounts of one project apart from another's."""
         return self.build_args.get("BUILDKIT_CACHE_MOUNT_NS") or ""

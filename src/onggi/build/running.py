@@ -72,7 +72,7 @@ class Running:
             ("security", step.insecure),
             ("devices", tuple((device.name, device.required) for device in step.devices)),
             ("hosts", tuple(host.partition(":")[0].partition("=")[0] for host in options.extra_hosts)),
-            ("hostname", options.hostname),
+            ("hostname", options.sandbox_hostname),
             ("ulimits", options.limits.ulimits),
             ("cgroup parent", options.limits.cgroup_parent),
             ("platform", str(step.platform)),
@@ -132,7 +132,7 @@ class Running:
                 extra_hosts=self._solving.options.extra_hosts,
                 limits=self._solving.options.limits,
                 mounts=tuple(mounts),
-                hostname=self._solving.options.hostname or "buildkitsandbox",
+                hostname=self._solving.options.sandbox_hostname,
                 privileged=step.insecure,
                 devices=step.devices,
             )

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from onggi.build.suggest import suggestion
 from onggi.errors import InvalidArgument
 
 _WORD_ENDS: Final = frozenset(" \t\v\f\r")
@@ -143,7 +144,7 @@ class Flags:
         for flag in given:
             name, separator, value = flag[2:].partition("=")
             if name not in (*strings, *booleans, *lists):
-                raise InvalidArgument(f"unknown flag: --{name}")
+                raise InvalidArgument(f"unknown flag: --{name}{suggestion(name, (*strings, *booleans, *lists))}")
             if name in self._values and name not in lists:
                 raise InvalidArgument(f"duplicate flag specified: --{name}")
             if name in booleans:

@@ -32,6 +32,7 @@ _HUB_HOST: Final = "registry-1.docker.io"
 _ASK_S: Final = 30.0
 _TELL_S: Final = 0.1
 _PIECE: Final = 32 * 1024
+_DEFINING: Final = frozenset({".dockerignore", ".containerignore"})
 _TRANSFERS: Final = {"context": "transferring context:", "dockerfile": "transferring dockerfile:"}
 
 
@@ -52,7 +53,9 @@ class SessionContexts:
     ) -> Context:
         if not self._session.supports(filesync.METHOD):
             raise NotFound("no local sources enabled")
-        mirror = self._mirrors.take(self._session.shared_key, name)
+        # Two directories of one name have one key: what a build is made by is sent each time (BuildKit's DiffNone).
+        definition = name == "dockerfile" or bool(follow and _DEFINING.issuperset(follow))
+        mirror = self._mirrors.take("" if definition else self._session.shared_key, name)
         told = _Told(vertex, _TRANSFERS.get(name, f"transferring {name}:"))
         metadata = filesync.request_metadata(name, follow=follow, exclude=exclude, include=include)
         try:
@@ -62,8 +65,8 @@ class SessionContexts:
                     with disk_errors("keep a build context"):
                         entries = await filesync.Receiver(call, mirror, told.bytes).run()
                 told.done()
-                if not follow and not include:
-                    filesync.forget_missing(mirror, entries)
+                # What wasn't asked for this time may be another directory's the next time.
+                filesync.forget_missing(mirror, entries)
                 # A hundred thousand names take a while: the loop goes on meanwhile.
                 return await asyncio.to_thread(Context, entries, spool)
             except BaseException:

@@ -157,8 +157,8 @@ def _is_kept(name: str) -> bool:
 
 
 def forget_missing(mirror: Mirror, entries: Sequence[Entry]) -> None:
-    """After a transfer of everything: files that the client no longer has."""
-    if len(mirror.files) > len(entries):
+    """After a transfer: files that were not part of it."""
+    if mirror.files:
         present = {entry.path for entry in entries}
         for path in [path for path in mirror.files if path not in present]:
             del mirror.files[path]
