@@ -306,3 +306,24 @@ def test_dockers_own_completion_script_goes_on_working(shell: Shell) -> None:
     said = shell.say("bash", "-c", script + ask, **path)
     assert said.startswith("attach\tAttach local standard input")
     assert said.endswith("/4")
+
+
+@pytest.mark.row("CL-056")
+def test_a_tree_of_images_has_dockers_columns(daemon: Daemon, shell: Shell) -> None:
+    import re
+
+    host = {"DOCKER_HOST": daemon.host}
+    theirs, ours = (
+        [
+            line.split()
+            for line in re.sub(r"\x1b\[[0-9;]*m", "", shell.say(program, "images", "--tree", **host)).splitlines()
+            if line.strip()
+        ]
+        for program in (DOCKER, ONGGI)
+    )
+    legend, heading = ["Info", "->", "U", "In", "Use"], ["IMAGE", "ID", "DISK", "USAGE", "CONTENT", "SIZE", "EXTRA"]
+    assert ours[:2] == [legend, heading]
+    assert [line for line in theirs if line[0] not in ("Info", "WARNING:", "IMAGE")] == ours[2:]
+    for flag in ("-q", "--no-trunc", "--digests"):
+        theirs_done, ours_done = (shell(program, "images", "--tree", flag, **host) for program in (DOCKER, ONGGI))
+        assert (ours_done.returncode, ours_done.stderr) == (theirs_done.returncode, theirs_done.stderr)

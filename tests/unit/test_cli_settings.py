@@ -278,6 +278,37 @@ def test_a_plugin_is_found_described_and_completed(folder: Path) -> None:
     assert done.stderr.startswith("onggi: unknown command: onggi broken")
 
 
+@pytest.mark.row("CL-153", "CL-003", "CL-051")
+@pytest.mark.parametrize(
+    "line", ["build --secret id=a .", "image build --secret id=a .", "builder build --secret id=a ."]
+)
+def test_builds_are_buildxs_where_it_is_there_unless_a_setting_says_no(folder: Path, line: str) -> None:
+    import os
+    import subprocess
+    import sys
+
+    directory = folder / "cli-plugins"
+    directory.mkdir(parents=True)
+    plugin = directory / "docker-buildx"
+    plugin.write_text(
+        '#!/bin/sh\nif [ "$1" = docker-cli-plugin-metadata ]; then echo \'{"SchemaVersion":"0.1.0"}\'; else echo "$@"; fi\n'
+    )
+    plugin.chmod(0o755)
+    program = Path(sys.executable).parent / "onggi"
+
+    def said(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *line.split()], capture_output=True, text=True, check=False, env=os.environ | more
+        )
+
+    assert said().stdout == "buildx build --secret id=a .\n"
+    assert said(DOCKER_BUILDKIT="1").stdout == "buildx build --secret id=a .\n"
+    assert said(DOCKER_BUILDKIT="0").stdout == ""
+    assert "expects boolean value" in said(DOCKER_BUILDKIT="perhaps").stderr
+    (folder / "config.json").write_text('{"features": {"buildkit": "false"}}')
+    assert said().stdout == ""
+
+
 @pytest.mark.row("CL-001")
 def test_bake_without_buildx_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "_SYSTEM", ())

@@ -22,7 +22,8 @@ def print_tree(context: Context, options: Options, filters: dict[str, list[str]]
     """Raises Exit for flags that have no meaning here."""
     for name in ("quiet", "no-trunc", "digests"):
         if options.on(name):
-            raise Exit(1, f"--{name} is not yet supported with --tree")
+            # docker calls the one flag by the name that it has inside.
+            raise Exit(1, f"--{'show-digest' if name == 'digests' else name} is not yet supported with --tree")
     if options.text("format"):
         raise Exit(1, "--format is not yet supported with --tree")
     found = context.engine(images.listing(all=options.on("all"), filters=filters, manifests=True))

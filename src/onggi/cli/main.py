@@ -297,6 +297,11 @@ def load(where: str) -> Command:
 def _call(context: Context, name: str, where: str, words: list[str]) -> int:
     from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
 
+    if where == "building:build" or name.startswith("builder "):
+        from onggi.cli.plugins import builds_with_buildx, run_plugin
+
+        if builds_with_buildx(context.config):
+            return run_plugin(context, "buildx", [name.rpartition(" ")[2], *words]) or 0
     command = load(where)
     call = f"{context.program} {name}"
     try:

@@ -64,6 +64,24 @@ def metadata(path: str) -> Json:
     return found if isinstance(found, dict) and found.get("SchemaVersion") == "0.1.0" else {}
 
 
+def builds_with_buildx(config: ConfigFile) -> bool:
+    """Whether builds are buildx's: it is there, and neither DOCKER_BUILDKIT nor the `buildkit` feature says no.
+
+    Raises Exit for a DOCKER_BUILDKIT that is no boolean.
+    """
+    from onggi.cli.kinds import read
+    from onggi.cli.main import Exit
+
+    said = os.environ.get("DOCKER_BUILDKIT") or str(config.group("features").get("buildkit") or "")
+    try:
+        if said and not read("bool", said):
+            return False
+    except ValueError as error:
+        raise Exit(1, f"DOCKER_BUILDKIT environment variable expects boolean value: {error}") from None
+    path = find(config, "buildx")
+    return bool(path and metadata(path))
+
+
 def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # noqa: RET503 - execve doesn't return
     """Becomes the plugin called `name`; None when there is none. `bake` is one of buildx's commands."""
     target = "buildx" if name == "bake" else name
