@@ -79,7 +79,7 @@ WRONG: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"ioPriority": {"class": "IOPRIO_CLASS_RT", "priority": 8}}, {}, "invalid ioPriority.Priority: 8"),
     ({"ioPriority": {"class": "IOPRIO_CLASS_X", "priority": 0}}, {}, "invalid ioPriority.Class: IOPRIO_CLASS_X"),
     ({"rlimits": [{"type": "RLIMIT_X", "soft": 1, "hard": 1}]}, {}, "invalid rlimit type: RLIMIT_X"),
-    ({"apparmorProfile": "mine"}, {}, "apparmor not supported"),
+    ({"apparmorProfile": "mine"}, {}, "apparmor not supported|label 'exec mine': no such file"),
     ({"selinuxLabel": "a:b:c"}, {}, "selinux is disabled or not supported"),
     ({}, {"personality": {"domain": "BSD"}}, "invalid personality domain: BSD"),
     ({}, {"personality": {"domain": "LINUX", "flags": ["X"]}}, "personality flags are not supported"),

@@ -388,3 +388,16 @@ def test_a_process_without_capabilities_in_the_spec_has_none(container: Box) -> 
     assert "CapBnd:0000000000000000" in container.sh(CAP_LINES).out
     first = container.start("sleep", "60")
     assert "CapEff:0000000000000000" in container.exec(first, process=Process(args=["sh", "-c", CAP_LINES])).out
+
+
+@pytest.mark.row("S-14", "S-33")
+def test_s33_a_first_process_of_ours_is_confined_as_the_program_is(container: Box) -> None:
+    """CAP_SYS_ADMIN is lent until exec for the filter's sake: what stays ours (--init) must have given it back."""
+    container.init = True
+    container.seccomp = default_filter(frozenset(defaults.CAPABILITIES))
+    shown = container.sh(
+        "for p in 1 self; do grep -e ^Seccomp: -e ^Cap -e ^NoNew /proc/$p/status; done"
+    ).out.splitlines()
+    assert shown[: len(shown) // 2] == shown[len(shown) // 2 :]
+    assert "Seccomp:\t2" in shown
+    assert "CapEff:\t00000000a80425fb" in shown

@@ -45,10 +45,9 @@ def test_s02_an_exec_into_a_user_namespace_cannot_be_read_or_traced(mighty: Box)
     os.close(writer)
     assert os.read(reader, 6) == b"ready\n"
     end, count = time.monotonic() + 1.0, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or count <= 5:
         assert mighty.exec(first, "true").code == 0
         count += 1
-    assert count > 5
     os.kill(first.pid, signal.SIGKILL)
     with os.fdopen(reader, "rb") as seen:
         assert seen.read() == b""

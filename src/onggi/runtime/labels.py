@@ -55,16 +55,19 @@ def set_for_exec(process: Process, proc: Callable[[], AnyFd]) -> None:
 
 
 def _write(proc: AnyFd, names: tuple[str, ...], label: str) -> None:
+    """In the first file of `names` that this kernel has. A profile that isn't loaded is ENOENT too, said by the write."""
     for name in names:
         try:
-            with openat2(proc, name, os.O_WRONLY, Resolve.BENEATH | Resolve.NO_XDEV | Resolve.NO_MAGICLINKS) as file:
-                os.write(file.fileno(), label.encode())
+            file = openat2(proc, name, os.O_WRONLY, Resolve.BENEATH | Resolve.NO_XDEV | Resolve.NO_MAGICLINKS)
         except FileNotFoundError:
             continue
-        except OSError as error:
-            raise OSError(error.errno, f"label {label!r}: {os.strerror(error.errno or errno.EIO).lower()}") from None
-        else:
-            return
+        with file:
+            try:
+                os.write(file.fileno(), label.encode())
+            except OSError as error:
+                reason = os.strerror(error.errno or errno.EIO).lower()
+                raise OSError(error.errno, f"label {label!r}: {reason}") from None
+        return
     raise OSError(errno.ENOENT, f"label {label!r}: this kernel has no file for it")
 
 
