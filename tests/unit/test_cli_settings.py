@@ -279,10 +279,8 @@ def test_a_plugin_is_found_described_and_completed(folder: Path) -> None:
 
 
 @pytest.mark.row("CL-153", "CL-003", "CL-051")
-@pytest.mark.parametrize(
-    "line", ["build --secret id=a .", "image build --secret id=a .", "builder build --secret id=a ."]
-)
-def test_builds_are_buildxs_where_it_is_there_unless_a_setting_says_no(folder: Path, line: str) -> None:
+@pytest.mark.parametrize("line", ["build", "image build", "builder build"])
+def test_builds_are_buildxs_where_a_setting_or_a_flag_asks_for_it(folder: Path, line: str) -> None:
     import os
     import subprocess
     import sys
@@ -296,17 +294,19 @@ def test_builds_are_buildxs_where_it_is_there_unless_a_setting_says_no(folder: P
     plugin.chmod(0o755)
     program = Path(sys.executable).parent / "onggi"
 
-    def said(**more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [program, *line.split()], capture_output=True, text=True, check=False, env=os.environ | more
-        )
+    def said(*more: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        words = [program, "-H", "unix:///nonexistent", *line.split(), *more, "."]
+        return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | settings)
 
-    assert said().stdout == "buildx build --secret id=a .\n"
-    assert said(DOCKER_BUILDKIT="1").stdout == "buildx build --secret id=a .\n"
-    assert said(DOCKER_BUILDKIT="0").stdout == ""
+    alone = said()
+    assert (alone.returncode != 0, alone.stdout) == (True, ""), "there is nothing to build here, and buildx isn't asked"
+    assert said(DOCKER_BUILDKIT="1").stdout == "-H unix:///nonexistent buildx build .\n"
+    assert said("--only-buildx-knows").stdout == "-H unix:///nonexistent buildx build --only-buildx-knows .\n"
+    refused = said("--only-buildx-knows", DOCKER_BUILDKIT="0")
+    assert (refused.returncode, refused.stderr.partition("\n")[0]) == (125, "unknown flag: --only-buildx-knows")
     assert "expects boolean value" in said(DOCKER_BUILDKIT="perhaps").stderr
-    (folder / "config.json").write_text('{"features": {"buildkit": "false"}}')
-    assert said().stdout == ""
+    (folder / "config.json").write_text('{"features": {"buildkit": "true"}}')
+    assert said().stdout == "-H unix:///nonexistent buildx build .\n"
 
 
 @pytest.mark.row("CL-001")

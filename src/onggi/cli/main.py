@@ -297,11 +297,12 @@ def load(where: str) -> Command:
 def _call(context: Context, name: str, where: str, words: list[str]) -> int:
     from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
 
-    if where == "building:build" or name.startswith("builder "):
-        from onggi.cli.plugins import builds_with_buildx, run_plugin
+    is_build = where == "building:build"
+    if is_build:
+        from onggi.cli.plugins import built_elsewhere
 
-        if builds_with_buildx(context.config):
-            return run_plugin(context, "buildx", [name.rpartition(" ")[2], *words]) or 0
+        if (code := built_elsewhere(context, words, unknown=False)) is not None:
+            return code
     command = load(where)
     call = f"{context.program} {name}"
     try:
@@ -315,6 +316,12 @@ def _call(context: Context, name: str, where: str, words: list[str]) -> int:
 
         sys.stdout.write(command_help(context.program, name, where, command))
     except UsageError as error:
+        if (
+            is_build
+            and str(error).startswith("unknown")
+            and (code := built_elsewhere(context, words, unknown=True)) is not None
+        ):
+            return code
         sys.stderr.write(f"{error}\n\nUsage:  {command.usage_line(call)}\n\nRun '{call} --help' for more information\n")
         return 125
     return 0

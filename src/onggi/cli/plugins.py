@@ -64,8 +64,8 @@ def metadata(path: str) -> Json:
     return found if isinstance(found, dict) and found.get("SchemaVersion") == "0.1.0" else {}
 
 
-def builds_with_buildx(config: ConfigFile) -> bool:
-    """Whether builds are buildx's: it is there, and neither DOCKER_BUILDKIT nor the `buildkit` feature says no.
+def buildx_is_wanted(config: ConfigFile) -> bool | None:
+    """What DOCKER_BUILDKIT, or else the `buildkit` feature of the configuration, says of it; None when neither says anything.
 
     Raises Exit for a DOCKER_BUILDKIT that is no boolean.
     """
@@ -74,12 +74,9 @@ def builds_with_buildx(config: ConfigFile) -> bool:
 
     said = os.environ.get("DOCKER_BUILDKIT") or str(config.group("features").get("buildkit") or "")
     try:
-        if said and not read("bool", said):
-            return False
+        return bool(read("bool", said)) if said else None
     except ValueError as error:
         raise Exit(1, f"DOCKER_BUILDKIT environment variable expects boolean value: {error}") from None
-    path = find(config, "buildx")
-    return bool(path and metadata(path))
 
 
 def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # noqa: RET503 - execve doesn't return
@@ -99,3 +96,11 @@ def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # 
         # A plugin's own default is docker's socket; it has to speak with the engine that we do.
         environment["DOCKER_HOST"] = context.endpoint.text
     os.execve(path, again, environment)  # noqa: S606 - the program that the user asked for takes our place
+
+
+def built_elsewhere(context: Context, words: list[str], *, unknown: bool) -> int | None:
+    """Hands a build to buildx where a setting asks for it, or where a flag is `unknown` here; None when it is ours to do."""
+    wanted = buildx_is_wanted(context.config)
+    if wanted or (unknown and wanted is None):
+        return run_plugin(context, "buildx", ["build", *words])
+    return None
