@@ -323,7 +323,9 @@ def test_a_tree_of_images_has_dockers_columns(daemon: Daemon, shell: Shell) -> N
     )
     legend, heading = ["Info", "->", "U", "In", "Use"], ["IMAGE", "ID", "DISK", "USAGE", "CONTENT", "SIZE", "EXTRA"]
     assert ours[:2] == [legend, heading]
-    assert [line for line in theirs if line[0] not in ("Info", "WARNING:", "IMAGE")] == ours[2:]
+    assert [line for line in theirs if line[0] not in ("Info", "WARNING:", "IMAGE")] == [
+        line[:4] for line in ours[2:]
+    ]  # the mark of use is colour there
     for flag in ("-q", "--no-trunc", "--digests"):
         theirs_done, ours_done = (shell(program, "images", "--tree", flag, **host) for program in (DOCKER, ONGGI))
         assert (ours_done.returncode, ours_done.stderr) == (theirs_done.returncode, theirs_done.stderr)

@@ -68,8 +68,7 @@ class Context:
     """What a command works with: settings, the engine, and the program's own name; each made when it is asked for first."""
 
     def __init__(self, program: str, options: Options | None = None, raw: list[str] | None = None) -> None:
-        self.program, self._options = program, options
-        self.global_words = raw or []
+        self.program, self._options, self.global_words = program, options, raw or []
         self._config: ConfigFile | None = None
         self._endpoint: Endpoint | None = None
         self._client: Client | None = None
