@@ -75,8 +75,7 @@ class Control:
     async def _status(self, call: ServerCall) -> None:
         """Of a build that runs, from its beginning; of one that has ended, its log."""
         request = await call.request(pb.StatusRequest)
-        record = self._door.history.find(request.Ref)
-        if record is not None and record.HasField("CompletedAt"):
+        if self._door.history.has_ended(request.Ref):
             for message in await asyncio.to_thread(self._door.history.log, request.Ref):
                 await call.send(message)
             return

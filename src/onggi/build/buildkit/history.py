@@ -83,8 +83,9 @@ class History:
             record.Result.Attestations.append(descriptor)
         self._write(record)
 
-    def find(self, ref: str) -> Record | None:
-        return self._active.get(ref) or self._ended.get(ref)
+    def has_ended(self, ref: str) -> bool:
+        """Whether the record of a build is whole, and its log can be read."""
+        return ref in self._ended
 
     def log(self, ref: str) -> list[control_pb2.StatusResponse]:
         """What was told of a build that has ended. Raises NotFound."""
