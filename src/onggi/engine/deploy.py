@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from onggi.engine import backlog
 from onggi.engine.config import ContainerConfig, CreateBody, NetworkingConfig, PortBinding, config_part
 from onggi.engine.container import TABLE, Container
 from onggi.errors import Conflict, NotFound, OnggiError
@@ -163,8 +164,12 @@ class Deploy:
         engine.events.emit("container", "rename", new.id, new.attributes | {"oldName": f"/{name}-next"})
 
     async def _drain(self, old: Container, drain: float, output: Output) -> None:
-        """The old one gets its stop signal: a server finishes what it has begun. Connections keep their translation until they end."""
+        """The old one gets its stop signal once it has accepted what came before the switch: a server finishes what it has begun.
+
+        Connections keep their translation until they end.
+        """
         output({"status": f"Draining {old.id[:12]}, {drain:g} s at most"})
+        await backlog.accepted(old.row.pid, drain)
         with contextlib.suppress(OnggiError):
             await self._engine.lifecycle.stop(old, timeout_s=max(1, int(drain)), signal_text=None)
 
