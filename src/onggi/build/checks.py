@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
+from onggi.build import ports
 from onggi.build.errors import BuildFailed
 from onggi.build.instructions import Arg, From, Instruction, Maintainer
 from onggi.build.suggest import nearest
@@ -275,6 +276,16 @@ def check_secret(checker: Checker, at: Instruction, word: str, name: str) -> Non
             at,
             f'Do not use ARG or ENV instructions for sensitive data ({word} "{name}")',
         )
+
+
+def check_port(checker: Checker, at: Instruction, word: str) -> None:
+    """One word of an EXPOSE."""
+    protocol = ports.protocol_of(word)
+    if protocol != protocol.lower():
+        checker.run(Rule.ExposeProtoCasing, at, f"Defined protocol '{word}' in EXPOSE instruction should be lowercase")
+    if ports.is_mapping(word):
+        text = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'"
+        checker.run(Rule.ExposeInvalidFormat, at, text)
 
 
 def check_legacy(checker: Checker, at: Instruction, word: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from onggi.build import gowords, ports, stepwords
-from onggi.build.checks import Rule, check_legacy, check_missing, check_secret
+from onggi.build.checks import Rule, check_legacy, check_missing, check_port, check_secret
 from onggi.build.errors import BuildFailed
 from onggi.build.fetching import is_remote
 from onggi.build.gitwords import is_git
@@ -267,12 +267,7 @@ class StagePlanner:
         found: list[str] = []
         for word in words:
             found += ports.exposed(word)
-            if ports.protocol_of(word) != ports.protocol_of(word).lower():
-                text = f"Defined protocol '{word}' in EXPOSE instruction should be lowercase"
-                self._checker.run(Rule.ExposeProtoCasing, instruction, text)
-            if ports.is_mapping(word):
-                text = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'"
-                self._checker.run(Rule.ExposeInvalidFormat, instruction, text)
+            check_port(self._checker, instruction, word)
         merged = {**(self.state.config.exposed_ports or {}), **{port: {} for port in found}}
         self.state = self.state.with_config(exposed_ports=dict(sorted(merged.items())))
         self._note(f"EXPOSE {gowords.plain(found)}")
@@ -305,17 +300,8 @@ class StagePlanner:
         options = self._planning.options
         given = instruction.network
         network = given if given and given != "default" else options.network
-        if "host" in (network, options.network) and network == "host" and "network.host" not in options.entitlements:
-            raise BuildFailed(
-                "granting entitlement network.host is not allowed by build daemon configuration: build with --network=host or --allow network.host"
-            )
-        if instruction.devices and not any(each.partition("=")[0] == "device" for each in options.entitlements):
-            raise BuildFailed("granting entitlement device is not allowed: build with --allow device")
         insecure = instruction.security == "insecure"
-        if insecure and "security.insecure" not in options.entitlements:
-            raise BuildFailed(
-                "granting entitlement security.insecure is not allowed: build with --allow security.insecure"
-            )
+        stepwords.check_entitlements(instruction, network, options.entitlements)
         state = self.state
         self.state = state.noted(f"RUN {state.told_args()}{' '.join(command)} # buildkit", layer=True)
         return RunStepPlan(

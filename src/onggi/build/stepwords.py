@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from onggi.build.errors import BuildFailed
@@ -110,6 +110,20 @@ def check_sources(instruction: Copy, sources: Sequence[str]) -> None:
                 raise BuildFailed("source can't be a git ref for COPY")
             if is_remote(source):
                 raise BuildFailed("source can't be a URL for COPY")
+
+
+def check_entitlements(instruction: Run, network: str, granted: Collection[str]) -> None:
+    """What a step may ask for only when its client allows it. Raises BuildFailed."""
+    wanted = (
+        ("network.host", network == "host", "build with --network=host or --allow network.host"),
+        ("device", bool(instruction.devices), "build with --allow device"),
+        ("security.insecure", instruction.security == "insecure", "build with --allow security.insecure"),
+    )
+    # `device=vendor.com/class` allows a kind of devices: naming one is enough here.
+    names = {each.partition("=")[0] for each in granted}
+    for name, asked, hint in wanted:
+        if asked and name not in names:
+            raise BuildFailed(f"granting entitlement {name} is not allowed: {hint}")
 
 
 def told(instruction: Copy, chown: str, chmod: str, sources: Sequence[str], destination: str) -> list[str]:
