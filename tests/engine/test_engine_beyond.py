@@ -39,7 +39,7 @@ async def beyond(engine: Engine, container: str) -> dict[str, Any]:
 
 
 async def until_state(engine: Engine, container: str, status: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while document(engine, container)["State"]["Status"] != status:
             await asyncio.sleep(0.01)
 
@@ -135,7 +135,7 @@ def test_delays_of_a_restart_are_the_containers_own(tmp_path: Path) -> None:
         await engine.containers.start(made.id)
         container = engine.containers.get(made.id)
         seen: list[float] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while container.row.restart_count < 3 or container.state != "exited":
                 if container.restart_delay_s and (not seen or seen[-1] != container.restart_delay_s):
                     seen.append(container.restart_delay_s)
@@ -169,11 +169,11 @@ def test_an_unhealthy_container_is_dealt_with_as_it_was_said(tmp_path: Path, act
         container = engine.containers.get(made.id)
         first = container.row.started_ns
         if action == "none":
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while container.health is None or container.health.status != "unhealthy":
                     await asyncio.sleep(0.01)
         elif action == "restart":
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while container.state != "running" or container.row.started_ns == first:
                     await asyncio.sleep(0.01)
             assert container.row.restart_count >= 1
@@ -202,7 +202,7 @@ def test_a_start_by_policy_that_fails_is_tried_again_until_what_it_needs_is_ther
         source.rmdir()
         async with an_engine(tmp_path) as again:
             await until_state(again, "one", "restarting")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not document(again, "one")["State"]["Error"]:
                     await asyncio.sleep(0.01)
             assert "does not exist" in document(again, "one")["State"]["Error"]
@@ -223,7 +223,7 @@ def test_health_is_asked_by_the_engine_inside_the_containers_network(tmp_path: P
             check = HealthConfig(test_words, 150_000_000, 2_000_000_000, 0, 0, 2)
             one = await run(engine, "sh", "-c", serve, healthcheck=check)
             container = engine.containers.get(one)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while container.health is None or container.health.status != status:
                     await asyncio.sleep(0.02)
             told = document(engine, one)

@@ -38,7 +38,7 @@ async def change(engine: Engine, container: str, **words: Any) -> list[str]:
 
 
 def get(port: int) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         data = b""
         while piece := sock.recv(4096):
@@ -48,7 +48,7 @@ def get(port: int) -> str:
 
 async def answer(port: int) -> str:
     """What the server says; it may need a moment to listen."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         try:
             return await asyncio.to_thread(get, port)
@@ -124,7 +124,7 @@ def test_the_environment_waits_for_the_next_start_and_says_so(tmp_path: Path) ->
         assert found["Onggi"]["PendingRestart"] == ["Env"]
         assert set(found["Config"]["Env"]) >= {"A=2", "C=3"}
         await engine.containers.restart(one, timeout=2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await logs(engine, one)).split("\n")[:2] != ["1 1", "2 3"]:
                 await asyncio.sleep(0.02)
         assert "Onggi" not in document(engine, one)
@@ -156,7 +156,9 @@ def test_mounts_come_and_go_while_it_runs(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         script = "ln -s / /tmp/root; mkdir /plain; sleep 1000"
         one = await run(engine, "sh", "-c", script)
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(30):
+            while (await execute(engine, one, "ls", "/plain"))[0]:
+                await asyncio.sleep(0.02)
         added = [Mount("bind", str(source), "/x/y", read_only=True), Mount("volume", "vol", "/v"), Mount("tmpfs", "", "/t"),
                  Mount("bind", str(source / "word"), "/file")]  # fmt: skip
         assert await change(engine, one, mounts=added) == []

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from onggi.engine import cdi, propagation
-from onggi.engine.config import BindOptions, DeviceRequest, ImageOptions, Mount, MountPoint, UpdateBody, VolumeOptions
+from onggi.engine.config import (
+    BindOptions,
+    DeviceRequest,
+    Extensions,
+    ImageOptions,
+    Mount,
+    MountPoint,
+    UpdateBody,
+    VolumeOptions,
+)
 from onggi.engine.engine import Engine
 from onggi.errors import Conflict, InvalidArgument, NotFound, RuntimeStepError
 from tests.engine.engines import body, document, end_of, execute, logs, needs_root, output, run, with_engine
@@ -22,7 +31,9 @@ pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 def test_memory_that_is_shared_by_name_is_shared_with_who_joins_the_ipc_namespace(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         donor = await run(engine, "sh", "-c", "echo here > /dev/shm/word; sleep 100", host={"ipc_mode": "shareable"})
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(30):
+            while (await execute(engine, donor, "test", "-s", "/dev/shm/word"))[0]:
+                await asyncio.sleep(0.02)
         assert await output(engine, "cat", "/dev/shm/word", host={"ipc_mode": f"container:{donor}"}) == "here\n"
         await output(engine, "sh", "-c", "echo back > /dev/shm/word2", host={"ipc_mode": f"container:{donor}"})
         assert await execute(engine, donor, "cat", "/dev/shm/word2") == (0, "back\n")
@@ -318,7 +329,10 @@ def test_a_container_that_waits_for_its_next_start_can_be_killed(tmp_path: Path)
     async def test(engine: Engine) -> None:
         from tests.engine.engines import policy
 
-        one = await run(engine, "false", host=policy("always"))
+        made = body("false", host=policy("always"))
+        made.onggi = Extensions(restart_delay=20 * 10**9)
+        one = (await engine.containers.create("", made)).id
+        await engine.containers.start(one)
         async with asyncio.timeout(20):
             while document(engine, one)["State"]["Status"] != "restarting":
                 await asyncio.sleep(0.01)

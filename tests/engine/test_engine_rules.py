@@ -64,7 +64,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.R
         await end_of(engine, ended)
         well = await run(engine, "sleep", "1000", name="well", healthcheck=HealthConfig(["CMD", "true"], 100_000_000))
         container = engine.containers.get(well)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while container.health is None or container.health.status != "healthy":
                 await asyncio.sleep(0.02)
         await engine.containers.create("new", body("true"))
@@ -327,7 +327,7 @@ def test_policies_decide_what_runs_when_the_engine_comes_up(
         again = await Engine.open(options(tmp_path))
         try:
             if starts:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while not document(again, "one")["State"]["Running"]:
                         await asyncio.sleep(0.02)
             else:
@@ -346,7 +346,7 @@ def test_failures_in_the_start_period_do_not_count_and_a_success_ends_it(tmp_pat
         check = HealthConfig(["CMD", "test", "-e", "/tmp/ok"], 300_000_000, 0, 60_000_000_000, 50_000_000, 2)
         one = await run(engine, "sleep", "100", healthcheck=check)
         container = engine.containers.get(one)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while container.health is None or len(container.health.log) < 4:
                 await asyncio.sleep(0.02)
         assert (container.health.status, container.health.streak) == ("starting", 0)
@@ -375,7 +375,7 @@ def test_a_stop_sends_the_signal_that_was_said_last_and_kills_after_its_time(
         one = await run(
             engine, "sh", "-c", f"trap 'exit 7' {signal_name}; echo set; while true; do sleep 0.02; done", **config
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "set" not in await logs(engine, one):
                 await asyncio.sleep(0.02)
         await engine.containers.stop(one, **({"timeout": 5} | words))
@@ -392,7 +392,7 @@ def test_an_init_forwards_signals_and_reaps_what_others_have_left(listed: tuple[
     async def test() -> None:
         script = "trap 'echo got; exit 5' TERM; (sleep 0.1 & exec true) & sleep 0.4; grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l; echo ready; while true; do sleep 0.02; done"
         one = await run(engine, "sh", "-c", script, host={"init": True})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "ready" not in await logs(engine, one):
                 await asyncio.sleep(0.02)
         assert (await logs(engine, one)).split()[0] == "0"
