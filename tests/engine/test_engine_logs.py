@@ -18,6 +18,7 @@ import pytest
 from onggi.engine.config import LogConfig
 from onggi.engine.engine import Engine
 from onggi.engine.logs import LogOptions
+from onggi.engine.streams import AttachOptions
 from onggi.errors import NotImplementedHere, OnggiError
 from tests.engine.engines import body, document, end_of, frames, logs, needs_root, run, with_engine
 
@@ -227,7 +228,7 @@ def test_a_server_that_hangs_stops_a_container_whose_log_blocks(tmp_path: Path, 
 
 
 @pytest.mark.row("E-308")
-def test_a_carrier_that_is_killed_is_replaced(tmp_path: Path, unixgram: Server) -> None:
+def test_a_carrier_has_no_rights_and_one_that_is_killed_is_replaced(tmp_path: Path, unixgram: Server) -> None:
     async def main(engine: Engine) -> None:
         host = log_to("syslog", syslog_address=f"unixgram://{tmp_path}/datagrams", tag="web")
         container = await run(
@@ -235,9 +236,12 @@ def test_a_carrier_that_is_killed_is_replaced(tmp_path: Path, unixgram: Server) 
         )
         first = await unixgram.received(b"first")
         carrier = int(first.partition(b"[")[2].partition(b"]")[0])
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{carrier}/status").read_text().splitlines())
+        assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapBnd")} == {0}
+        assert status["NoNewPrivs"] == "1"
+        # Standard input, output and error are /dev/null or nothing; then the shim's socket and the server's.
+        assert len(os.listdir(f"/proc/{carrier}/fd")) <= 5
         os.kill(carrier, 9)
-        from onggi.engine.streams import AttachOptions
-
         attachment = await engine.streams.attach(engine.containers.get(container), AttachOptions(stdin=True))
         attachment.sock.send(b"\n")
         await unixgram.received(b"third")
