@@ -374,10 +374,9 @@ def test_s02_an_exec_cannot_be_read_or_traced_before_its_program(container: Box)
     assert os.read(reader, 6) == b"ready\n"
     end = time.monotonic() + 1.0
     count = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or count <= 5:
         assert container.exec(first, "true").code == 0
         count += 1
-    assert count > 5
     os.kill(first.pid, signal.SIGKILL)
     with os.fdopen(reader, "rb") as seen:
         assert seen.read() == b""
