@@ -52,3 +52,23 @@ def test_a_cgroup_that_others_have_filled_keeps_no_container_from_being_removed(
                 await asyncio.sleep(0.02)
 
     with_engine(tmp_path, test)
+
+
+@pytest.mark.row("E-213", "I-03")
+def test_groups_below_a_parent_that_a_client_asked_for_go_with_the_engine(tmp_path: Path) -> None:
+    parent = f"/asked-{os.getpid()}"
+
+    async def test(engine: Engine) -> None:
+        for _ in range(2):
+            one = await run(engine, "sleep", "1000", host={"cgroup_parent": parent})
+            group = cgroups.open(engine.cgroup_path(engine.containers.get(one)))
+            assert len(group.pids()) == 1
+            await engine.containers.remove(one, force=True)
+
+    with_engine(tmp_path, test)
+    left = [*Path("/sys/fs/cgroup").glob(f"*{parent}"), *Path("/sys/fs/cgroup").glob(parent[1:])]
+    try:
+        assert [entry for place in left for entry in place.iterdir() if entry.is_dir()] == []
+    finally:
+        for place in left:
+            place.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -122,6 +123,8 @@ class Engine:
         self.containers = Containers(self)
         self.endpoints = Endpoints(self)
         self.publishing = Publishing(self)
+        self._asked_parents: set[str] = set()
+        """Groups of ours below a CgroupParent that a client has asked for: they go with the engine's last container."""
         self.lifecycle = Lifecycle(self)
         self.removal = Removal(self)
         self.waiting = Waiting(self)
@@ -213,6 +216,7 @@ class Engine:
         await self.runtime.close()
         if empty:
             await self._remove_cgroup_parent()
+            await asyncio.to_thread(_remove_groups, self._asked_parents)
         await self.images.close()
         await self.snapshots.close()
         await self.workers.close()
@@ -252,8 +256,12 @@ class Engine:
     # What several services ask for
 
     def cgroup_path(self, container: Container) -> str:
-        parent = container.row.host_config.cgroup_parent.rstrip("/")
-        return f"{parent}/onggi-{self.tag}/{container.id}" if parent else f"{self.cgroup_parent}/{container.id}"
+        asked = container.row.host_config.cgroup_parent.rstrip("/")
+        if not asked:
+            return f"{self.cgroup_parent}/{container.id}"
+        parent = f"{asked}/onggi-{self.tag}"
+        self._asked_parents.add(parent)
+        return f"{parent}/{container.id}"
 
     @property
     def has_cgroups(self) -> bool:
@@ -327,6 +335,23 @@ class Engine:
 
     async def look_up(self, reference: Any, *, auth: Any) -> Any:
         return await self.images.look_up(reference, auth=auth)
+
+
+def _remove_groups(parents: set[str]) -> None:
+    """Each with what the launcher kept ready in it. The group above it may be an administrator's: it stays, as with runc."""
+    for parent in parents:
+        group = cgroups.open(parent)
+        directories = [*group.view().values(), *([f"/sys/fs/cgroup{parent}"] if group.unified else [])]
+        spares = {
+            name
+            for place in directories
+            if os.path.isdir(place)
+            for name in os.listdir(place)
+            if name.startswith("spare-")
+        }
+        for path in (*(f"{parent}/{name}" for name in spares), parent):
+            with contextlib.suppress(OSError):
+                cgroups.open(path).remove()
 
 
 def _default_capabilities() -> Sequence[str]:
