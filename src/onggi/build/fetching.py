@@ -10,11 +10,11 @@ import os
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from onggi.build.entries import FILE, Entry
 from onggi.build.errors import BuildFailed
-from onggi.build.gitwords import is_git
+from onggi.build.gitwords import is_git, split_address
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import parse_digest
 
@@ -34,7 +34,7 @@ def is_remote(source: str) -> bool:
 
 def name_of(url: str, *, needed: bool) -> str:
     """The file's name in a directory: the last part of the URL's path. Raises BuildFailed when it is `needed` and there is none."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    name = unquote(split_address(url).path).rpartition("/")[2]
     if name not in ("", ".", "..") and "\0" not in name:
         return name
     if needed:

@@ -33,6 +33,14 @@ class GitAddress:
     mtime: str = "checkout"
 
 
+def split_address(text: str) -> SplitResult:
+    """Raises InvalidArgument for what is no URL."""
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid URL {text!r}: {error}") from None
+
+
 def is_git(source: str) -> bool:
     """By scheme, by `user@host:path`, or a URL whose path ends in .git; not what looks like a local path."""
     return _kind(source) is not None
@@ -53,7 +61,7 @@ def _kind(source: str) -> str | None:
     scheme = protocol[1].lower()
     if scheme in ("git", "ssh"):
         return scheme
-    if scheme in ("http", "https") and urlsplit(source).path.endswith(".git"):
+    if scheme in ("http", "https") and split_address(source).path.endswith(".git"):
         return scheme
     return None
 
@@ -66,7 +74,7 @@ def parse_git(source: str) -> GitAddress:
         head, hash_sign, fragment = source.partition("#")
         remote, _, query = head.partition("?")
     else:
-        parts = urlsplit(source)
+        parts = split_address(source)
         remote = urlunsplit(SplitResult(parts.scheme, parts.netloc, parts.path, "", ""))
         query, fragment, hash_sign = parts.query, parts.fragment, "#" if parts.fragment else ""
     found = GitAddress(remote)
@@ -83,7 +91,7 @@ def _check(found: GitAddress) -> None:
     """Nothing of an address may be an option of git's, or lead out of the repository (CVE-2018-17456, CVE-2017-1000117)."""
     if found.remote.startswith("-") or "\0" in found.remote or "\n" in found.remote:
         raise InvalidArgument(f"invalid git repository {found.remote!r}")
-    host = urlsplit(found.remote).hostname or "" if "://" in found.remote else found.remote
+    host = split_address(found.remote).hostname or "" if "://" in found.remote else found.remote
     if host.rpartition("@")[2].startswith("-"):
         raise InvalidArgument(f"invalid git repository {found.remote!r}")
     if found.ref and (found.ref.startswith("-") or not _REF.fullmatch(found.ref) or ".." in found.ref):
