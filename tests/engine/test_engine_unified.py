@@ -12,7 +12,7 @@ from onggi.engine import stats
 from onggi.engine.config import UpdateBody
 from onggi.engine.engine import Engine
 from onggi.kernel import cgroups
-from tests.engine.engines import document, end_of, execute, logs, output, run, with_engine
+from tests.engine.engines import body, document, end_of, execute, logs, output, run, with_engine
 
 pytestmark = [
     pytest.mark.root,
@@ -197,5 +197,18 @@ def test_limits_change_while_it_runs(tmp_path: Path) -> None:
             name: (where / name).read_text().strip() for name in ("memory.max", "pids.max", "cpu.max", "cpu.weight")
         }
         assert read == {"memory.max": str(128 * MIB), "pids.max": "50", "cpu.max": "30000 100000", "cpu.weight": "59"}
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("P-126")
+def test_what_v2_has_no_file_for_is_discarded_with_a_warning(tmp_path: Path) -> None:
+    async def test(engine: Engine) -> None:
+        host = {"memory_swappiness": 50, "oom_kill_disable": True, "memory": 64 * MIB}
+        created = await engine.containers.create("one", body("true", host=host))
+        assert any("Memory swappiness discarded" in text for text in created.warnings)
+        assert any("OomKillDisable discarded" in text for text in created.warnings)
+        await engine.containers.start(created.id)
+        assert await end_of(engine, created.id) == 0
 
     with_engine(tmp_path, test)
