@@ -137,7 +137,14 @@ def test_ps_shows_and_filters(daemon: Daemon) -> None:
     ):
         words = [word for value in filters for word in ("--filter", value)]
         assert (
-            daemon.say("ps", *(["-a"] if "created" in str(filters) else []), "--format", "{{.Names}}", *words) == names
+            daemon.say(
+                "ps",
+                *(["-a"] if "created" in str(filters) or "exited=3" in filters else []),
+                "--format",
+                "{{.Names}}",
+                *words,
+            )
+            == names
         )
     assert "invalid filter 'nonsense'" in daemon.docker("ps", "--filter", "nonsense=1").stderr
 

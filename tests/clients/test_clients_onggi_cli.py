@@ -39,9 +39,12 @@ def both(daemon: Daemon, *words: str, text: str = "") -> list[subprocess.Complet
 
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
-    """Status and texts, without what may differ: the program's name, and names of new things."""
+    """Status and texts, without what may differ: the program's name, names of new things, how many seconds ago."""
 
     def plain(text: str) -> str:
+        text = re.sub(
+            r" +(Less than a|\d+) seconds? ago +", " AGO ", re.sub(r"(?m)^(REPOSITORY.*CREATED) +", r"\1 ", text)
+        )
         return re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "ID", re.sub(r"\bonggi\b", "docker", text))
 
     return done.returncode, plain(done.stdout), plain(done.stderr)
