@@ -177,8 +177,10 @@ class _Launcher:
         """The engine has closed its end, which all see too: gone when they are, with what they had made."""
         deadline = time.monotonic() + _LAST_SPARE_S
         poll = select.poll()
+        # A shim that was ordered just now has yet to offer itself.
+        poll.register(self._pool, select.POLLIN)
         waiting_for = set()
-        for line in (self._starters, self._execs):
+        for line in self._lines:
             for slot in line.slots:
                 poll.register(slot.fd, 0)
                 waiting_for.add(slot.fd)
@@ -194,8 +196,9 @@ class _Launcher:
             if not ready:
                 os._exit(0)
             for fd, _ in ready:
-                poll.unregister(fd)
-                waiting_for.discard(fd)
+                if fd != self._pool.fileno():
+                    poll.unregister(fd)
+                    waiting_for.discard(fd)
 
 
 def _answer_without_fork(engine: socket.socket, number: int) -> None:

@@ -79,7 +79,9 @@ def offer(pool: socket.socket, slot: int, cgroup_parent: str) -> tuple[int, _soc
     try:
         protocol.send(pool, SpareReady(me, child, cgroup_parent), fds)
     except OSError:
-        os._exit(0)  # the launcher is gone, and our child with us
+        # Launcher and starters are gone.
+        _end_child(child, cgroup_parent)
+        os._exit(0)
     _close(pool)
     for end in (theirs, childs_end, link):
         # The link ends with the starter's copy: a child that waits sees it then.
