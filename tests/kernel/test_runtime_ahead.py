@@ -7,13 +7,14 @@ import pickle
 import select
 import signal
 import socket
+import time
 import uuid
 from pathlib import Path
 
 import pytest
 
 from onggi.errors import RuntimeStepError
-from onggi.kernel import process
+from onggi.kernel import cgroups, process
 from onggi.kernel.netlink import Route
 from onggi.oci.runtime import Namespace
 from onggi.runtime import ahead, defaults, handover, init, protocol, spare
@@ -148,3 +149,26 @@ def test_a_plan_for_other_namespaces_is_not_for_it(container: Box) -> None:
     assert not ahead.fits(container.plan("true"))
     container.spec.linux.namespaces = [*container.spec.linux.namespaces, Namespace("network", "/proc/1/ns/net")]
     assert not ahead.fits(container.plan("true"))
+
+
+@pytest.mark.row("R-40")
+def test_a_shim_that_nobody_waits_for_any_more_leaves_no_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*words: object) -> None:
+        time.sleep(0.1)  # its child is in its cgroup by then
+        send(*words)
+
+    send = protocol.send
+    monkeypatch.setattr(protocol, "send", late)
+    parent = f"/onggi-test-{uuid.uuid4().hex[:8]}"
+    pool, offers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pool.close()
+    shim = os.fork()
+    if shim == 0:
+        spare.offer(offers, os.open(os.devnull, os.O_RDONLY), parent)
+        os._exit(9)
+    offers.close()
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(shim, 0)[1]) == 0
+        assert not list(Path("/sys/fs/cgroup").glob(f"*{parent}/spare-*"))
+    finally:
+        cgroups.open(parent).remove()

@@ -626,20 +626,3 @@ def test_sockets_of_shims_are_where_only_root_can_go(tmp_path: Path, rootfs: Pat
         assert "@onggi" not in Path("/proc/net/unix").read_text()
 
     run(tmp_path, rootfs, claim)
-
-
-@pytest.mark.row("R-40")
-@pytest.mark.parametrize("pause_s", [0.0, 0.002, 0.005, 0.01])
-def test_what_was_made_ahead_goes_with_an_engine_that_goes_right_after_a_start(
-    tmp_path: Path, rootfs: Path, pause_s: float
-) -> None:
-    async def whole() -> str:
-        async with bench(tmp_path, rootfs) as b:
-            shim = await b.start("true")
-            await shim.wait()
-            # By now the shim's place is being filled.
-            await asyncio.sleep(pause_s)
-        return b.parent
-
-    parent = asyncio.run(whole())
-    assert not cgroup_exists(parent)
