@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -17,6 +16,7 @@ from onggi.build.private import PrivatePlaces
 from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
 from onggi.engine.archive import Archive
+from onggi.engine.cgroupparents import CgroupParents
 from onggi.engine.committing import apply_changes
 from onggi.engine.container import Container
 from onggi.engine.containers import Containers
@@ -101,7 +101,7 @@ class Engine:
         self.options, self._lock, self.database, self.runtime = options, lock, database, runtime
         self.tag = engine_tag(options.data_root_path)
         self.id = _engine_id(root)
-        self.cgroup_parent = (options.cgroup_parent.rstrip("/") or "") + f"/onggi-{self.tag}"
+        self.cgroups = CgroupParents(self.tag, options.cgroup_parent)
         self.warnings: list[str] = []
         self.mark = RunMark(os.fspath(root), boot_id())
         self.workers = Workers()
@@ -123,8 +123,6 @@ class Engine:
         self.containers = Containers(self)
         self.endpoints = Endpoints(self)
         self.publishing = Publishing(self)
-        self._asked_parents: set[str] = set()
-        """Groups of ours below a CgroupParent that a client has asked for: they go with the engine's last container."""
         self.lifecycle = Lifecycle(self)
         self.removal = Removal(self)
         self.waiting = Waiting(self)
@@ -215,25 +213,13 @@ class Engine:
                 container.shim.release()
         await self.runtime.close()
         if empty:
-            await self._remove_cgroup_parent()
-            await asyncio.to_thread(_remove_groups, self._asked_parents)
+            await self.cgroups.remove()
         await self.images.close()
         await self.snapshots.close()
         await self.workers.close()
         await self.database.close()
         self.mark.end()
         self._lock.close()
-
-    async def _remove_cgroup_parent(self) -> None:
-        """The launcher's children take theirs away as they end, beside us."""
-        for pause in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
-            await asyncio.sleep(pause)
-            try:
-                await asyncio.to_thread(cgroups.open(self.cgroup_parent).remove)
-            except OSError as error:
-                log.warning("%s stays for now: %s", self.cgroup_parent, error)
-            else:
-                return
 
     def _is_running_on(self, diff_id: Digest) -> bool:
         return any(container.is_alive and diff_id in container.row.layers for container in self.containers)
@@ -256,17 +242,12 @@ class Engine:
     # What several services ask for
 
     def cgroup_path(self, container: Container) -> str:
-        asked = container.row.host_config.cgroup_parent.rstrip("/")
-        if not asked:
-            return f"{self.cgroup_parent}/{container.id}"
-        parent = f"{asked}/onggi-{self.tag}"
-        self._asked_parents.add(parent)
-        return f"{parent}/{container.id}"
+        return self.cgroups.path(container.id, container.row.host_config.cgroup_parent)
 
     @property
     def has_cgroups(self) -> bool:
         """Whether containers can be limited, paused and counted."""
-        return not self.cgroup_parent.startswith(cgroups.NOWHERE)
+        return not self.cgroups.own.startswith(cgroups.NOWHERE)
 
     def layers_of(self, container: Container) -> list[Digest]:
         return [Digest(layer) for layer in container.row.layers]
@@ -335,23 +316,6 @@ class Engine:
 
     async def look_up(self, reference: Any, *, auth: Any) -> Any:
         return await self.images.look_up(reference, auth=auth)
-
-
-def _remove_groups(parents: set[str]) -> None:
-    """Each with what the launcher kept ready in it. The group above it may be an administrator's: it stays, as with runc."""
-    for parent in parents:
-        group = cgroups.open(parent)
-        directories = [*group.view().values(), *([f"/sys/fs/cgroup{parent}"] if group.unified else [])]
-        spares = {
-            name
-            for place in directories
-            if os.path.isdir(place)
-            for name in os.listdir(place)
-            if name.startswith("spare-")
-        }
-        for path in (*(f"{parent}/{name}" for name in spares), parent):
-            with contextlib.suppress(OSError):
-                cgroups.open(path).remove()
 
 
 def _default_capabilities() -> Sequence[str]:

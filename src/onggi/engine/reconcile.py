@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -156,7 +155,7 @@ async def _clean(engine: Engine, known: set[str]) -> None:
     for container_id in engine.snapshots.known():
         if container_id not in known:
             engine.snapshots.remove(container_id)
-    await asyncio.to_thread(_clean_cgroups, engine.cgroup_parent, known | set(engine.runtime.known()))
+    await asyncio.to_thread(engine.cgroups.clean, known | set(engine.runtime.known()))
 
 
 async def _end(shim: Shim) -> None:
@@ -164,18 +163,6 @@ async def _end(shim: Shim) -> None:
         await shim.kill(9)
     await shim.wait()
     await shim.forget()
-
-
-def _clean_cgroups(parent: str, known: set[str]) -> None:
-    group = cgroups.open(parent)
-    for directory in (*group.view().values(), *([f"/sys/fs/cgroup{parent}"] if group.unified else [])):
-        with contextlib.suppress(OSError):
-            for entry in list(os.scandir(directory)):
-                if entry.is_dir() and entry.name not in known:
-                    left = cgroups.open(f"{parent}/{entry.name}")
-                    left.kill_all()
-                    with contextlib.suppress(OSError):
-                        left.remove()
 
 
 async def start_by_policy(engine: Engine) -> None:

@@ -98,7 +98,7 @@ class Steps:
             links=links,
             namespaces=namespaces,
             dns=user_defined,
-            cgroup_path=f"{limits.cgroup_parent or engine.cgroup_parent}/{step.container_id}",
+            cgroup_path=engine.cgroups.path(step.container_id, limits.cgroup_parent),
             unified=cgroups.is_unified(),
         )
         if not step.args:

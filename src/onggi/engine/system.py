@@ -202,7 +202,7 @@ class System:
                 return name in links
             case "cgroup":
                 # The launcher keeps cgroups ready for the next starts.
-                return name.endswith(engine.cgroup_parent) or f"{engine.cgroup_parent}/spare-" in name
+                return engine.cgroups.is_kept(name)
             case "process":
                 return any(word in name for word in _OWN_PROGRAMS)
             case "file":

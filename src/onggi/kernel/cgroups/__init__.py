@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 
-from onggi.kernel.cgroups import membership
+from onggi.kernel.cgroups import finding, membership
 from onggi.kernel.cgroups.abilities import abilities
 from onggi.kernel.cgroups.face import Cgroup, CgroupStats
 from onggi.kernel.cgroups.none import NoCgroup
@@ -28,7 +28,9 @@ __all__ = [
     "Resources",
     "abilities",
     "create",
+    "find",
     "is_unified",
+    "names_below",
     "open",
     "open_beside",
 ]
@@ -74,3 +76,13 @@ def open_beside(path: str, pid: int) -> Cgroup:
     """
     group = open(path)
     return open(membership.paths(pid).get("", path)) if group.unified and group.hands_down() else group
+
+
+def find(name: str) -> set[str]:
+    """Paths of all groups that are called `name`, in whichever hierarchy and wherever they lie. Blocking (finding.py)."""
+    return finding.find(name, ROOT if is_unified() else "")
+
+
+def names_below(path: str) -> set[str]:
+    """What the groups directly below `path` are called, in whichever hierarchy."""
+    return finding.names_below(path, ROOT if is_unified() else "")
