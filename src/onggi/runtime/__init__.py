@@ -5,7 +5,7 @@ Four kinds of code live here, and no module is of two kinds:
 - the engine's side, asyncio: client.py, handles.py, launching.py. Begin there.
 - launcher, starter and shim, single-threaded and blocking, small in memory: launcher.py and lines.py keep some of each
   waiting, zygote.py forks them; starter.py takes requests and starting.py carries one out; spare.py is a shim before it has
-  a container, shim.py one that has; execs.py is an exec from its request to its end; streams.py, outlog.py and logfile.py,
+  a container, shim.py one that has; execs.py starts execs and is their parent; streams.py, outlog.py and logfile.py,
   exitfile.py; logdrivers/ for logs that go elsewhere; protocol.py is what they and the engine say to each other.
 - `onggi-runtime`: command.py, operations.py, reports.py, over the same code as a starter.
 - the container's side: plan.py (what to do), init.py and parent.py (the parent of the child that does it), inside.py (the

@@ -12,7 +12,7 @@ container only through its root descriptor; (3) it ends in exec or os._exit, and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from onggi.errors import OnggiError
@@ -133,11 +133,17 @@ def _parents_part(plan: InitPlan, pid: int, beside: Callable[[int], None] | None
         point("init.links.made")
 
 
-def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: bool = True) -> Spawned:
+def exec_in(
+    plan: ExecPlan,
+    *,
+    stdio: tuple[int, int, int] | None,
+    supervised: bool = True,
+    until: Callable[[Mapping[int, int]], set[int]] | None = None,
+) -> Spawned:
     """A process beside the first one of a running container: same namespaces, same cgroup, its own rights.
 
-    Without `stdio` it gets a terminal. It is the caller's child, and dies with the caller if `supervised`. Raises
-    RuntimeStepError in runc's words.
+    Without `stdio` it gets a terminal. It is the caller's child, and dies with the caller if `supervised`; `until` is how
+    the caller waits for what the child says (waiting.py). Raises RuntimeStepError in runc's words.
     """
     try:
         entry = joining.Entry(plan, stdio, supervised=supervised)
@@ -150,7 +156,7 @@ def exec_in(plan: ExecPlan, *, stdio: tuple[int, int, int] | None, supervised: b
                 plan.cgroup.add(pid)
             _set_oom_score(pid, plan.process.oom_score_adj, supervised=supervised)
 
-        parent = Parent(["console"] if plan.tty else [], supervised=False, listener=_passing_on(plan))
+        parent = Parent(["console"] if plan.tty else [], supervised=False, listener=_passing_on(plan), until=until)
         return parent.run(
             entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target, through=entry.through
         )

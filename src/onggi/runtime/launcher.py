@@ -1,4 +1,4 @@
-"""The process that forks a shim for each container and each exec.
+"""The process that has shims forked, and those who start containers and execs.
 
     python -I -m onggi.runtime.launcher STARTS EXECS --exec-root=DIRECTORY
 
@@ -6,8 +6,8 @@
 these are)
 
 It keeps a few processes waiting, forked by its zygote (zygote.py): starters, which read requests and live on; shims, each
-with a child made ahead, of which every start takes one; and processes for the next exec. The launcher itself reads no
-request. So a start pays for no fork and no import, and what a request does to its reader it does to one container.
+with a child made ahead, of which every start takes one; and processes for execs, which live on too. The launcher itself
+reads no request. So a start pays for no fork and no import, and what a request does to its reader it does to few others.
 
 Rights: root's, all of them; a shim needs them for its container. Descriptors expected: the sockets, and stdio.
 Invariants: (1) one thread, no event loop, no lock at the fork (S-21); (2) everything a start needs is imported before it;

@@ -10,7 +10,7 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Never
 
 from onggi.errors import OnggiError, RuntimeStepError
@@ -47,9 +47,15 @@ class Parent:
     """The parent's side of one start: makes the child, does its own part, listens until the child is its program."""
 
     def __init__(
-        self, expected: list[str], *, supervised: bool, listener: Callable[[Fd, int], None] | None = None
+        self,
+        expected: list[str],
+        *,
+        supervised: bool,
+        listener: Callable[[Fd, int], None] | None = None,
+        until: Callable[[Mapping[int, int]], set[int]] | None = None,
     ) -> None:
-        """`listener` passes the child's seccomp listener on, and is told its pid."""
+        """`listener` passes the child's seccomp listener on, and is told its pid; `until` waits for the child's words."""
+        self._until = until
         self._expected, self._supervised, self._listener = expected, supervised, listener
 
     def run(
@@ -163,6 +169,8 @@ class Parent:
         """Until the child is its program (end of the stream) or waits before that (ready)."""
         became = False
         while True:
+            if self._until is not None:
+                self._until({link.socket.fileno(): select.POLLIN})
             kind, fds = link.receive()
             if kind == b"F":
                 self._take(self._expected.pop(0), fds, spawned)

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from onggi.errors import RuntimeStepError
@@ -18,6 +19,9 @@ from onggi.runtime.protocol import Failed
 BUSY: Final = b"+"
 FREE: Final = b"-"
 """Lines in a slot begin with one of these; BUSY is followed by the parent of the container's cgroup."""
+
+Until = Callable[[Mapping[int, int]], set[int]]
+"""Waits for descriptors (`until_ready`), and may do something else meanwhile."""
 
 _CHILD: Final = int(signal.SIGCHLD)
 _DEFAULT: Final = int(signal.SIG_DFL)
@@ -42,13 +46,18 @@ def say(slot: int, words: bytes) -> None:
         os.write(slot, words + b"\n")
 
 
-def next_request(engine: socket.socket, slot: int) -> tuple[bytes, list[int]] | None:
-    """Wait for a request. None: the engine has closed its end, or the launcher has no use for this spare any more."""
+def until_ready(wanted: Mapping[int, int]) -> set[int]:
+    """Those of `wanted` (descriptor → poll's events) that are ready, as soon as one is."""
     poll = select.poll()
-    poll.register(engine, select.POLLIN)
-    poll.register(slot, 0)
+    for fd, events in wanted.items():
+        poll.register(fd, events)
+    return {fd for fd, _ in poll.poll()}
+
+
+def next_request(engine: socket.socket, slot: int, until: Until = until_ready) -> tuple[bytes, list[int]] | None:
+    """Wait for a request. None: the engine has closed its end, or the launcher has no use for this process any more."""
     while True:
-        ready = {fd for fd, _ in poll.poll()}
+        ready = until({engine.fileno(): select.POLLIN, slot: 0})
         if engine.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 # Others wait too, and one of them may have been quicker.
