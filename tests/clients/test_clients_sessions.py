@@ -43,6 +43,11 @@ def plain(text: str) -> str:
     return text
 
 
+def _without_chance(top: str) -> str:
+    """Without process numbers, and ps's C, the share of a processor since the process began."""
+    return re.sub(r"(?m)^(\S+ +PID +PID +)\d+ ", r"\1C ", re.sub(r"\b\d{3,}\b", "PID", top))
+
+
 def play(program: str, daemon: Daemon, lines: list[str], folder: Path) -> list[tuple[str, int, str, str]]:
     """What `program` says to each line, in a new `folder` that is its configuration, too."""
     folder.mkdir()
@@ -56,7 +61,7 @@ def play(program: str, daemon: Daemon, lines: list[str], folder: Path) -> list[t
         done = subprocess.run(
             [program, *shlex.split(words)], input=typed + "\n" if typed else "", capture_output=True, text=True, check=False, timeout=30, env=environment, cwd=folder,
         )  # fmt: skip
-        out = re.sub(r"\b\d{3,}\b", "PID", done.stdout) if words.startswith("top ") else done.stdout
+        out = _without_chance(done.stdout) if words.startswith("top ") else done.stdout
         said.append((line, done.returncode, plain(out), plain(done.stderr)))
     daemon.clear()
     shutil.rmtree(folder)

@@ -92,7 +92,8 @@ def test_every_route_answers_odd_requests_in_the_apis_form(
     (answer,) = asyncio.run(answers([head.encode() + body]))
     line, _, rest = answer.partition(b"\r\n\r\n")
     status = int(line.split()[1])
-    assert status in (200, 400, 404, 405, 501, 503), answer
+    # Half of a connection is closed here: what only waits or sends gives up then, in dockerd's words.
+    assert status in (200, 400, 404, 405, 501, 503) or rest == b'{"message":"context canceled"}\n', answer
     assert b"Api-Version: 1.55" in line
     assert not LEAKS.search(answer)
     if status >= 400 and route.method != "HEAD" and "_ping" not in route.pattern:  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from onggi.api.answers import Answer, json_answer
 from onggi.api.call import Call
 from onggi.api.guards import HostGuard
 from onggi.api.hijack import MULTIPLEXED, RAW, Hijack
+from onggi.api.progress import progress
 from onggi.api.routes_absent import routes as absent
 from onggi.api.routes_system import routes as system
 from onggi.api.service import Service
@@ -61,6 +62,17 @@ async def wait(call: Call) -> Stream:
     finally:
         gone.set()
     return stream
+
+
+@routes.on("POST", "/things/load", "T-7", hang_up=HangUp.CANCEL)
+async def load(call: Call) -> object:
+    async def work(_output: object) -> None:
+        async for _ in call.chunks():
+            pass
+        if call.query.flag("fail"):
+            raise Conflict("it is taken")
+
+    return await progress(call, work)
 
 
 @routes.on("POST", "/things/slow", "T-5")
@@ -368,6 +380,32 @@ def test_what_only_waits_ends_with_its_client(tmp_path: Path) -> None:
             await asyncio.wait_for(gone.wait(), 5)
 
     asyncio.run(run())
+
+
+@pytest.mark.row("R-24")
+def test_a_client_that_only_ends_its_side_hears_that_its_request_was_given_up(tmp_path: Path) -> None:
+    async def run(request: bytes) -> tuple[int, dict[str, str], bytes]:
+        async with serving(tmp_path) as path:
+            return split(await exchange(path, request, end=True))
+
+    for query in ("", "?fail=1"):  # the work may have failed meanwhile: nobody is there to hear of it
+        status, _, body = asyncio.run(run(post(f"/things/load{query}", b"")))
+        assert (status, message(body)) == (500, "context canceled")
+
+
+@pytest.mark.row("E-248")
+def test_work_that_says_nothing_has_an_empty_answer_and_one_that_fails_first_a_status(tmp_path: Path) -> None:
+    async def run(target: str) -> tuple[int, dict[str, str], bytes]:
+        async with serving(tmp_path) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(post(target, b"").replace(b"Host: d", b"Host: d\r\nConnection: close"))
+            with contextlib.closing(writer):
+                return split(await asyncio.wait_for(reader.read(), 5))
+
+    status, headers, body = asyncio.run(run("/things/load"))
+    assert (status, headers["transfer-encoding"], body) == (200, "chunked", b"0\r\n\r\n")
+    status, _, body = asyncio.run(run("/things/load?fail=1"))
+    assert (status, message(body)) == (409, "it is taken")
 
 
 @pytest.mark.row("R-24")

@@ -61,7 +61,7 @@ class TakenOver(StreamResponse):
 class Connection(RequestHandler):
     """The protocol of one accepted socket. `guard` looks at every request; None where only the machine's own users come."""
 
-    __slots__ = ("_early", "_hang_up", "_held", "_taken", "_task", "at_end", "guard", "is_http2")
+    __slots__ = ("_early", "_gave_up", "_hang_up", "_held", "_taken", "_task", "at_end", "guard", "is_http2")
 
     def __init__(self, manager: Server, *, guard: HostGuard | None, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -80,6 +80,7 @@ class Connection(RequestHandler):
         self._task: asyncio.Task[object] | None = None
         self._taken: asyncio.Task[object] | None = None
         self._hang_up = HangUp.FINISH
+        self._gave_up = False
         self._held = False
         self._early = b""
         self.is_http2 = False
@@ -95,13 +96,23 @@ class Connection(RequestHandler):
         """The running task serves a route of this kind from now on. Called at the handler's first step."""
         self._task = asyncio.current_task()
         self._hang_up = hang_up
-        if self.at_end and hang_up is HangUp.CANCEL and self._task is not None:
-            self._task.cancel()
+        if self.at_end:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._task is not None and self._hang_up is HangUp.CANCEL:
+            self._gave_up = self._task.cancel()
+
+    def forgive(self) -> bool:
+        """Whether the running task was cancelled for the end of a client that still reads. It can go on then, to say so."""
+        if not self._gave_up or self._task is None or self.transport is None or self.transport.is_closing():
+            return False
+        return self._task.uncancel() == 0
 
     def served(self) -> None:
         """The handler is done; what the client had sent before it ended is served still."""
         self._task = None
-        self._held = False
+        self._gave_up = self._held = False
         if self.at_end and not self._messages:
             self.close()
 
@@ -129,8 +140,7 @@ class Connection(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract; aiohttp says None
         """The client sends no more. Answers still go out; what waits for nothing else is cancelled, as Go's server does."""
         self.at_end = True
-        if self._task is not None and self._hang_up is HangUp.CANCEL:
-            self._task.cancel()
+        self._give_up()
         if not self._request_count or self._waiter is not None:
             # aiohttp's close() ends the task of a connection that waits for its next request, and leaves the socket open;
             # of one that has had no request it may miss the task too.

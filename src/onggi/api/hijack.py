@@ -2,7 +2,9 @@
 
 Bytes go between the client's transport and the engine's socket, on which a shim or an exec is the other end. Each side
 that is slow pauses reading of the other: at most one buffer a direction stands here (R-20), the shim bounds the rest.
-Half-close goes through in both directions; a client's whole close ends the pair, the container goes on.
+Half-close goes through in both directions; a client's whole close ends the pair, the container goes on. After the last
+of the output the client's bytes are read and dropped for a while: a socket that is closed with bytes unread is reset, and
+a client whose stdin was longer than the container read would report that instead of the exit status.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ STDOUT: Final = 1
 _header: Final = struct.Struct(">BxxxI").pack
 _HIGH_WATER: Final = 1 << 18
 _FLUSH_S: Final = 300.0
+_LINGER_S: Final = 5.0
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -51,6 +54,8 @@ class _End(asyncio.Protocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanner = scanner
         self._ended = False
+        self._dropping = False
+        self._at_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.adopt(cast("asyncio.Transport", transport))  # uvloop's are no subclass of asyncio's
@@ -60,6 +65,8 @@ class _End(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
+        if self._dropping:
+            return
         if self._scanner is not None:
             data = self._scanner.feed(data)
         other = self.other.transport
@@ -69,9 +76,10 @@ class _End(asyncio.Protocol):
             self.close()
 
     def eof_received(self) -> bool:
-        """Half-close: the other side is told; this one may still be written to."""
+        """Half-close: the other side is told; this one may still be written to, unless that has ended, too."""
+        self._at_end = True
         self.other.end()
-        return True
+        return not self._dropping
 
     def end(self) -> None:
         """No more comes from the other side."""
@@ -81,6 +89,19 @@ class _End(asyncio.Protocol):
         self._ended = True
         if transport.can_write_eof():
             transport.write_eof()
+
+    def finish(self) -> None:
+        """Nothing comes any more from the other side, and nothing that this one sends is wanted there."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self._dropping:
+            return
+        if self._at_end or not transport.can_write_eof():  # TLS drops what still comes by itself
+            self.close()
+            return
+        self._dropping = True
+        self.end()
+        transport.resume_reading()
+        asyncio.get_running_loop().call_later(_LINGER_S, self.close)
 
     def pause_writing(self) -> None:
         if (other := self.other.transport) is not None and not other.is_closing():
@@ -95,7 +116,7 @@ class _End(asyncio.Protocol):
         if not self.lost.done():
             self.lost.set_result(None)
         if exc is None:
-            self.other.close()
+            self.other.finish()
         else:  # cut, not closed: what still waits for the other side isn't worth waiting for
             self.other.abort()
 
@@ -112,11 +133,15 @@ class _End(asyncio.Protocol):
 
 
 class _ContainerEnd(_End):
-    """The engine's socket: when its output ends, everything has been said and the client's connection closes."""
+    """The engine's socket: when its output ends, everything has been said and the client's connection ends."""
 
     def eof_received(self) -> bool:
-        self.other.close()
+        self.other.finish()
         return False
+
+    def finish(self) -> None:
+        """The client has gone: the shim has nothing to say to it."""
+        self.close()
 
 
 class Hijack:
@@ -185,6 +210,6 @@ class Hijack:
 
     async def close(self) -> TakenOver:
         """The end, when there is nothing to join."""
-        self._client.close()
+        self._client.finish()
         await self._client.lost
         return TakenOver()

@@ -92,6 +92,8 @@ async def progress(
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen, or nobody's to see any more: the client has gone
     return stream
 
 

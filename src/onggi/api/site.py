@@ -88,7 +88,11 @@ class Site:
                 await self._service.loaded()
             connection.serve(route.hang_up)
             return await route.handler(call)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
+            if (call is not None and call.streaming) or not connection.forgive():
+                raise
+            return problem(500, "context canceled")  # dockerd's words
+        except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001  # the boundary of a request: invariant (2)
             return _failed(request, call, error)

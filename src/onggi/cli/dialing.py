@@ -20,10 +20,16 @@ def _dial_stdio(context: Context, options: Options, words: list[str]) -> None:
     sock = context.endpoint.connect()
 
     def upwards() -> None:
-        while data := os.read(0, 65536):
-            sock.sendall(data)
+        how = socket.SHUT_WR
+        try:
+            while data := os.read(0, 65536):
+                sock.sendall(data)
+        except OSError:
+            # The client closed with some of its answer unread (ECONNRESET, when stdin is a socket) or the engine doesn't
+            # listen any more. Whoever still waits for the other side waits for nothing.
+            how = socket.SHUT_RDWR
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
+            sock.shutdown(how)
 
     threading.Thread(target=upwards, daemon=True, name="stdin to the engine").start()
     while data := sock.recv(65536):

@@ -80,35 +80,63 @@ class _Keys:
         return bytes(out)
 
 
+class _Typing:
+    """What is typed or piped in, on its way to the engine: one piece at most waits here.
+
+    Never waits for the engine: it may wait for us to read what the container says about the last piece.
+    """
+
+    def __init__(self, connection: Connection, keys: _Keys | None, source: int) -> None:
+        self._connection, self._keys = connection, keys
+        self.source = source
+        """The descriptor to read; -1 when there is no more."""
+        self.waiting = b""
+
+    def read(self) -> None:
+        """Raises Detached."""
+        typed = os.read(self.source, 65536)
+        if not typed:
+            self.source = -1
+            self._connection.close_write()
+            return
+        self.waiting = self._keys.pass_on(typed) if self._keys else typed
+        self.send()
+
+    def send(self) -> None:
+        try:
+            sent = self._connection.send_some(self.waiting)
+        except (BrokenPipeError, ConnectionResetError):  # nobody reads it any more; there may be output still
+            self.source, self.waiting = -1, b""
+            return
+        self.waiting = self.waiting[sent:]
+
+
 def pump(connection: Connection, *, tty: bool, stdin: bool, detach_keys: str = "", raw: bool = False) -> None:
     """Until the engine ends the stream. Raises Detached, which only a terminal can bring about."""
-    keys = _Keys(detach_bytes(detach_keys)) if raw else None
     split = frames() if not tty else None
-    poll = select.poll()
-    poll.register(connection.socket, select.POLLIN)
-    source = sys.stdin.fileno() if stdin else -1
-    if stdin:
-        poll.register(source, select.POLLIN)
-    early = True
+    typing = _Typing(connection, _Keys(detach_bytes(detach_keys)) if raw else None, sys.stdin.fileno() if stdin else -1)
+    if connection.has_early():
+        _write(connection.receive(), split)
     while True:
-        ready = {connection.socket.fileno()} if early else {fd for fd, _ in poll.poll()}
-        if connection.socket.fileno() in ready:
-            if early and not connection.has_early():
-                early = False
-                continue
+        ready = _ready(connection, typing)
+        events = ready.get(connection.socket.fileno(), 0)
+        if events & ~select.POLLOUT:
             data = connection.receive()
-            early = False
             if not data:
                 return
             _write(data, split)
-        if source in ready:
-            typed = os.read(source, 65536)
-            if not typed:
-                poll.unregister(source)
-                source = -1
-                connection.close_write()
-            else:
-                connection.send(keys.pass_on(typed) if keys else typed)
+        if events & select.POLLOUT:
+            typing.send()
+        if typing.source in ready:
+            typing.read()
+
+
+def _ready(connection: Connection, typing: _Typing) -> dict[int, int]:
+    poll = select.poll()
+    poll.register(connection.socket, select.POLLIN | (select.POLLOUT if typing.waiting else 0))
+    if typing.source >= 0 and not typing.waiting:
+        poll.register(typing.source, select.POLLIN)
+    return dict(poll.poll())
 
 
 def _write(data: bytes, split: object) -> None:

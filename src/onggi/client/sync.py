@@ -46,7 +46,20 @@ class Connection:
             raise
 
     def send(self, data: bytes) -> None:
+        """All of it. Who also reads what comes uses `send_some`: both sides may wait for each other otherwise."""
         self.socket.sendall(data)
+
+    def send_some(self, data: bytes) -> int:
+        """How many bytes of `data` were taken, without waiting: 0 when none can be now. Then call it with the same again."""
+        self.socket.settimeout(0)
+        try:
+            return self.socket.send(data)
+        except OSError as error:
+            if isinstance(error, BlockingIOError) or type(error).__name__ in ("SSLWantWriteError", "SSLWantReadError"):
+                return 0
+            raise
+        finally:
+            self.socket.settimeout(None)
 
     def close_write(self) -> None:
         """End of stdin; output goes on."""

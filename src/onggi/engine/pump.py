@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import select
 import socket
 import struct
 from collections.abc import Collection
@@ -19,6 +18,8 @@ _FRAME = struct.Struct(">BxxxI")
 _READ = 64 * 1024
 _FULL = 1 << 20
 """Bytes for the client that may wait here before reading stops."""
+_LINGER_S = 5.0
+"""How long what a client still sends is read and dropped after the end: closed with bytes unread, the socket is reset."""
 
 
 class Pump:
@@ -201,9 +202,7 @@ class Pump:
         if client is not None:
             if self._client_reading:
                 self._loop.remove_reader(client.fileno())
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-            client.close()
+            _close_when_heard(self._loop, client)
 
     def end(self) -> None:
         """The process is gone and its code is known: outputs that somebody else still holds are let go."""
@@ -217,7 +216,25 @@ class Pump:
         self._update()
 
 
-def _is_readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN | select.POLLHUP)
-    return bool(poll.poll(0))
+def _close_when_heard(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+    """The end for `client`, which may be sending still."""
+
+    def close() -> None:
+        late.cancel()
+        loop.remove_reader(client.fileno())
+        client.close()
+
+    def drop() -> None:
+        try:
+            if client.recv(_READ):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        close()
+
+    late = loop.call_later(_LINGER_S, close)
+    loop.add_reader(client.fileno(), drop)
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_WR)

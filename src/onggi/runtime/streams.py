@@ -6,6 +6,9 @@ A client is a stream socket. It gets docker's frames, a header of 8 bytes (1 std
 endian) before each piece, or with a tty the bytes as they are. What the socket doesn't take waits here, 1 MiB at most;
 then the container's output is not read until there is room again, as docker does it, but not for ever: a client that
 takes nothing for `patience_s` is cut, is told so in its stream, and the container goes on (R-20).
+
+A client may still be sending when the last has been said: its bytes are read and dropped until it has heard the end. A
+socket that is closed with bytes unread answers the next ones with an error, which overtakes output that isn't read yet.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ STDERR: Final = 2
 
 WAITING_LIMIT: Final = 1024 * 1024
 INPUT_BYTES: Final = 64 * 1024
+_LINGER_S: Final = 5.0
 
 _NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
 _frame_header = struct.Struct(">BxxxI").pack
@@ -43,6 +47,7 @@ class Client:
         self._waiting_bytes = 0
         self._stuck_since: float | None = None
         self._ending = False
+        self._dropping_until: float | None = None
         self.sends_input = plan.stdin
         self.closed = False
 
@@ -62,7 +67,7 @@ class Client:
     def events(self, *, input_open: bool) -> int:
         """What to poll for; errors and the end of the peer are always told."""
         events = select.POLLOUT if self._waiting else 0
-        if self.sends_input and input_open:
+        if self.sends_input and (input_open or self._dropping_until is not None):
             events |= select.POLLIN
         return events
 
@@ -108,10 +113,12 @@ class Client:
                 self._waiting[0] = first[sent:]
         self._stuck_since = None
         if self._ending:
-            self.close()
+            self._all_said(now)
 
     def deadline(self) -> float | None:
-        """When this client is to be cut if it still takes nothing. None: nobody waits for it."""
+        """When this client is to be cut if it still takes nothing, or hears nothing. None: nobody waits for it."""
+        if self._dropping_until is not None:
+            return self._dropping_until
         if self._stuck_since is None or not (self.full or self._ending):
             return None
         return self._stuck_since + self._plan.patience_s
@@ -137,17 +144,32 @@ class Client:
                 self._stuck_since = now
             self.flush(now)
         else:
+            self._all_said(now)
+
+    def _all_said(self, now: float) -> None:
+        if not self.sends_input:
             self.close()
+        elif self._dropping_until is None:
+            self._dropping_until = now + _LINGER_S
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.close()
 
     def receive(self) -> bytes | None:
         """Input from the client: b"" at its end, None when there is none now. A broken client is closed."""
         try:
-            return self._sock.recv(INPUT_BYTES)
+            data = self._sock.recv(INPUT_BYTES)
         except BlockingIOError:
             return None
         except OSError:
             self.close()
             return None
+        if self._dropping_until is None:
+            return data
+        if not data:
+            self.close()
+        return None
 
     def close(self) -> None:
         if not self.closed:
