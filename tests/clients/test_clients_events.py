@@ -66,8 +66,8 @@ def plain(event: dict[str, Any]) -> tuple[str, dict[str, str]]:
 
 STEPS: list[tuple[str, str, Any, list[tuple[str, dict[str, Any]]]]] = [
     ("POST", "/start", None, [
-        ("network connect", {"name": "none", "type": "null"}),
         ("volume mount", {"destination": "/vol", "driver": "local", "propagation": "", "read/write": "true"}),
+        ("network connect", {"name": "none", "type": "null"}),
         ("container start", OWN)]),
     ("GET", "/top", None, [("container top", OWN)]),
     ("POST", "/resize?h=10&w=20", None, [("container resize", OWN | {"height": "10", "width": "20"})]),
@@ -82,9 +82,9 @@ STEPS: list[tuple[str, str, Any, list[tuple[str, dict[str, Any]]]]] = [
     ("POST", "/kill?signal=WINCH", None, [("container kill", OWN | {"signal": "28"})]),
     ("POST", "/stop?t=0", None, [
         ("container kill", OWN | {"signal": "9"}),
-        ("container die", OWN | {"exitCode": "137"}),
         ("network disconnect", {"name": "none", "type": "null"}),
         ("volume unmount", {"driver": "local"}),
+        ("container die", OWN | {"exitCode": "137"}),
         ("container stop", OWN)]),
     ("DELETE", "?v=1", None, [("container destroy", OWN)]),
 ]  # fmt: skip

@@ -54,9 +54,8 @@ def test_names_conflict_in_dockers_words_and_are_free_after_the_removal(tmp_path
 def test_a_program_that_is_not_there_fails_the_start_and_leaves_nothing(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         made = await engine.containers.create("", body("nothing-here"))
-        with pytest.raises(RuntimeStepError, match="executable file not found") as caught:
+        with pytest.raises(RuntimeStepError, match=r"executable file not found in \$PATH$") as caught:
             await engine.containers.start(made.id)
-        assert str(caught.value).endswith(": unknown")
         assert str(caught.value).startswith(
             "failed to create task for container: failed to create shim task: OCI runtime create failed"
         )

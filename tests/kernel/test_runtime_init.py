@@ -42,7 +42,7 @@ def test_writes_go_to_the_upper_directory_alone(container: Box) -> None:
         (("missing",), 127, 'exec: "missing": executable file not found in $PATH'),
         (("/no/such",), 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
         (("/etc/passwd",), 126, 'exec: "/etc/passwd": permission denied'),
-        (("/etc",), 126, 'exec: "/etc": is a directory'),
+        (("/etc",), 126, 'exec: "/etc": is a directory: permission denied'),
     ],
 )
 def test_a_program_that_cannot_run_is_told_in_dockers_words(

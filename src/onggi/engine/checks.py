@@ -17,6 +17,7 @@ from onggi.engine import health, limits, logdrivers, modes, mountspecs, portword
 from onggi.engine.config import ContainerConfig, HostConfig
 from onggi.engine.files import EMBEDDED_DNS
 from onggi.engine.signals import signal_number
+from onggi.engine.terminalsize import terminal_size
 from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities, cgroups
 from onggi.runtime import defaults
@@ -158,7 +159,7 @@ def _fill(host: HostConfig) -> None:
         host.oom_kill_disable = False
     host.pids_limit = host.pids_limit if (host.pids_limit or 0) > 0 else None
     host.restart_policy = msgspec.structs.replace(host.restart_policy, name=host.restart_policy.name or "no")
-    host.console_size = [*host.console_size, 0, 0][:2]
+    host.console_size = [*terminal_size(host.console_size)]
 
 
 def available_cpus() -> set[int]:

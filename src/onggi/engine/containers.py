@@ -197,8 +197,8 @@ class Containers:
         pids = await asyncio.to_thread(cgroups.open(self._engine.cgroup_path(container)).pids)
         # What prepared the start ends in the same group, and may be there as a zombie for a moment.
         pids = [pid for pid in pids if pid == shim.pid or parent_of(pid) != shim.shim_pid]
-        self._engine.events.emit("container", "top", container.id, container.attributes)
         found = await top(pids, ps_args)
+        self._engine.events.emit("container", "top", container.id, container.attributes)
         return found.titles, found.processes
 
     async def changes(self, text: str) -> Sequence[Change]:
@@ -311,7 +311,8 @@ class Containers:
     async def resize(self, text: str, rows: int, columns: int) -> None:
         container = self.get(text)
         shim = container.must_be_alive()
-        await shim.resize(rows, columns)
+        if container.row.config.tty:
+            await shim.resize(rows, columns)
         self._engine.events.emit(
             "container", "resize", container.id, container.attributes | {"height": str(rows), "width": str(columns)}
         )

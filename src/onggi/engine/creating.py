@@ -77,7 +77,7 @@ class Creation:
     ) -> Container:
         engine = self._engine
         command = [*(words(config.entrypoint) or ()), *(words(config.cmd) or ())]
-        if not command or command == [""]:
+        if not command:
             raise InvalidArgument("no command specified")
         endpoints = wanted_networks(
             host.network_mode, body.networking_config.endpoints_config if body.networking_config else {}

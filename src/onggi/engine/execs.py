@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import socket
@@ -15,10 +16,12 @@ from onggi.engine.config import ExecBody, ExecStartBody, HostConfig, words
 from onggi.engine.container import Container, State
 from onggi.engine.probeoutput import ProbeOutput
 from onggi.engine.pump import Pump
+from onggi.engine.rootview import open_process_root
 from onggi.engine.streams import Attachment
+from onggi.engine.terminalsize import terminal_size
 from onggi.errors import Conflict, InvalidArgument, NotFound, RuntimeStepError
 from onggi.oci.runtime import Box, Process
-from onggi.runtime import defaults
+from onggi.runtime import defaults, users
 from onggi.runtime.handles import ExecProcessHandle, Shim
 from onggi.runtime.protocol import ExecProcess
 
@@ -64,7 +67,10 @@ class Execs:
         if not command:
             raise InvalidArgument("No exec command specified")
         self._check(container, text)
-        made = Exec(secrets.token_hex(32), container, body, command)
+        size = terminal_size(body.console_size) if body.console_size else None
+        if body.user:
+            await asyncio.to_thread(_check_user, container, body.user)
+        made = Exec(secrets.token_hex(32), container, body, command, size=size)
         self._execs[made.id] = made
         container.execs.add(made.id)
         self._engine.events.emit(
@@ -101,10 +107,9 @@ class Execs:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         try:
-            size = body.console_size or one.body.console_size
+            size = terminal_size(body.console_size) if body.console_size else one.size
             await self._engine.tasks.finish(
-                self._begin(one, theirs, framed=not body.tty, size=(size[0], size[1]) if size else None),
-                f"exec {one.id[:12]}",
+                self._begin(one, theirs, framed=not body.tty, size=size), f"exec {one.id[:12]}"
             )
         except BaseException:
             ours.close()
@@ -155,6 +160,9 @@ class Execs:
     ) -> None:
         """Starts the process with its streams led to `client`; a task waits for its end."""
         engine, container, body = self._engine, one.container, one.body
+        if body.working_dir and not body.working_dir.startswith("/"):
+            text = "OCI runtime exec failed: exec failed: Cwd must be an absolute path"
+            raise RuntimeStepError("exec", errno.EINVAL, text)
         engine.events.emit(
             "container", f"exec_start: {_shown(one.args)}", container.id, container.attributes | {"execID": one.id}
         )
@@ -326,6 +334,13 @@ class Execs:
             said = output.finish()
         self._engine.events.emit("container", "exec_die", container.id, attributes | {"exitCode": str(code)})
         return code, said
+
+
+def _check_user(container: Container, user: str) -> None:
+    """As dockerd: a name that the container doesn't know is the client's mistake now. Raises InvalidArgument, Conflict."""
+    shim = container.must_be_alive()
+    with open_process_root(shim.pid, shim.process.pidfd, container.id) as root:
+        users.lookup(user, (), users.read_lines(root, "/etc/passwd"), users.read_lines(root, "/etc/group"))
 
 
 def _shown(command: list[str]) -> str:

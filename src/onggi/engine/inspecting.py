@@ -175,7 +175,7 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": security.read(row.host_config.security_opt).apparmor,
-        "ExecIDs": sorted(container.execs) or None,
+        "ExecIDs": (sorted(container.execs) or None) if container.is_alive else None,
         "HostConfig": host,
         "GraphDriver": {
             "Data": {"ID": row.id, "LowerDir": ":".join(snapshot.lower), "MergedDir": os.path.join(directory, "merged"), "UpperDir": snapshot.upper, "WorkDir": snapshot.work},

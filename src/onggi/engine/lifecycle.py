@@ -104,8 +104,8 @@ class Lifecycle:
             await engine.networks.serve_names(container.id, fds)
         # No second commit: intent and shim together say all of it, and a later engine adopts the shim as running.
         engine.tasks.watch(self.watch(container, shim), f"exit of {container.name}")
-        self._announce_networks(container, "connect")
         self._announce_volumes(container, "mount")
+        self._announce_networks(container, "connect")
         engine.events.emit("container", "start", container.id, container.attributes)
         engine.health.begin(container)
 
@@ -187,13 +187,13 @@ class Lifecycle:
                 container.burial = engine.tasks.begin(
                     self._bury(container, shim, durable=durable), f"shim of {container.name} goes"
                 )
+            self._announce_networks(container, "disconnect")
+            self._announce_volumes(container, "unmount")
             ran_s = max(0, (record.finished_at_ns - container.row.started_ns) // 10**9)
             engine.events.emit(
                 "container", "die", container.id,
                 container.attributes | {"exitCode": str(record.exit_code), "execDuration": str(ran_s)},
             )  # fmt: skip
-            self._announce_networks(container, "disconnect")
-            self._announce_volumes(container, "unmount")
             self.tell_exit(container, record.exit_code)
             if delay is None:
                 container.exited.set()

@@ -62,11 +62,7 @@ def open_view(
     """
     with contextlib.ExitStack() as opened:
         if view.pid is not None:
-            root = os.open(f"/proc/{view.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.callback(os.close, root)
-            # The number may be another process's by now: it is the container's only if that lived after the root was opened.
-            if view.pidfd is None or _has_ended(view.pidfd):
-                raise Conflict(f"container {view.container_id} has just stopped (try again)")
+            root = opened.enter_context(open_process_root(view.pid, view.pidfd, view.container_id))
             yield OpenView(root, [], view.mounts if volumes else [])
             return
         merged = snapshots.mounted(view.snapshot, writable=writable)
@@ -81,6 +77,19 @@ def open_view(
                 opened.callback(os.close, fd)
                 joined.append((mount, fd))
         yield OpenView(merged.fileno(), joined, [])
+
+
+@contextlib.contextmanager
+def open_process_root(pid: int, pidfd: int | None, container_id: str) -> Iterator[int]:
+    """The root of a container's first process, by which paths can be found. Raises Conflict when it has ended, OSError."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # The number may be another process's by now: it is the container's only if that lived after the root was opened.
+        if pidfd is None or _has_ended(pidfd):
+            raise Conflict(f"container {container_id} has just stopped (try again)")
+        yield root
+    finally:
+        os.close(root)
 
 
 def _has_ended(pidfd: int) -> bool:

@@ -28,7 +28,7 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.syscalls import libc
 from onggi.oci.runtime import Capabilities, Linux, Process
 from onggi.runtime.attributes import Attributes
-from onggi.runtime.steps import CANNOT_RUN, NOT_FOUND, ChildLink, StepFailed
+from onggi.runtime.steps import CANNOT_RUN, FILE_FOR_DIRECTORY, NOT_FOUND, ChildLink, StepFailed
 from onggi.runtime.users import Identity
 
 # Looked up here: a child that is inside looks for no symbol.
@@ -46,8 +46,10 @@ class Program:
         self, spec: Process, filter: bytes, *, own: int, preserve_fds: int = 0, linux: Linux | None = None
     ) -> None:
         """`own` are the capabilities that can be given. Raises InvalidArgument for what the spec may not say."""
-        if not spec.args or not spec.args[0]:
+        if not spec.args:
             raise InvalidArgument("no command specified")
+        if any(word.startswith("=") for word in spec.env):
+            raise InvalidArgument("invalid environment variable: name cannot be empty")
         caps = spec.capabilities or Capabilities()
         self.spec = spec
         # What we haven't got ourselves (in a container, in a guest) nobody can be given: left out, as runc does.
@@ -151,7 +153,9 @@ def enter_directory(path: str) -> None:
         where = paths.current_directory()
     except OSError as error:
         raise StepFailed(
-            error.errno or errno.EIO, f'chdir to cwd ("{path}") set in config.json failed: {_words(error)}', CANNOT_RUN
+            error.errno or errno.EIO,
+            f'chdir to cwd ("{path}") set in config.json failed: {_words(error)}',
+            _code(error),
         ) from None
     if not where.startswith("/"):
         raise StepFailed(
@@ -200,16 +204,22 @@ def _check_executable(path: bytes, shown: str) -> None:
         raise StepFailed(errno.ENOENT, f'exec: "{shown}": stat {shown}: no such file or directory', NOT_FOUND) from None
     except OSError as error:
         raise StepFailed(
-            error.errno or errno.EIO, f'exec: "{shown}": stat {shown}: {_words(error)}', CANNOT_RUN
+            error.errno or errno.EIO, f'exec: "{shown}": stat {shown}: {_words(error)}', _code(error)
         ) from None
     if stat.S_ISDIR(status.st_mode):
-        raise StepFailed(errno.EISDIR, f'exec: "{shown}": is a directory', CANNOT_RUN)
+        raise StepFailed(errno.EISDIR, f'exec: "{shown}": is a directory: permission denied', CANNOT_RUN)
     if not status.st_mode & 0o111:
         raise StepFailed(errno.EACCES, f'exec: "{shown}": permission denied', CANNOT_RUN)
 
 
 def _words(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else "error"
+    text = os.strerror(error.errno).lower() if error.errno else "error"
+    return f"{text}: {FILE_FOR_DIRECTORY}" if error.errno == errno.ENOTDIR else text
+
+
+def _code(error: OSError) -> int:
+    """As dockerd reads runc's words: 127 for what isn't there or lies below a file."""
+    return NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else CANNOT_RUN
 
 
 def take_stdio(stdio: tuple[int, int, int]) -> None:

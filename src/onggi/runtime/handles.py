@@ -19,7 +19,7 @@ import termios
 from collections.abc import Callable
 from typing import Final
 
-from onggi.errors import Conflict, OnggiError, RuntimeStepError, Unavailable
+from onggi.errors import Conflict, NotFound, OnggiError, RuntimeStepError, Unavailable
 from onggi.runtime import protocol
 from onggi.runtime.heldports import Name
 from onggi.runtime.protocol import AttachPlan, ExitRecord, ShimRequest, Started
@@ -30,7 +30,10 @@ START_FAILED: Final = (
 )
 _ANSWER_S: Final = 5.0
 EXEC_FAILED: Final = "OCI runtime exec failed: exec failed: unable to start container process: "
-_DAEMONS_OWN: Final = ("unable to find user", "unable to find group", "Cannot mkdir")
+_NO_SUBPATH: Final = "cannot access path"
+_DAEMONS_OWN: Final = (
+    "unable to find user", "unable to find group", "uids and gids must be", "Cannot mkdir", _NO_SUBPATH,
+)  # fmt: skip
 """What dockerd finds out before it calls its runtime, and says without these words."""
 
 
@@ -105,9 +108,11 @@ class Link:
             case protocol.Failed() if not self.started.done():
                 text = report.message
                 if not text.startswith(_DAEMONS_OWN):
-                    # The docker command line and people's scripts look for this beginning and this end.
-                    text = f"{self._failed}{text}: unknown"
-                self.started.set_exception(RuntimeStepError(report.step, report.errno, text, report.exit_code))
+                    # The docker command line and people's scripts look for this beginning.
+                    text = f"{self._failed}{text}"
+                error = RuntimeStepError(report.step, report.errno, text, report.exit_code)
+                error.status = NotFound.status if text.startswith(_NO_SUBPATH) else error.status
+                self.started.set_exception(error)
             case ExitRecord() if not self.exited.done():
                 self.exited.set_result(report)
             case protocol.OomKilled() if self.on_oom is not None:

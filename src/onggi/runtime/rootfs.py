@@ -20,7 +20,7 @@ from onggi.oci.runtime import Mount, Spec
 from onggi.runtime import copyup
 from onggi.runtime.options import MountOptions, parse_options
 from onggi.runtime.plan import RootfsPlan
-from onggi.runtime.steps import NOT_FOUND, StepFailed
+from onggi.runtime.steps import FILE_FOR_DIRECTORY, NOT_FOUND, StepFailed
 
 PROC_ALLOWED = frozenset(
     f"/proc/{name}"
@@ -194,7 +194,7 @@ def explain(mount: PreparedMount, error: OSError) -> Never:
     reason = (error.strerror or "").replace(os.strerror(number), os.strerror(number).lower())
     text = f'error mounting "{mount.source}" to rootfs at "{mount.destination}": {reason}'
     if number == errno.ENOTDIR:
-        text += ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        text += f": {FILE_FOR_DIRECTORY}"
         raise StepFailed(number, text, NOT_FOUND) from None
     raise StepFailed(number, text) from None
 
@@ -298,7 +298,8 @@ def _bind_tree(root: AnyFd, mount: PreparedMount, whole: Fd) -> None:
     try:
         part = paths.openat2(whole, mount.subpath, os.O_PATH, paths.Resolve.BENEATH | paths.Resolve.NO_MAGICLINKS)
     except OSError as error:
-        text = f"failed to mount subpath {mount.subpath} of {mount.source}: {(error.strerror or '').lower()}"
+        path = f"{mount.source}/{mount.subpath}"
+        text = f"cannot access path {path}: lstat {path}: {os.strerror(error.errno or errno.EIO).lower()}"
         raise StepFailed(error.errno or errno.EIO, text) from None
     with part, mounts.open_tree(part, "", clone=True, recursive=mount.options.recursive) as source:
         _attach(root, mount, source)

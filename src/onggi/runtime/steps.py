@@ -25,6 +25,11 @@ from onggi.kernel.fds import Fd
 
 _ERROR = struct.Struct("=cih")
 NOT_FOUND, CANNOT_RUN, FAILED = 127, 126, 128
+FILE_FOR_DIRECTORY = (
+    "Are you trying to mount a directory onto a file (or vice-versa)? "
+    "Check if the specified host path exists and is the expected type"
+)
+"""What dockerd adds to every ENOTDIR of its runtime."""
 
 
 class StepFailed(Exception):

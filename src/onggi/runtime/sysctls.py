@@ -30,21 +30,21 @@ def check(values: dict[str, str], *, own_ipc: bool, own_net: bool, own_uts: bool
     for name, value in values.items():
         key = name.replace("/", ".")
         if not all(key.split(".")):
-            raise InvalidArgument(f"sysctl {name!r} is not the name of a setting")
+            raise InvalidArgument(f'sysctl "{name}" is not the name of a setting')
         if key in _IPC or key.startswith("fs.mqueue."):
             allowed, kind = own_ipc, "ipc"
         elif key.startswith("net."):
             allowed, kind = own_net, "network"
         elif key == "kernel.hostname":
-            raise InvalidArgument(f"sysctl {name!r} is not allowed: use the spec's hostname")
+            raise InvalidArgument(f'sysctl "{name}" is not allowed: use the hostname of the spec')
         elif key == "kernel.domainname":
             if domainname not in ("", value):
-                raise InvalidArgument(f"sysctl {name!r} and the spec's domainname differ")
+                raise InvalidArgument(f'sysctl "{name}" and the domainname of the spec differ')
             allowed, kind = own_uts, "uts"
         else:
-            raise InvalidArgument(f"sysctl {name!r} is not in a separate kernel namespace")
+            raise InvalidArgument(f'sysctl "{name}" is not in a separate kernel namespace')
         if not allowed:
-            raise InvalidArgument(f"sysctl {name!r} not allowed in host {kind} namespace")
+            raise InvalidArgument(f'sysctl "{name}" not allowed in host {kind} namespace')
 
 
 def apply(values: dict[str, str], proc: AnyFd | None) -> None:
