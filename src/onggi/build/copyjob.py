@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from onggi.build import copytree, modes
 from onggi.build.destination import Destination, Owner
 from onggi.build.entries import DIRECTORY, FIFO, FILE, SYMLINK, Entry, raw_name
+from onggi.build.freshtrees import FreshTree, twin
 from onggi.errors import InvalidArgument
 from onggi.kernel import mounts
 from onggi.kernel.fds import Fd
@@ -161,6 +162,9 @@ class _Copying:
         self._owner = self._destination.owner
         self._several = len(request.sources) > 1
         self._links: dict[int, Fd] = {}
+        self._fresh: FreshTree | None = None
+        # Several sources may meet in one directory: then all go through the overlay.
+        self._overlaid = bool(request.lower) and not self._several
 
     def run(self) -> None:
         for source in self._request.sources:
@@ -210,18 +214,12 @@ class _Copying:
         top = self._destination.directory(base or "/")
         times: list[tuple[str, int]] = []
         try:
-            for path, parent, name, entry in self._below(top, source.entries[1:]):
-                if entry.kind == DIRECTORY:
-                    made = self._destination.subdirectory(parent, name)
-                    try:
-                        os.fchown(made, self._owner.uid, self._owner.gid)
-                        os.fchmod(made, self._bits(entry.mode, directory=True))
-                        _set_xattrs(made, entry.xattrs)
-                    finally:
-                        os.close(made)
-                    times.append((path, entry.mtime_ns))
-                else:
-                    self._make(parent, name, entry)
+            with contextlib.closing(self._below(top, source.entries[1:])) as found:
+                for path, parent, name, entry in found:
+                    if entry.kind == DIRECTORY:
+                        self._subdirectory(parent, name, path, entry, times)
+                    else:
+                        self._make(parent, name, entry)
             for path, mtime_ns in reversed(times):
                 with self._destination.below(top, path) as at:
                     os.utime(f"/proc/self/fd/{at.fileno()}", ns=(mtime_ns, mtime_ns))
@@ -232,7 +230,24 @@ class _Copying:
         finally:
             os.close(top)
 
-    def _below(self, top: int, entries: list[Entry]) -> Iterator[tuple[str, int, str, Entry]]:
+    def _subdirectory(self, parent: int, name: str, path: str, entry: Entry, times: list[tuple[str, int]]) -> None:
+        made, is_new = self._destination.subdirectory(parent, name)
+        try:
+            os.fchown(made, self._owner.uid, self._owner.gid)
+            os.fchmod(made, self._bits(entry.mode, directory=True))
+            _set_xattrs(made, entry.xattrs)
+            if self._fresh is not None:
+                self._fresh.later(path, entry.mtime_ns)
+                return
+            if is_new and self._overlaid and (same := twin(self._request.upper, made)) is not None:
+                self._fresh = FreshTree(path, same)
+                self._fresh.later(path, entry.mtime_ns)
+                return
+        finally:
+            os.close(made)
+        times.append((path, entry.mtime_ns))
+
+    def _below(self, top: int, entries: list[Entry]) -> Generator[tuple[str, int, str, Entry]]:
         """Entries with the open directory that each belongs in; those of one directory follow each other, mostly."""
         known = ""
         parent = os.dup(top)
@@ -243,12 +258,25 @@ class _Copying:
                 if directory != known:
                     os.close(parent)
                     parent = -1
-                    parent = self._destination.below(top, directory).detach()
+                    parent = self._open(top, directory).detach()
                     known = directory
                 yield path, parent, name, entry
         finally:
             if parent >= 0:
                 os.close(parent)
+            self._leave()
+
+    def _open(self, top: int, directory: str) -> Fd:
+        """A directory that is there, in the fresh tree or through the overlay."""
+        if self._fresh is not None and self._fresh.holds(directory):
+            return self._fresh.open(directory)
+        self._leave()
+        return self._destination.below(top, directory)
+
+    def _leave(self) -> None:
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            fresh.close()
 
     def _make(self, directory: int, name: str, entry: Entry) -> None:
         """A file, link or FIFO called `name`; what has the name goes, unless it is a directory."""

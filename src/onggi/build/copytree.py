@@ -120,7 +120,7 @@ class _Walk:
                     self.one(found, status, top, name)
 
     def _directory(self, source: Fd, name: str, top: int, path: str, status: os.stat_result) -> None:
-        made = self._destination.subdirectory(top, name)
+        made, _ = self._destination.subdirectory(top, name)
         try:
             with Fd(os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=source.fileno())) as below:
                 os.fchown(made, *self._owner_of(status))

@@ -138,17 +138,19 @@ class Destination:
             raise InvalidArgument(f"cannot copy through the link {part} -> {target}")
         return open_in_root(self.root, target, _DIRECTORY)
 
-    def subdirectory(self, parent: int, name: str) -> int:
-        """The directory `name`, made if it isn't there; a link to a directory does for one."""
+    def subdirectory(self, parent: int, name: str) -> tuple[int, bool]:
+        """The directory `name`, and whether it was made now; a link to a directory does for one."""
+        is_new = True
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
-                return self._through(Fd(os.dup(parent)), name).detach()
+                return self._through(Fd(os.dup(parent)), name).detach(), False
+            is_new = False
             if not stat.S_ISDIR(status.st_mode):
                 raise InvalidArgument(f'cannot copy to non-directory: "{name}"') from None
-        return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent), is_new
 
     def new_file(self, directory: int, name: str, mode: int) -> int:
         try:
