@@ -17,6 +17,7 @@ from onggi.build.cache import BuildCache, CacheRecord, CacheRow
 from onggi.build.cachemounts import CacheMounts
 from onggi.build.collecting import Rule, Space, chosen, default_rules
 from onggi.build.definition import Definition, load_definition
+from onggi.build.errors import BuildFailed
 from onggi.build.explaining import Explainer
 from onggi.build.flights import Flights
 from onggi.build.frontend import Frontend
@@ -71,6 +72,7 @@ class Builder:
         self.explainer = Explainer(database)
         self.flights: Flights[Outcome] = Flights()
         self._running: dict[str, asyncio.Task[object]] = {}
+        self._cancelled: set[str] = set()
         self._secrets: dict[str, Mapping[str, bytes]] = {}
         """Sent ahead of a build, by its id."""
         self._collected_s = float("-inf")
@@ -160,8 +162,8 @@ class Builder:
     ) -> str:
         """`POST /build`: the id of the image, which has its names. Tells of everything through `output`.
 
-        Raises InvalidArgument, DockerfileError (nothing was said yet), BuildFailed, NoSpace … . Failed or cancelled: no name
-        has moved.
+        Raises InvalidArgument, DockerfileError (nothing was said yet), BuildFailed (also when `cancel` ended it), NoSpace … .
+        Failed or cancelled: no name has moved.
         """
         task = asyncio.current_task()
         if options.build_id and task is not None:
@@ -169,8 +171,13 @@ class Builder:
         try:
             secrets = {**self._secrets.pop(options.build_id, {}), **(secrets or {})}
             return await Posting(self, options, output, secrets).build(context)
+        except asyncio.CancelledError:
+            if options.build_id not in self._cancelled or task is None or task.uncancel():
+                raise
+            raise BuildFailed("context canceled") from None
         finally:
             self._running.pop(options.build_id, None)
+            self._cancelled.discard(options.build_id)
 
     async def call(self, context: AsyncIterable[bytes], options: BuildOptions, what: str) -> bytes:
         """`POST /build?call=…`: see `examine`."""
@@ -185,6 +192,7 @@ class Builder:
         """Ends a build; one that isn't known is fine."""
         task = self._running.get(build_id)
         if task is not None:
+            self._cancelled.add(build_id)
             task.cancel()
 
     async def records(self) -> list[CacheRecord]:

@@ -12,8 +12,10 @@ from typing import Final
 
 import msgspec
 
+from onggi.build.dockerfile import parse_dockerfile
+from onggi.build.instructions import Instruction
 from onggi.build.output import Detail, Message, Output, Status
-from onggi.build.vertices import Vertex, Warned
+from onggi.build.vertices import Location, Vertex, Warned
 
 _HELD_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of text kept for steps whose turn has not come; what comes after is left out, and said to be."""
@@ -71,6 +73,7 @@ class Classic:
         self._last = ""
         self._held = 0
         self._starts: dict[int, str] = {}
+        self._has_failed = False
 
     def vertex(self, name: str, *, inputs: Sequence[Vertex] = (), key: str = "", group: str = "") -> Vertex:
         del inputs, group
@@ -89,6 +92,18 @@ class Classic:
         self._starts = starts
         self._advance()
 
+    def broken_off(self, at: Location) -> None:
+        """The build ends before there is a script, at a FROM whose image can't be had: read out with the ARGs before all stages."""
+        if self._script:
+            return
+        file = parse_dockerfile(at.file.data)
+        every: list[Instruction] = [*file.global_args]
+        for stage in file.stages:
+            every += [stage.start, *stage.instructions]
+        for number, instruction in enumerate(every, 1):
+            if number <= len(file.global_args) or instruction.line == at.first:
+                self._output(Message(stream=f"Step {number}/{len(every)} : {instruction.text}\n"))
+
     def ended(self, image: str) -> None:
         """The last instruction is what makes the image, whose short id this is."""
         self._output(Message(stream=f" ---> {image}\n"))
@@ -105,10 +120,12 @@ class Classic:
             vertex.held.append(message)
 
     def changed(self, vertex: ClassicVertex) -> None:
-        if vertex.error and self._script:
+        if not self._script or self._has_failed:
+            return
+        self._advance()
+        if vertex.error:
+            self._has_failed = True
             self._failed(vertex)
-        elif self._script:
-            self._advance()
 
     def _is_current(self, vertex: ClassicVertex) -> bool:
         return self._opened and self._at < len(self._script) and self._script[self._at][1] is vertex
@@ -163,7 +180,7 @@ class Classic:
         if self._is_current(vertex):
             return
         for number, (text, each) in enumerate(self._script):
-            if each is vertex and number >= self._at and vertex.held:
+            if each is vertex and number >= self._at:
                 self._output(Message(stream=f"Step {number + 1}/{len(self._script)} : {text}\n"))
                 while vertex.held:
                     self._output(vertex.held.popleft())

@@ -91,12 +91,12 @@ def options_from_query(
         raise InvalidArgument(
             "BuildKit's protocol is not spoken here yet: build with DOCKER_BUILDKIT=0 (POST /build, version 1)"
             if version == "2"
-            else f"invalid version {version}"
+            else f'invalid version "{version}"'
         )
     if _true(query, "squash"):
         raise InvalidArgument("squash is only supported with experimental mode")
     if _one(query, "securityopt") not in ("", "null", "[]"):
-        raise InvalidArgument("The daemon on this platform does not support setting security options on build")
+        raise InvalidArgument("security options are not supported on linux")
     if _json(query, "outputs", list[dict[str, object]], []):
         raise InvalidArgument("multiple outputs not supported: build outputs need BuildKit")
     isolation = _one(query, "isolation")
@@ -113,7 +113,7 @@ def options_from_query(
         no_cache=_true(query, "nocache"),
         pull=_true(query, "pull"),
         quiet=_true(query, "q"),
-        remove_intermediate=_true(query, "rm") if "rm" in query else True,
+        remove_intermediate=_true(query, "forcerm") or not _one(query, "rm") or _true(query, "rm"),
         network=_one(query, "networkmode") or "default",
         extra_hosts=_extra_hosts(query),
         platform=parse_platform(platform) if platform else None,

@@ -20,7 +20,7 @@ from onggi.build.rawprogress import Explanation, RawProgress, Status, failure_of
 from onggi.build.receivejob import Receive
 from onggi.build.remote import indexed
 from onggi.build.request import Built, Remains, Request
-from onggi.errors import InvalidArgument, NotFound
+from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import Image
 from onggi.oci.digest import sha256_of
 from onggi.oci.image import ImageConfig, RootFS, RunConfig, encode_image_config
@@ -122,12 +122,18 @@ class Posting:
             vertex.log(1, f" ---> Not cached: {text}\n".encode())
 
         told = explain if self._options.explain else None
-        async with self._builder.solve(self._request(context), classic, script=script, explain=told) as solved:
-            image = await self._named(solved.images[0])
+        try:
+            async with self._builder.solve(self._request(context), classic, script=script, explain=told) as solved:
+                image = await self._named(solved.images[0])
+        except OnggiError as error:
+            location = getattr(error, "location", None)
+            if location is not None and not isinstance(error, DockerfileError):
+                classic.broken_off(location)
+            raise
         classic.ended(image.short_id)
+        output(Message(aux=Aux(image.id)))
         if unused:
             output(Message(stream=f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"))
-        output(Message(aux=Aux(image.id)))
         output(Message(stream=f"Successfully built {image.short_id}\n"))
         for tag in self._options.tags:
             output(Message(stream=f"Successfully tagged {tag.familiar()}\n"))

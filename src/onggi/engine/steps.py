@@ -121,10 +121,9 @@ class Steps:
         resolv = files.host_resolv_conf() if on_host else files.resolv_conf(
             files.host_resolv_conf(), embedded=embedded, servers=options.dns, search=options.dns_search, options=options.dns_options
         )  # fmt: skip
+        extra = [word.replace("host-gateway", self._engine.networks.host_gateway()) for word in step.extra_hosts]
         return {
-            "/etc/hosts": files.write(
-                directory, "hosts", files.hosts([(a, hostname) for a in addresses if a], step.extra_hosts)
-            ),
+            "/etc/hosts": files.write(directory, "hosts", files.hosts([(a, hostname) for a in addresses if a], extra)),
             "/etc/resolv.conf": files.write(directory, "resolv.conf", resolv),
         }
 
