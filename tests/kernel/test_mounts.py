@@ -38,3 +38,14 @@ def test_an_overlay_of_a_hundred_layers_leaves_nothing_in_the_hosts_table(tmp_pa
 def test_a_layer_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
         mounts._overlay_by_page([str(tmp_path / "gone")], None, None, OPTIONS, own_namespace=False)
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a\\040b", "옹기", "line\u2028line", "tab\tnew\nline"])
+def test_a_mount_is_listed_under_the_name_of_its_directory(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    place.mkdir()
+    mounts.mount("none", str(place), "tmpfs", mounts.MountFlag.NONE)
+    try:
+        assert [mount.fstype for mount in mounts.mountinfo() if mount.target == str(place)] == ["tmpfs"]
+    finally:
+        mounts.umount2(str(place), mounts.MNT_DETACH)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.root
 LOOK = """
 cut -d' ' -f5- /proc/self/mountinfo | sed 's/upperdir=.*//; s/master:[0-9]*//' | sort
 ls -lAn /dev | sed 's/ [A-Z][a-z][a-z]  *[0-9]* ..:.. / /'
-grep -E '^(Cap|Sig|Seccomp:|NoNewPrivs|Uid|Gid|Groups|NSsid)' /proc/self/status
+grep -E '^(Cap|Sig[^Q]|Seccomp:|NoNewPrivs|Uid|Gid|Groups|NSsid)' /proc/self/status
 wc -c /proc/keys /proc/timer_list 2>&1; ls /proc/acpi /sys/firmware
 cat /proc/self/cgroup /proc/self/oom_score_adj; hostname; umask; ulimit -n; pwd; env
 cat /proc/sys/net/ipv4/ping_group_range; ip addr show lo | grep inet

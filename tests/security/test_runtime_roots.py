@@ -22,7 +22,7 @@ from onggi.kernel import mounts, process, sealing
 from onggi.kernel.fds import Fd
 from onggi.kernel.filesystem import RenameFlag, renameat2
 from onggi.oci.runtime import Mount, Process
-from onggi.runtime import rootfs
+from onggi.runtime import become, rootfs
 from tests.kernel.spawning import Box, box, make_rootfs
 
 pytestmark = pytest.mark.root
@@ -460,3 +460,20 @@ def test_s22_a_child_leaves_without_finalizers_and_exit_handlers_of_its_parent(c
         atexit.unregister(touch)
     del owner
     assert (tmp_path / "finalized").exists()
+
+
+@pytest.mark.row("S-11")
+def test_s11_an_import_fails_in_a_process_that_becomes_a_container() -> None:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        become.leave_parent([writer], supervised=False)
+        try:
+            import colorsys  # noqa: F401 - of the standard library, and nobody's here
+        except (ImportError, ImportWarning):
+            os.write(writer, b"refused")
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as said:
+        assert said.read() == b"refused"
+    os.waitpid(pid, 0)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from onggi.engine.config import MountPoint
 from onggi.errors import InvalidArgument
+from onggi.kernel import mounts
 
 _SHARED = frozenset({"shared", "rshared"})
 _SLAVE = frozenset({"slave", "rslave"})
@@ -29,11 +30,5 @@ def check(points: Iterable[MountPoint]) -> None:
 
 
 def _mounts() -> dict[str, set[str]]:
-    """Mount point → its propagation tags; the topmost mount counts (proc(5), mountinfo)."""
-    found = {}
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields = line.partition(" - ")[0].split()
-            path = fields[4].encode().decode("unicode_escape") if "\\" in fields[4] else fields[4]
-            found[path] = {tag.partition(":")[0] for tag in fields[6:]}
-    return found
+    """Mount point → its propagation tags; the topmost mount counts."""
+    return {mount.target: {tag.partition(":")[0] for tag in mount.optional} for mount in mounts.mountinfo()}

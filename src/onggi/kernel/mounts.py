@@ -311,7 +311,10 @@ class Mount(NamedTuple):
 
 
 def _unescape(text: str) -> str:
-    return text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    """What mangle() in fs/proc_namespace.c escapes; the backslash last, since it begins the others."""
+    for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\")):
+        text = text.replace(escaped, plain)
+    return text
 
 
 def mountinfo(pid: int | str = "self") -> list[Mount]:
@@ -319,7 +322,7 @@ def mountinfo(pid: int | str = "self") -> list[Mount]:
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         text = file.read()
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:  # splitlines would also split at what a path may contain
         left, _, right = line.partition(" - ")
         words, (fstype, source, *rest) = left.split(" "), right.split(" ")
         found.append(

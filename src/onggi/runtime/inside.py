@@ -52,9 +52,11 @@ class Start:
         self.linux = plan.spec.linux or Linux()
         self.devices_moved: list[Moved] = []
         self.needs_links = bool(plan.links or plan.dns or self.linux.net_devices)
+        # A bundle has neither, and needs no netlink: it is imported for who does, on this side of the clone.
         if self.needs_links:
-            # A bundle has none of these, and needs no netlink: it is imported for who does, on this side of the clone.
-            from onggi.runtime import links, netdevices  # noqa: F401 - the child needs it
+            from onggi.runtime import links  # noqa: F401 - the child needs it
+        if self.linux.net_devices:
+            from onggi.runtime import netdevices
 
             self.devices_moved = netdevices.read(self.linux.net_devices)
         self.process: Process = plan.spec.process
@@ -178,11 +180,14 @@ class Start:
                 loopback.set_up()
             return
         # There already: __init__ has seen to it, or who made this child ahead.
-        from onggi.runtime import links, netdevices
+        from onggi.runtime import links
 
         if CloneFlag.NEWNET in self.new:
             links.configure(self.plan.links, root.proc, ipv6_off=root.ready.ipv6_off)
-        netdevices.settle(self.devices_moved)
+        if self.devices_moved:
+            from onggi.runtime import netdevices
+
+            netdevices.settle(self.devices_moved)
         if self.plan.dns:
             sockets = links.dns_sockets()
             link.hand_out([sock.fileno() for sock in sockets])

@@ -26,19 +26,17 @@ def move_over(root: Fd, propagation: str) -> None:
 
     The host's root stays below, where who may call chroot can get; so nothing but that may be left of the host's mounts.
     """
-    own = _mount_id(root)
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        # Fields: id, parent, device, root, mount point (proc_pid_mountinfo(5)). Children come after their parents.
-        entries = [line.split(" ", 5)[:5] for line in file]
-    kept = {own}
-    for number, parent, *_ in entries:
-        if parent in kept:
-            kept.add(number)
-    for number, _, _, _, place in reversed(entries):
-        if number not in kept and place != "/":
+    # Children come after their parents.
+    entries = mounts.mountinfo()
+    kept = {_mount_id(root)}
+    for mount in entries:
+        if mount.parent in kept:
+            kept.add(mount.id)
+    for mount in reversed(entries):
+        if mount.id not in kept and mount.target != "/":
             # Another one may have gone with the one above it.
             with contextlib.suppress(OSError):
-                mounts.umount2(place.encode().decode("unicode_escape"), mounts.MNT_DETACH)
+                mounts.umount2(mount.target, mounts.MNT_DETACH)
     os.fchdir(root.fileno())
     with Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as slash:
         mounts.move_mount(root, slash)
@@ -47,9 +45,9 @@ def move_over(root: Fd, propagation: str) -> None:
     _propagate(propagation)
 
 
-def _mount_id(fd: Fd) -> str:
+def _mount_id(fd: Fd) -> int:
     with open(f"/proc/self/fdinfo/{fd.fileno()}", encoding="ascii") as file:
-        return next(line.split()[1] for line in file if line.startswith("mnt_id:"))
+        return next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
 
 
 def _propagate(propagation: str) -> None:
