@@ -148,6 +148,18 @@ def test_v2_has_the_same_limits_in_its_own_words(tmp_path: Path, resources: Reso
     assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.read_text()} == written
 
 
+@pytest.mark.row("CL-202")
+def test_a_v2_hierarchy_beside_v1_is_left_as_it_was(group: CgroupV1) -> None:
+    """crun refuses machines whose v2 hierarchy hands a controller down."""
+    beside = Path(hybrid.mount_with("hugetlb") or pytest.skip("huge pages are limited by v1 here"))
+    if any(entry.is_dir() for entry in beside.iterdir()):
+        pytest.skip("somebody else has a group there")
+    group.apply(Resources(hugepage_limits=[HugepageLimit("2MB", 4 * MIB)]))
+    assert (beside / "cgroup.subtree_control").read_text().split() == ["hugetlb"]
+    group.remove()
+    assert (beside / "cgroup.subtree_control").read_text().split() == []
+
+
 @pytest.mark.row("CL-201", "CL-202")
 @pytest.mark.parametrize(
     ("resources", "words"),

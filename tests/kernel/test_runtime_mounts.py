@@ -54,6 +54,15 @@ def test_an_option_of_the_file_system_is_there(container: Box, word: str, seen: 
     assert seen in options_of(container, "/vol")
 
 
+@pytest.mark.row("CL-194")
+def test_a_tmpfs_is_as_closed_as_the_directory_under_it(container: Box) -> None:
+    (container.rootfs / "closed").mkdir(mode=0o710)
+    (container.rootfs / "said").mkdir(mode=0o700)
+    for path, *options in (("/closed", "ro"), ("/new",), ("/said", "mode=0755")):
+        container.mount("tmpfs", path, *options, type="tmpfs")
+    assert container.sh("stat -c '%a %n' /closed /new /said").out == "710 /closed\n1777 /new\n755 /said\n"
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Iterator[Path]:
     """A directory of the host's with another mount below it."""

@@ -79,6 +79,7 @@ def test_two_specs_share_nothing_that_can_be_changed() -> None:
         (["ro", "nosuid"], MountOptions(set=MountAttr.RDONLY | MountAttr.NOSUID)),
         (["ro", "rw"], MountOptions(clear=MountAttr.RDONLY)),
         (["rbind", "rro"], MountOptions(bind=True, recursive=True, recursive_set=MountAttr.RDONLY)),
+        (["rbind", "ro", "bind"], MountOptions(bind=True, recursive=True, set=MountAttr.RDONLY)),
         (["bind", "rslave"], MountOptions(bind=True, propagation=[(MountFlag.SLAVE, True)])),
         (["size=1m", "newinstance", "defaults"], MountOptions(data={"size": "1m", "newinstance": None})),
         (["noatime"], MountOptions(set=MountAttr.NOATIME, clear=MountAttr.ATIME)),

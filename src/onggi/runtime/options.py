@@ -76,7 +76,8 @@ def _parsed(words: tuple[str, ...]) -> MountOptions:
     options = MountOptions()
     for word in words:
         if word in ("bind", "rbind"):
-            options.bind, options.recursive = True, word == "rbind"
+            # As runc and crun have it: `bind` beside `rbind` takes nothing away.
+            options.bind, options.recursive = True, options.recursive or word == "rbind"
         elif word in _SET or word in _CLEAR:
             options.set, options.clear = _changed(word, options.set, options.clear)
         elif word[:1] == "r" and (word[1:] in _SET or word[1:] in _CLEAR):

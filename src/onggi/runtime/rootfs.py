@@ -201,7 +201,7 @@ def explain(mount: PreparedMount, error: OSError) -> Never:
 
 def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
     options = mount.options
-    made = ready or _make(mount)
+    made = ready or _make(mount, _data_at(root, mount))
     # A link there would lead the mount elsewhere, and who writes to /proc after it with it (CVE-2023-27561, CVE-2026-41579).
     make = _make_plain_directory if mount.is_kernels else paths.make_dirs_in_root
     with make(root, mount.destination) as target:
@@ -214,12 +214,23 @@ def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
     return made
 
 
-def _make(mount: PreparedMount) -> Fd:
+def _data_at(root: AnyFd, mount: PreparedMount) -> dict[str, str | None]:
+    """Its options. A tmpfs over a directory of the image is as closed as that was, unless its mode is said: runc and crun do so."""
+    if mount.type != "tmpfs" or "mode" in mount.data:
+        return mount.data
+    try:
+        with paths.open_in_root(root, mount.destination, os.O_PATH | os.O_DIRECTORY) as covered:
+            return mount.data | {"mode": f"{os.fstat(covered.fileno()).st_mode & 0o7777:o}"}
+    except FileNotFoundError:
+        return mount.data
+
+
+def _make(mount: PreparedMount, data: dict[str, str | None]) -> Fd:
     """A new mount of its type. sysfs belongs to who owns the network namespace (sysfs_init_fs_context): without it the host's."""
     if mount.type == "overlay":
         return _overlay(mount)
     try:
-        return mounts.new_mount(mount.type, mount.data, mount.options.set)
+        return mounts.new_mount(mount.type, data, mount.options.set)
     except PermissionError:
         if mount.type != "sysfs":
             raise

@@ -38,6 +38,15 @@ def make(path: str, controller: str) -> str:
     return current
 
 
+def release(controller: str) -> None:
+    """The controller goes back to nobody when the hierarchy has no group left: crun takes no machine where v2 has one."""
+    mount = mount_with(controller)
+    # EBUSY when somebody's group came in between: it is still theirs then.
+    if not any(entry.is_dir() for entry in os.scandir(mount)):
+        with contextlib.suppress(OSError):
+            files.write(f"{mount}/cgroup.subtree_control", f"-{controller}")
+
+
 def existing(path: str, controller: str) -> list[str]:
     """The group's directory if it has been made."""
     mount = mount_with(controller)

@@ -361,9 +361,11 @@ class CgroupV1:
         )
 
     def remove(self) -> None:
-        there = [one for one in hybrid.existing(self.path, "hugetlb") if one not in self._directories]
-        for directory in [*self._directories, *there]:
+        beside = hybrid.existing(self.path, "hugetlb")
+        for directory in dict.fromkeys((*self._directories, *beside)):
             files.remove_tree(directory)
+        if beside:
+            hybrid.release("hugetlb")
 
 
 def check_usage(limit: int, path: str) -> None:
