@@ -83,6 +83,7 @@ def measure(engine: Contender, parts: set[str]) -> dict[str, float]:
     def part(name: str, action: Callable[[], dict[str, float]]) -> None:
         if name not in parts:
             return
+        os.sync()  # what the part before has left to the disk isn't this one's
         try:
             figures_now = action()
             found.update(figures_now)

@@ -10,7 +10,6 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from bench.engines import BIN, PEERS_ROOT, Contender
 from bench.http import Client
@@ -162,7 +161,7 @@ def build_context(files: int = 5000) -> bytes:
 
 
 def build(engine: Contender) -> tuple[float, float]:
-    """POST /build of ten steps with 5,000 files: (cold, all cached) seconds."""
+    """POST /build of ten steps with 5,000 files: (cold, all cached) seconds, medians."""
     client, context = Client(engine.socket), build_context()
 
     def once(query: str) -> None:
@@ -171,9 +170,9 @@ def build(engine: Contender) -> tuple[float, float]:
         )
         assert b"Successfully built" in answer, answer[-500:]
 
-    cold = timed(lambda: once("&nocache=1"))
+    cold = statistics.median(timed(lambda: once("&nocache=1")) for _ in range(3))
     once("")
-    return cold, timed(lambda: once(""))
+    return cold, statistics.median(timed(lambda: once("")) for _ in range(5))
 
 
 def ship(engine: Contender, megabytes: int = 300) -> tuple[float, float]:
@@ -220,7 +219,3 @@ def command_line() -> tuple[float, float, float]:
 
     onggi = str(BIN / "onggi")
     return median([sys.executable, "-I", "-c", ""]), median([onggi, "--version"]), median([onggi, "ps"])
-
-
-def own_file(name: str) -> Path:
-    return Path(__file__).parent / name
