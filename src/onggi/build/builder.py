@@ -17,6 +17,7 @@ from onggi.build.cache import BuildCache, CacheRecord, CacheRow
 from onggi.build.cachemounts import CacheMounts
 from onggi.build.collecting import Rule, Space, chosen, default_rules
 from onggi.build.definition import Definition, load_definition
+from onggi.build.earliercopies import EarlierCopies
 from onggi.build.errors import BuildFailed
 from onggi.build.explaining import Explainer
 from onggi.build.flights import Flights
@@ -70,6 +71,7 @@ class Builder:
         self.cache = BuildCache(images, layers, database)
         self.cache_mounts = CacheMounts(self.root)
         self.explainer = Explainer(database)
+        self.earlier_copies = EarlierCopies()
         self.flights: Flights[Outcome] = Flights()
         self._running: dict[str, asyncio.Task[object]] = {}
         self._cancelled: set[str] = set()

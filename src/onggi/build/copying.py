@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class Copying:
-    """One COPY or ADD of one build, over `layers`; `number` is that of the platform."""
+    """One COPY or ADD of one build, over `layers`; `number` is that of the platform, `place` the step's (explaining.place_of)."""
 
-    def __init__(self, solving: Solving, number: int, step: CopyStepPlan, layers: Sequence[Digest]) -> None:
+    def __init__(self, solving: Solving, number: int, step: CopyStepPlan, layers: Sequence[Digest], place: str) -> None:
         self._solving, self._number, self._step, self._layers = solving, number, step, layers
+        self._place = place
         self._found = Sources()
         self._spools: list[int] = []
         self._context: Context | None = None
@@ -106,7 +107,29 @@ class Copying:
         ]
         with told_as(self._step.copy.word):
             async with layering.step(self._layers) as snapshot:
-                return await layering.copy(snapshot, self._arguments(snapshot), spools)
+                arguments = self._arguments(snapshot)
+                with self._earlier(arguments):
+                    made = await layering.copy(snapshot, arguments, spools)
+        self._solving.builder.earlier_copies.put(self._place, made.diff_id, self._found.items)
+        return made
+
+    @contextlib.contextmanager
+    def _earlier(self, arguments: CopyArgs) -> Iterator[None]:
+        """The layer of the earlier copy is held for the block, if there is one."""
+        builder = self._solving.builder
+        earlier = builder.earlier_copies.find(self._place)
+        if earlier is None or not builder.layering.layers.has(earlier.layer):
+            yield
+            return
+        release = builder.images.lease([earlier.layer])
+        try:
+            arguments.earlier, arguments.earlier_digests = (
+                builder.layering.layers.path(earlier.layer),
+                earlier.digests,
+            )
+            yield
+        finally:
+            release()
 
     def _arguments(self, snapshot: Snapshot | None) -> CopyArgs:
         step, layers = self._step, self._solving.builder.layering.layers

@@ -18,7 +18,7 @@ import msgspec
 from onggi.build import copytree, modes
 from onggi.build.destination import Destination, Owner
 from onggi.build.entries import DIRECTORY, FIFO, FILE, SYMLINK, Entry, raw_name
-from onggi.build.freshtrees import FreshTree, twin
+from onggi.build.freshtrees import FreshTree, fresh_tree
 from onggi.errors import InvalidArgument
 from onggi.kernel import mounts
 from onggi.kernel.fds import Fd
@@ -58,7 +58,8 @@ class InTree(msgspec.Struct, tag="tree", array_like=True):
 class CopyArgs(msgspec.Struct):
     """Where to: `lower` topmost first, `upper`, `work`; `destination` is absolute. `source_lower` is for `InTree`.
 
-    `chown` is user[:group] of the destination's own passwd and group.
+    `chown` is user[:group] of the destination's own passwd and group. `earlier` is a layer that the same copy made before, of files
+    with these digests: what hasn't changed is linked to it.
     """
 
     lower: list[str]
@@ -71,6 +72,8 @@ class CopyArgs(msgspec.Struct):
     chmod: str = ""
     parents: bool = False
     exclude: list[str] = []
+    earlier: str = ""
+    earlier_digests: dict[str, bytes] = {}
 
 
 def copy(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
@@ -163,8 +166,9 @@ class _Copying:
         self._several = len(request.sources) > 1
         self._links: dict[int, Fd] = {}
         self._fresh: FreshTree | None = None
-        # Several sources may meet in one directory: then all go through the overlay.
-        self._overlaid = bool(request.lower) and not self._several
+        # Several sources may meet in one directory, and hard links lead from one to another: then all go through the overlay.
+        linked = any(each.inode for item in request.sources if isinstance(item, Spooled) for each in item.entries)
+        self._overlaid = bool(request.lower) and not self._several and not linked
 
     def run(self) -> None:
         for source in self._request.sources:
@@ -239,13 +243,18 @@ class _Copying:
             if self._fresh is not None:
                 self._fresh.later(path, entry.mtime_ns)
                 return
-            if is_new and self._overlaid and (same := twin(self._request.upper, made)) is not None:
-                self._fresh = FreshTree(path, same)
+            if is_new and self._overlaid:
+                self._fresh = self._fresh_tree(made, path)
+            if self._fresh is not None:
                 self._fresh.later(path, entry.mtime_ns)
                 return
         finally:
             os.close(made)
         times.append((path, entry.mtime_ns))
+
+    def _fresh_tree(self, made: int, path: str) -> FreshTree | None:
+        request = self._request
+        return fresh_tree(request.upper, made, path, request.earlier, request.earlier_digests)
 
     def _below(self, top: int, entries: list[Entry]) -> Generator[tuple[str, int, str, Entry]]:
         """Entries with the open directory that each belongs in; those of one directory follow each other, mostly."""
@@ -298,6 +307,8 @@ class _Copying:
             os.link(f"/proc/self/fd/{first.fileno()}", name, dst_dir_fd=directory, follow_symlinks=True)
             return
         mode = self._bits(entry.mode)
+        if self._fresh and self._fresh.linked(directory, name, entry, mode, (self._owner.uid, self._owner.gid)):
+            return
         fd = self._destination.new_file(directory, name, mode & 0o777)
         try:
             _send(self._spool, fd, entry.offset, entry.size)

@@ -196,7 +196,7 @@ class Solving:
                         step, vertex, inputs, run.key(), run.make, run.content(), own=run.has_own
                     )
                 case CopyStepPlan():
-                    copy = Copying(self, number, step, () if step.alone else layers)
+                    copy = Copying(self, number, step, () if step.alone else layers, inputs.place)
                     await copy.gather()
                     inputs = Inputs(inputs.place, copy.files)
                     return await self._outcome(step, vertex, inputs, copy.key(), copy.make, copy.content())
