@@ -104,7 +104,7 @@ def commands() -> Iterator[bytes]:
             continue
 
 
-@pytest.mark.row("F-258")
+@pytest.mark.row("F-258", "E-108", "E-111")
 def test_an_upgrade_to_anything_but_h2c_is_refused(daemon: Daemon) -> None:
     import socket
 

@@ -80,7 +80,7 @@ def test_logs_of_an_attach_are_the_streams_that_are_asked_for(api: RawApi, query
     assert api.hijack(f"/containers/cl/attach?{query}") == (UPGRADED, FRAMED, said)
 
 
-@pytest.mark.row("E-239")
+@pytest.mark.row("E-203", "E-239")
 def test_the_end_of_a_clients_input_is_the_end_of_the_containers_if_it_takes_one(api: RawApi) -> None:
     api.make("cc", "cat", OpenStdin=True, StdinOnce=True)
     query = "/containers/cc/attach?stream=1&stdin=1&stdout=1"
@@ -89,7 +89,7 @@ def test_the_end_of_a_clients_input_is_the_end_of_the_containers_if_it_takes_one
     assert api.json("POST", "/containers/cc/wait")["StatusCode"] == 0
 
 
-@pytest.mark.row("E-018", "E-239")
+@pytest.mark.row("E-018", "E-203", "E-239")
 def test_without_stdin_once_the_next_client_goes_on(api: RawApi) -> None:
     api.run("cc", "cat", OpenStdin=True)
     query = "/containers/cc/attach?stream=1&stdin=1&stdout=1"

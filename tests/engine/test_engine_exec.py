@@ -101,8 +101,7 @@ def test_attach_with_logs_replays_what_was_said_and_goes_on_without_a_gap(tmp_pa
     with_engine(tmp_path, test)
 
 
-@pytest.mark.row("E-304")
-@pytest.mark.row("E-306")
+@pytest.mark.row("E-258", "E-304", "E-306")
 def test_health_becomes_healthy_and_unhealthy_by_its_probes(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         async with recorded(engine) as events:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onggi.api.routes_absent import NO_CHECKPOINTS
 from tests.unit.test_api_core import ask, message
 
 MANAGER = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
@@ -34,8 +35,9 @@ ANSWERS = [
         ("E-100", "DELETE", "/secrets/x"), ("E-101", "POST", "/secrets/x/update"), ("E-102", "GET", "/configs"), ("E-103", "POST", "/configs/create"),
         ("E-104", "GET", "/configs/x"), ("E-105", "DELETE", "/configs/x"), ("E-106", "POST", "/configs/x/update"),
     )),
-    ("E-113", "POST", "/containers/x/checkpoints", 501, "checkpoints need CRIU, which this engine doesn't use"),
-    ("E-114", "DELETE", "/containers/x/checkpoints/y", 404, "checkpoint y does not exist for container x"),
+    ("E-113", "POST", "/containers/x/checkpoints", 501, NO_CHECKPOINTS),
+    ("E-114", "DELETE", "/containers/x/checkpoints/y", 501, NO_CHECKPOINTS),
+    ("E-056", "PUT", "/volumes/x?version=1", 503, "volume update only valid for cluster volumes, but swarm is unavailable"),
     ("E-115", "GET", "/debug/vars", 404, "page not found"),
     ("E-115", "GET", "/debug/pprof/", 404, "page not found"),
 ]  # fmt: skip
@@ -44,7 +46,7 @@ ANSWERS = [
 @pytest.mark.row(
     "E-067", "E-068", "E-069", "E-070", "E-071", "E-072", "E-073", "E-074", "E-075", "E-076", "E-077", "E-078", "E-079", "E-080", "E-081",
     "E-082", "E-083", "E-084", "E-085", "E-086", "E-087", "E-088", "E-089", "E-090", "E-091", "E-092", "E-093", "E-094", "E-095", "E-096",
-    "E-097", "E-098", "E-099", "E-100", "E-101", "E-102", "E-103", "E-104", "E-105", "E-106", "E-113", "E-114", "E-115", "E-270",
+    "E-097", "E-098", "E-099", "E-100", "E-101", "E-102", "E-103", "E-104", "E-105", "E-106", "E-056", "E-113", "E-114", "E-115", "E-270",
 )  # fmt: skip
 @pytest.mark.parametrize(("row", "method", "path", "status", "text"), ANSWERS, ids=[f"{a[0]}-{a[2]}" for a in ANSWERS])
 def test_a_part_that_is_not_here_answers_in_dockers_words(

@@ -35,6 +35,7 @@ NETWORKS_PRUNE: Final = _PRUNE
 BUILD_PRUNE: Final = frozenset(
     {"description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type", "unused-for", "until"}
 )
+PLUGINS: Final = frozenset({"capability", "enabled"})
 EVENTS: Final = frozenset(
     {
         "builder",

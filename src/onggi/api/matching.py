@@ -39,6 +39,14 @@ def name_test(values: list[str]) -> Callable[[str], bool]:
     return lambda name: any(expression.search(name) for expression in expressions)
 
 
+def only_flag(filters: Filters, name: str) -> bool | None:
+    """The value of a filter that is true or false, None without it. Raises InvalidArgument for more than one."""
+    values = filters.get(name, [])
+    if len(values) > 1:
+        raise InvalidArgument(f"invalid filter '{name}=[{' '.join(values)}]'")
+    return flag_of(name, values[0]) if values else None
+
+
 def flag_of(name: str, value: str) -> bool:
     """A filter's value that is true or false. Raises InvalidArgument."""
     if value.lower() not in ("1", "0", "true", "false", "t", "f"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from onggi.api import filternames
 from onggi.api.answers import json_answer
 from onggi.api.table import Handler, Routes
 from onggi.errors import NotFound, NotImplementedHere, Unavailable
@@ -21,14 +22,17 @@ MANAGER_TEXT: Final = (
     "and try again."
 )
 
+NO_CHECKPOINTS: Final = "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it."
+"""What every engine answers that isn't set to make checkpoints."""
+
 NOT_HERE: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/plugins/privileges"): ("E-067", "plugins are not supported"),
     ("POST", "/plugins/pull"): ("E-068", "plugins are not supported"),
     ("POST", "/plugins/create"): ("E-074", "plugins are not supported"),
     ("POST", "/swarm/init"): ("E-082", "swarm mode is not provided by this engine"),
     ("POST", "/swarm/join"): ("E-083", "swarm mode is not provided by this engine"),
-    ("POST", "/containers/{id}/checkpoints"): ("E-113", "checkpoints need CRIU, which this engine doesn't use"),
-    ("GET", "/images/{name*}/attestations"): ("E-031", "attestations are not kept by this engine's image store"),
+    ("POST", "/containers/{id}/checkpoints"): ("E-113", NO_CHECKPOINTS),
+    ("DELETE", "/containers/{id}/checkpoints/{checkpoint}"): ("E-114", NO_CHECKPOINTS),
     ("GET", "/images/search"): ("E-036", "searching a registry's catalogue of images is not supported"),
 }
 """(method, pattern) → (row, what is missing)."""
@@ -61,7 +65,6 @@ _MANAGER: Final = (
     ("GET", "/configs/{id}", "E-104"),
     ("DELETE", "/configs/{id}", "E-105"),
     ("POST", "/configs/{id}/update", "E-106"),
-    ("PUT", "/volumes/{name}", "E-056"),
 )
 _NO_PLUGIN: Final = (
     ("GET", "/plugins/{name*}/json", "E-069"),
@@ -91,15 +94,27 @@ async def _no_plugin(call: Call) -> StreamResponse:
     raise NotFound(f'plugin "{call.params["name"]}" not found')
 
 
-@routes.on("GET", "/plugins", "E-066")
 @routes.on("GET", "/containers/{id}/checkpoints", "E-112")
-async def _nothing(call: Call) -> StreamResponse:  # noqa: ARG001
+async def _no_checkpoints(call: Call) -> StreamResponse:
+    call.engine.containers.get(call.params["id"])
     return json_answer([])
 
 
-@routes.on("DELETE", "/containers/{id}/checkpoints/{checkpoint}", "E-114")
-async def _no_checkpoint(call: Call) -> StreamResponse:
-    raise NotFound(f"checkpoint {call.params['checkpoint']} does not exist for container {call.params['id']}")
+@routes.on("GET", "/plugins", "E-066")
+async def _no_plugins(call: Call) -> StreamResponse:
+    call.query.filters(filternames.PLUGINS)
+    return json_answer([])
+
+
+@routes.on("GET", "/images/{name*}/attestations", "E-031", since=55)
+async def _no_attestations(call: Call) -> StreamResponse:
+    call.engine.images.resolve(call.params["name"])
+    raise NotImplementedHere("attestations are not kept by this engine's image store")
+
+
+@routes.on("PUT", "/volumes/{name}", "E-056")
+async def _no_cluster_volume(call: Call) -> StreamResponse:  # noqa: ARG001
+    raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
 
 
 @routes.on("POST", "/swarm/leave", "E-084")

@@ -14,7 +14,7 @@ from onggi.api.shapes_containers import adapt_create, inspect_at, list_at
 from onggi.api.streams import Stream
 from onggi.api.table import HangUp, Routes
 from onggi.engine.config import CreateBody, UpdateBody
-from onggi.errors import InvalidArgument, OnggiError
+from onggi.errors import Forbidden, InvalidArgument, OnggiError
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
@@ -84,7 +84,9 @@ async def start(call: Call) -> StreamResponse:
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
     if call.query.text("checkpoint"):
-        raise InvalidArgument("checkpoints are not supported")
+        raise InvalidArgument("checkpoint is only supported in experimental mode")
+    if call.query.text("checkpoint-dir"):
+        raise Forbidden("custom checkpointdir is not supported")
     keys_of_attach(call.query.text("detachKeys"))
     await call.engine.containers.start(call.params["id"])
     return empty()

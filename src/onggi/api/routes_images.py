@@ -5,17 +5,19 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from onggi.api import filternames, shapes_images
 from onggi.api.answers import TAR, empty, json_answer
 from onggi.api.auth import decode_auth
-from onggi.api.matching import flag_of, label_test
+from onggi.api.matching import label_test, only_flag
 from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream, closing
 from onggi.api.table import HangUp, Routes
 from onggi.api.times import rfc3339_nano
-from onggi.errors import InvalidArgument
-from onggi.oci.platform import parse_platform
+from onggi.errors import InvalidArgument, NotFound
+from onggi.oci.platform import Platform, parse_platform, preference
 from onggi.oci.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from onggi.api.call import Call
     from onggi.api.progress import Output
     from onggi.images import Image
-    from onggi.oci.platform import Platform
 
 routes = Routes()
 
@@ -122,6 +123,8 @@ async def inspect(call: Call) -> StreamResponse:
     if call.query.flag("manifests") and call.query.text("platform"):
         raise InvalidArgument("conflicting options: manifests and platform options cannot both be set")
     image = call.engine.images.resolve(call.params["name"])
+    if call.version >= 49 and (text := call.query.text("platform")):
+        _must_be(image, text, call.params["name"])
     tagged = image.row.last_tagged_ns
     return json_answer(
         shapes_images.inspect(
@@ -175,10 +178,7 @@ async def remove(call: Call) -> StreamResponse:
 @routes.on("POST", "/images/prune", "E-037")
 async def prune(call: Call) -> StreamResponse:
     filters = call.query.filters(filternames.IMAGES_PRUNE)
-    values = filters.pop("dangling", [])
-    if len(values) > 1:
-        raise InvalidArgument("invalid filter 'dangling': one value is wanted")
-    dangling = flag_of("dangling", values[0]) if values else True
+    dangling = only_flag(filters, "dangling") is not False
     labels, before = label_test(filters), until_of(filters)
 
     def wanted(image: Image) -> bool:
@@ -190,6 +190,21 @@ async def prune(call: Call) -> StreamResponse:
     )
     call.engine.events.emit("image", "prune", "", {"reclaimed": str(size)})
     return json_answer({"ImagesDeleted": list(deleted) or None, "SpaceReclaimed": size})
+
+
+def _must_be(image: Image, text: str, name: str) -> None:
+    """Raises NotFound for an image of another platform than the one that `text` has as JSON, InvalidArgument."""
+    try:
+        wanted = msgspec.json.decode(text, type=Platform)
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"failed to parse platform: {error}") from None
+    if not (wanted.os and wanted.architecture):
+        raise InvalidArgument("both OS and Architecture must be provided")
+    if preference(wanted, image.config.platform) != 0:
+        raise NotFound(
+            f"image with reference {name} was found but its platform ({image.config.platform}) does not match "
+            f"the specified platform ({wanted})"
+        )
 
 
 def _platform(text: str) -> Platform | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from onggi.api import filternames
 from onggi.api.answers import empty, json_answer
-from onggi.api.shapes_networks import document, members, network_test, prune_test
+from onggi.api.shapes_networks import document, members, network_test, prune_test, status
 from onggi.api.table import Routes
 from onggi.engine.config import EndpointSettings
 from onggi.errors import InvalidArgument, NotFound
@@ -86,7 +86,10 @@ async def inspect(call: Call) -> StreamResponse:
     network = call.engine.networks.resolve(call.params["id"])
     if scope not in ("", "local"):
         raise NotFound(f"network {call.params['id']} not found")
-    return json_answer(document(network, call.version, members(network, call.engine)))
+    found = document(network, call.version, members(network, call.engine))
+    if call.version >= 52:
+        found["Status"] = status(network, call.engine)
+    return json_answer(found)
 
 
 @routes.on("DELETE", "/networks/{id}", "E-061")

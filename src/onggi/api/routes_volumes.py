@@ -8,7 +8,7 @@ import msgspec
 
 from onggi.api import filternames
 from onggi.api.answers import empty, json_answer
-from onggi.api.matching import flag_of, label_test, name_test
+from onggi.api.matching import label_test, name_test, only_flag
 from onggi.api.table import Routes
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ async def remove(call: Call) -> StreamResponse:
 async def prune(call: Call) -> StreamResponse:
     """From 1.42 anonymous volumes only, unless `all` is asked for; before, all that nothing uses."""
     filters = call.query.filters(filternames.VOLUMES_PRUNE)
-    everything = call.version < 42 or any(value.lower() in ("1", "t", "true") for value in filters.pop("all", []))
+    everything = only_flag(filters, "all") or call.version < 42
     labels = label_test(filters)
     names, size = await call.engine.volumes.prune(all=everything, wanted=lambda volume: labels(volume.labels or {}))
     call.engine.events.emit("volume", "prune", "", {"reclaimed": str(size)})
-    return json_answer({"VolumesDeleted": list(names) or None, "SpaceReclaimed": size})
+    return json_answer({"VolumesDeleted": list(names), "SpaceReclaimed": size})
 
 
 def document(volume: Volume, engine: Engine) -> dict[str, object]:
@@ -91,14 +91,14 @@ def document(volume: Volume, engine: Engine) -> dict[str, object]:
 def _wanted(filters: Filters, engine: Engine) -> Callable[[Volume], bool]:
     labels, names = label_test(filters), name_test(filters.get("name", []))
     drivers = filters.get("driver", [])
-    dangling = {flag_of("dangling", value) for value in filters.get("dangling", [])}
+    dangling = only_flag(filters, "dangling")
 
     def test(volume: Volume) -> bool:
         return (
             labels(volume.labels or {})
             and names(volume.name)
             and (not drivers or volume.driver in drivers)
-            and (not dangling or (not engine.volumes.users(volume.name)) in dangling)
+            and dangling in (None, not engine.volumes.users(volume.name))
         )
 
     return test

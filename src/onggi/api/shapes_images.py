@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from onggi.api.matching import flag_of, label_test
+from onggi.api.matching import label_test, only_flag
 from onggi.api.shapes_networks import until_of
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import Digest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onggi.images import Image, Images
 
 Document = dict[str, Any]
+_FRACTION: Final = re.compile(r"\.(\d+)", re.ASCII)
 
 _RUNTIME_FIELDS: Final = (
     "Hostname",
@@ -168,7 +169,7 @@ def image_test(filters: Filters, images: Images) -> Callable[[Image], tuple[list
     `reference` chooses names, and so images; everything else chooses images alone.
     """
     labels = label_test(filters)
-    dangling = {flag_of("dangling", value) for value in filters.get("dangling", [])}
+    dangling = only_flag(filters, "dangling")
     patterns = filters.get("reference", [])
     before = min((_created(images.resolve(name)) for name in filters.get("before", [])), default=None)
     since = max((_created(images.resolve(name)) for name in filters.get("since", [])), default=None)
@@ -184,10 +185,10 @@ def image_test(filters: Filters, images: Images) -> Callable[[Image], tuple[list
                 return None
         wanted = (
             labels(image.config.run.labels or {})
-            and (not dangling or (not image.tags) in dangling)
+            and dangling in (None, not image.tags)
             and (before is None or created < before)
             and (since is None or created > since)
-            and (not until or created * 1_000_000_000 < until)
+            and (not until or created < until)
         )
         return (tags, digests) if wanted else None
 
@@ -239,4 +240,6 @@ def shared_sizes(images: Images) -> dict[str, int]:
 
 
 def _created(image: Image) -> int:
-    return unix_time(image.config.created)
+    """Nanoseconds since 1970: images of one build are younger than each other by parts of a second."""
+    fraction = _FRACTION.search(image.config.created or "")
+    return unix_time(image.config.created) * 10**9 + (int(fraction[1].ljust(9, "0")[:9]) if fraction else 0)

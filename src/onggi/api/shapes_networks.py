@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from onggi.api.matching import flag_of, label_test, name_test
+from onggi.api.matching import label_test, name_test, only_flag
 from onggi.api.times import parse_moment, rfc3339_nano
 from onggi.errors import InvalidArgument
 
@@ -58,6 +58,15 @@ def _ipam(config: Any) -> Document:
     return found
 
 
+def status(network: Network, engine: Engine) -> Document:
+    """What a look at one network tells from 1.52 on."""
+    subnets = {
+        subnet: {"IPsInUse": used, "DynamicIPsAvailable": left}
+        for subnet, (used, left) in engine.networks.usage(network.id).items()
+    }
+    return {"IPAM": {"Subnets": subnets}}
+
+
 def members(network: Network, engine: Engine) -> dict[str, Document]:
     """Running containers in it, by id."""
     return {
@@ -79,7 +88,7 @@ def network_test(filters: Filters, engine: Engine) -> Callable[[Network], bool]:
     for kind in kinds:
         if kind not in ("custom", "builtin"):
             raise InvalidArgument(f"invalid filter 'type={kind}'")
-    dangling = {flag_of("dangling", value) for value in filters.get("dangling", [])}
+    dangling = only_flag(filters, "dangling")
 
     def test(network: Network) -> bool:
         is_dangling = not network.predefined and not engine.networks.endpoints_in(network.id)
@@ -90,7 +99,7 @@ def network_test(filters: Filters, engine: Engine) -> Callable[[Network], bool]:
             and _among(filters.get("scope"), "local")
             and (not filters.get("id") or any(network.id.startswith(value) for value in filters["id"]))
             and (not kinds or ("builtin" if network.predefined else "custom") in kinds)
-            and (not dangling or is_dangling in dangling)
+            and dangling in (None, is_dangling)
         )
 
     return test

@@ -122,6 +122,17 @@ class Addresses:
         kind = ipaddress.IPv4Address if self.subnet.version == 4 else ipaddress.IPv6Address
         return f"{kind(number)}/{self.subnet.prefixlen}"
 
+    def usage(self) -> tuple[int, int]:
+        """(addresses in use in the subnet, addresses of the range that are still to be had).
+
+        As docker counts (API 1.52): the network's own address is in use, and IPv4's broadcast address.
+        """
+        used = self._taken | {int(self.subnet.network_address)}
+        if self.subnet.version == 4:
+            used.add(int(self.subnet.broadcast_address))
+        first, last = int(self._range.network_address), int(self._range.broadcast_address)
+        return len(used), last - first + 1 - sum(first <= number <= last for number in used)
+
     def give_back(self, address: str) -> None:
         number = int(ipaddress.ip_address(address.partition("/")[0]))
         if number != int(ipaddress.ip_address(self.gateway)):

@@ -307,6 +307,10 @@ class Networks:
     def endpoints_in(self, network_id: str) -> Sequence[Endpoint]:
         return [mine[network_id] for mine in self._endpoints.values() if network_id in mine]
 
+    def usage(self, network_id: str) -> dict[str, tuple[int, int]]:
+        """Of each subnet: addresses in use, addresses that are still to be had."""
+        return {str(addresses.subnet): addresses.usage() for addresses in self._addresses.get(network_id, ())}
+
     def _address6_of(self, container_id: str) -> str:
         """By which a container is reached from outside; empty without one."""
         return next((e.address6 for e in self.endpoints(container_id).values() if e.address6 and not e.internal), "")
