@@ -16,6 +16,7 @@ from onggi.api import connection
 from onggi.api.answers import Answer, json_answer
 from onggi.api.call import Call
 from onggi.api.guards import HostGuard
+from onggi.api.hangup import HangUp
 from onggi.api.hijack import MULTIPLEXED, RAW, Hijack
 from onggi.api.progress import progress
 from onggi.api.routes_absent import routes as absent
@@ -23,7 +24,7 @@ from onggi.api.routes_system import routes as system
 from onggi.api.service import Service
 from onggi.api.site import Site
 from onggi.api.streams import Stream
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.errors import Conflict, NotModified
 
 routes = Routes()

@@ -17,7 +17,7 @@ from aiohttp.web_response import StreamResponse
 from aiohttp.web_server import Server
 
 from onggi.api.answers import problem
-from onggi.api.table import HangUp
+from onggi.api.hangup import HangUp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

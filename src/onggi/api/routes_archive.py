@@ -7,8 +7,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from onggi.api.answers import TAR, Answer, empty, encode_json
+from onggi.api.hangup import HangUp
 from onggi.api.streams import Stream
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:

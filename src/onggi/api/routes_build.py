@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from onggi.api import filternames
 from onggi.api.answers import Answer, empty, json_answer
 from onggi.api.auth import decode_auths, decode_secrets
+from onggi.api.hangup import HangUp
 from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.build.collecting import Rule
 from onggi.errors import InvalidArgument, NotImplementedHere
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from onggi.api.connection import TakenOver
 from onggi.api.h2c import check_upgrade, take_over
-from onggi.api.table import HangUp, Routes
+from onggi.api.hangup import HangUp
+from onggi.api.table import Routes
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse

@@ -10,9 +10,10 @@ import msgspec
 from onggi.api import filternames
 from onggi.api.answers import JSON, Answer, empty, json_answer
 from onggi.api.detachkeys import keys_of_attach
+from onggi.api.hangup import HangUp
 from onggi.api.shapes_containers import adapt_create, inspect_at, list_at
 from onggi.api.streams import Stream
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.engine.config import CreateBody, UpdateBody
 from onggi.errors import Forbidden, InvalidArgument, OnggiError
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from onggi.api.answers import empty, json_answer
 from onggi.api.detachkeys import DetachScanner, keys_of_exec
+from onggi.api.hangup import HangUp
 from onggi.api.hijack import STDOUT, Hijack, frame, stream_type
 from onggi.api.routes_containers import size_of_terminal
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.engine.config import ExecBody, ExecStartBody
 from onggi.errors import OnggiError
 

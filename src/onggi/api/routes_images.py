@@ -10,11 +10,12 @@ import msgspec
 from onggi.api import filternames, shapes_images
 from onggi.api.answers import TAR, empty, json_answer
 from onggi.api.auth import decode_auth
+from onggi.api.hangup import HangUp
 from onggi.api.matching import label_test, only_flag
 from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream, closing
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.api.times import rfc3339_nano
 from onggi.errors import InvalidArgument, NotFound
 from onggi.oci.platform import Platform, parse_platform, preference

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from onggi.api import websocket
 from onggi.api.detachkeys import DetachScanner, keys_of_attach
+from onggi.api.hangup import HangUp
 from onggi.api.hijack import Hijack, stream_type
 from onggi.api.shapes_stats import stats_at
 from onggi.api.streams import Stream, closing
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.engine.logs import LogOptions
 from onggi.engine.streams import AttachOptions
 from onggi.errors import InvalidArgument

@@ -9,9 +9,10 @@ import msgspec
 
 from onggi.api import filternames
 from onggi.api.answers import JSON, TEXT, Answer, json_answer
+from onggi.api.hangup import HangUp
 from onggi.api.shapes_system import ask_for_usage, event_at, info_at, usage_at
 from onggi.api.streams import Stream, closing
-from onggi.api.table import HangUp, Routes
+from onggi.api.table import Routes
 from onggi.api.versions import NEWEST, OLDEST, text_of
 from onggi.errors import NotFound
 

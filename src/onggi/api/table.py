@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING
+
+from onggi.api.hangup import HangUp
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from onggi.api.call import Call
 
 Handler = Callable[["Call"], Awaitable["StreamResponse"]]
-
-
-class HangUp(Enum):
-    """What the end of the client's side does to the handler."""
-
-    FINISH = "runs to its end: what was asked is done though nobody hears of it"
-    CANCEL = "cancelled: it only waits or sends"
-    HALF_CLOSE = "goes on: the client has no more input, and reads still"
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def extensions(options: Options) -> Json:
 def changes(options: Options) -> Json:
     """The `Onggi` part of an update body. Raises UsageError."""
     from onggi.cli import mountwords, ports
-    from onggi.cli.config_words import environment, labels
+    from onggi.cli.pairs import environment, labels
 
     found: dict[str, Any] = {
         "Env": environment(options.list("env"), []), "EnvRemove": options.list("env-rm"),

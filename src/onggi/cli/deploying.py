@@ -32,7 +32,7 @@ def _seconds(value: int | None) -> float | None:
 def _deploy(context: Context, options: Options, words: list[str]) -> None:
     changes = {}
     if options.list("env"):
-        from onggi.cli.config_words import environment
+        from onggi.cli.pairs import environment
 
         changes["Env"] = environment(options.list("env"), [])
     call = deploys.deploy(

@@ -6,8 +6,8 @@ import contextlib
 import sys
 
 from onggi.cli import session, terminal
-from onggi.cli.config_words import environment
 from onggi.cli.main import Command, Exit, words_of
+from onggi.cli.pairs import environment
 from onggi.client import containers, execs
 from onggi.client.errors import ApiError
 from onggi.errors import OnggiError
