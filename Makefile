@@ -22,7 +22,7 @@ help: ## this list
 
 install: .venv/installed ## .venv/bin/ with onggid, onggi, onggi-runtime and onggi-registry
 
-$(BASE): | .venv/installed
+$(BASE): scripts/base-image | .venv/installed
 	scripts/packages test
 	scripts/base-image $@
 
@@ -61,6 +61,10 @@ test-v2: .venv/installed $(GUEST)/root.ext4 ## tests on cgroup v2 and Debian's k
 	scripts/packages guest
 	scripts/guest pytest -q --timeout $(or $(TIMEOUT),900) -p no:cacheprovider --junit-xml=/run/job/junit.xml $(TESTS)
 
+shapes: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## examples/ built through each door, run and asked: minutes; NAMES="redis …", SHAPES_PEER=unix://SOCKET
+	scripts/packages test clients
+	$(PY) -m tests.shapes --base $(BASE) $(NAMES)
+
 bench: .venv/installed $(PLUGINS)/docker-buildx ## onggi beside dockerd and podman: a table of ratios (needs the reference engines, PEERS_ROOT)
 	scripts/packages test clients
 	$(PY) -m bench $(PARTS)
@@ -84,4 +88,4 @@ rows: .venv/installed ## which rows of the goal tables a test shows; writes docs
 clean: ## what the targets made here
 	rm -rf .venv $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install demo format check proto test test-v2 bench conformance fuzz load rows clean
+.PHONY: help install demo format check proto test test-v2 bench shapes conformance fuzz load rows clean
