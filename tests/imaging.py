@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -223,11 +224,11 @@ class RudeRegistry:
 
 
 @asynccontextmanager
-async def rude_registry(host: str = "127.0.0.1") -> AsyncIterator[RudeRegistry]:
+async def rude_registry(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[RudeRegistry]:
     registry = RudeRegistry()
     runner = web.ServerRunner(web.Server(registry.answer), shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, host, 0).start()
+    await web.TCPSite(runner, host, 0, ssl_context=tls).start()
     registry.host = f"{host}:{runner.addresses[0][1]}"
     try:
         yield registry

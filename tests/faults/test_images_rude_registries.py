@@ -354,7 +354,7 @@ def test_a_plain_registry_is_told_from_one_with_tls(tmp_path):
             # A name that isn't listed as insecure, for the same server.
             from onggi.images.challenge import Credentials
             from onggi.images.connection import RegistryClient
-            from onggi.images.options import Endpoint
+            from onggi.images.endpoints import Endpoint
 
             endpoint = Endpoint(f"127.0.0.1:{port}")
             async with RegistryClient(endpoint, Credentials(), here.images.registries) as client:
@@ -369,7 +369,7 @@ def test_a_plain_registry_is_told_from_one_with_tls(tmp_path):
 def test_a_mirror_that_fails_or_lies_is_passed_over_and_gets_no_password(tmp_path, monkeypatch):
     async def run() -> None:
         async with rude_registry() as mirror, rude_registry() as origin:
-            monkeypatch.setattr("onggi.images.options._HUB", origin.host)
+            monkeypatch.setattr("onggi.images.endpoints._HUB", origin.host)
             monkeypatch.setattr(
                 "onggi.images.images.endpoints",
                 lambda _domain, options: [
@@ -392,7 +392,7 @@ def test_a_mirror_that_fails_or_lies_is_passed_over_and_gets_no_password(tmp_pat
 
 
 def _plain(host: str, *, is_mirror: bool = False):
-    from onggi.images.options import Endpoint
+    from onggi.images.endpoints import Endpoint
 
     return Endpoint(host, "http", insecure=True, is_mirror=is_mirror)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from onggi.api import onggid
+from onggi.api.engineoptions import registry_options, set_proxies
 from onggi.api.listeners import TlsFiles, close_listeners, open_listeners, passed_sockets, server_context
 from onggi.api.options import OPTIONS, merge, parse_arguments, parse_file, usage
 from onggi.errors import InvalidArgument, OnggiError
@@ -176,3 +177,33 @@ def test_sockets_of_another_process_are_not_ours(monkeypatch: pytest.MonkeyPatch
         open_listeners(["fd://"], group="", tls=None, insecure_loopback=False, passed=[])
     with socket.socket(socket.AF_INET) as sock, pytest.raises(InvalidArgument, match="unix sockets only"):
         open_listeners(["fd://"], group="", tls=None, insecure_loopback=False, passed=[sock])
+
+
+@pytest.mark.row("I-066", "I-103")
+def test_registries_numbers_and_mirrors_are_the_files_or_refused() -> None:
+    file = b'{"max-concurrent-downloads": 9, "max-concurrent-uploads": 2, "max-download-attempts": 7, "registry-mirrors": ["https://m"]}'
+    options = registry_options(merge({}, parse_file(file)))
+    assert (options.downloads, options.uploads, options.tries, options.mirrors) == (9, 2, 7, ["https://m"])
+    usual = registry_options(merge({}, {}))
+    assert (usual.downloads, usual.uploads, usual.tries) == (3, 5, 5)
+    with pytest.raises(InvalidArgument, match="invalid max concurrent downloads: 0"):
+        registry_options(merge(parse_arguments(["--max-concurrent-downloads=0"]), {}))
+    for url in ("m.example", "ftp://m", "https://", "https://u@m", "https://m?x"):
+        with pytest.raises(InvalidArgument, match="invalid mirror"):
+            registry_options(merge(parse_arguments(["--registry-mirror", url]), {}))
+
+
+@pytest.mark.row("I-085")
+def test_proxies_of_the_file_take_the_place_of_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "before")
+    set_proxies(merge({}, parse_file(b'{"proxies": {"https-proxy": "http://p:1", "no-proxy": "10.0.0.0/8"}}')))
+    assert [os.environ[name] for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY")] == [
+        "http://p:1",
+        "http://p:1",
+        "10.0.0.0/8",
+    ]
+    with pytest.raises(InvalidArgument, match=r"proxies\.ftp-proxy"):
+        parse_file(b'{"proxies": {"ftp-proxy": "x"}}')
+    with pytest.raises(InvalidArgument, match="specified both as a flag and in the configuration file"):
+        merge(parse_arguments(["--no-proxy=a"]), parse_file(b'{"proxies": {"no-proxy": "b"}}'))

@@ -9,6 +9,7 @@ from typing import Final
 from onggi.api.options import Settings
 from onggi.engine.engine import EngineOptions
 from onggi.errors import InvalidArgument
+from onggi.images import RegistryOptions
 from onggi.network.addresses import DEFAULT_POOLS
 from onggi.rootless import INSIDE
 
@@ -38,12 +39,46 @@ def engine_options(settings: Settings) -> EngineOptions:
         dns_options=settings.texts("dns-opt"),
         default_log_driver=settings.text("log-driver"),
         default_log_options=settings.pairs("log-opt"),
-        insecure_registries=settings.texts("insecure-registry"),
-        registry_mirrors=settings.texts("registry-mirror"),
+        registries=registry_options(settings),
         labels=settings.texts("label"),
         debug=settings.flag("debug"),
         rootless=settings.flag("rootless"),
     )
+
+
+def registry_options(settings: Settings) -> RegistryOptions:
+    """Raises InvalidArgument in dockerd's words for numbers that leave nothing to be done."""
+    for name in ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts"):
+        if settings.number(name) < 1:
+            raise InvalidArgument(f"invalid {name.replace('-', ' ')}: {settings.number(name)}")
+    for url in settings.texts("registry-mirror"):
+        scheme, separator, host = url.partition("://")
+        if (
+            not separator
+            or scheme not in ("http", "https")
+            or not host.strip("/")
+            or "?" in host
+            or "#" in host
+            or "@" in host
+        ):
+            raise InvalidArgument(
+                f"invalid mirror: {url!r}: want http:// or https:// and a host, and no user, query or fragment"
+            )
+    return RegistryOptions(
+        insecure=settings.texts("insecure-registry"),
+        mirrors=settings.texts("registry-mirror"),
+        downloads=settings.number("max-concurrent-downloads"),
+        uploads=settings.number("max-concurrent-uploads"),
+        tries=settings.number("max-download-attempts"),
+    )
+
+
+def set_proxies(settings: Settings) -> None:
+    """A proxy of the configuration takes the place of the environment's, for this process and what it starts, as in dockerd."""
+    for name in ("http-proxy", "https-proxy", "no-proxy"):
+        if value := settings.text(name):
+            variable = name.upper().replace("-", "_")
+            os.environ[variable] = os.environ[variable.lower()] = value
 
 
 def _check_addresses(settings: Settings) -> None:

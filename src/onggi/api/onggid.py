@@ -1,7 +1,7 @@
 """`onggid`: reads its options, opens its sockets, opens the engine, serves until it is told to go.
 
 Rights: root with every capability: what it starts is less. Descriptors expected: 0-2, and what systemd passed.
-SIGTERM and SIGINT: the engine goes, containers stay, each with its shim. SIGHUP: TLS files, log level and labels are read again.
+SIGTERM and SIGINT: the engine goes, containers stay, each with its shim. SIGHUP: TLS files, log level and what concerns registries are read again.
 """
 
 from __future__ import annotations
@@ -201,9 +201,12 @@ class Program:
 
     def _reload(self) -> None:
         """SIGHUP. All or nothing: a file that can't be read leaves everything as it was."""
+        from onggi.api.engineoptions import registry_options
+
         notify("RELOADING=1")
         try:
             settings = load(sys.argv[1:])
+            registries = registry_options(settings)
             for listener in self._listeners:
                 files = _tls_files(settings)
                 if listener.tls is not None and files is not None:
@@ -214,6 +217,7 @@ class Program:
             self._settings = settings
             log.info("configuration is reloaded")
             if self._engine is not None:
+                self._engine.images.reconfigure(registries)
                 self._engine.events.emit("daemon", "reload", self._engine.id, {"name": os.uname().nodename})
         except (OnggiError, OSError) as error:
             log.error("configuration can't be reloaded", extra={"reason": str(error)})
@@ -221,9 +225,10 @@ class Program:
 
 
 async def _open_engine(settings: Settings) -> Engine:
-    from onggi.api.engineoptions import engine_options
+    from onggi.api.engineoptions import engine_options, set_proxies
     from onggi.engine.engine import Engine
 
+    set_proxies(settings)
     return await Engine.open(engine_options(settings))
 
 

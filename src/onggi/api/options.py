@@ -74,6 +74,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("exec-root", "exec-root", Kind.TEXT, "Where sockets and the state of running containers are kept"),
     Option("group", "group", Kind.TEXT, "Group of the unix socket", "G"),
     Option("host", "hosts", Kind.LIST, "Sockets to listen on: unix://PATH, tcp://HOST:PORT, fd://", "H"),
+    Option("http-proxy", "", Kind.TEXT, "Proxy for http:// registries"),
+    Option("https-proxy", "", Kind.TEXT, "Proxy for https:// registries"),
     Option("insecure-loopback", "", Kind.FLAG, "Let tcp:// on a loopback address do without TLS"),
     Option(
         "insecure-registry",
@@ -88,7 +90,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("log-opt", "log-opts", Kind.MAP, "Options of the default log driver"),
     Option("max-concurrent-downloads", "max-concurrent-downloads", Kind.NUMBER, "Layers of one pull at a time"),
     Option("max-concurrent-uploads", "max-concurrent-uploads", Kind.NUMBER, "Layers of one push at a time"),
+    Option("max-download-attempts", "max-download-attempts", Kind.NUMBER, "How often a layer is tried to be fetched"),
     Option("mtu", "mtu", Kind.NUMBER, "MTU of the default bridge"),
+    Option("no-proxy", "", Kind.TEXT, "Hosts, domains and networks that are reached without a proxy"),
+    Option("", "proxies", Kind.OBJECT, "http-proxy, https-proxy and no-proxy"),
     Option("pidfile", "pidfile", Kind.TEXT, "File for the process id", "p"),
     Option("registry-mirror", "registry-mirrors", Kind.LIST, "Mirrors of docker.io"),
     Option("rootless", "rootless", Kind.FLAG, "Run as an ordinary user, in namespaces of that user's own"),
@@ -120,7 +125,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _needless("raw-logs", "raw-logs", Kind.FLAG),
     _needless("log-format", "log-format", Kind.TEXT),
     _needless("oom-score-adjust", "oom-score-adjust", Kind.NUMBER),
-    _needless("max-download-attempts", "max-download-attempts", Kind.NUMBER),
     _needless("min-api-version", "min-api-version", Kind.TEXT),
     _needless("network-control-plane-mtu", "network-control-plane-mtu", Kind.NUMBER),
     _needless("swarm-default-advertise-addr", "swarm-default-advertise-addr", Kind.TEXT),
@@ -153,10 +157,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _refused("fixed-cidr", "fixed-cidr", Kind.TEXT, "choose the default bridge's subnet with --bip"),
     _refused("fixed-cidr-v6", "fixed-cidr-v6", Kind.TEXT, "the default bridge takes its IPv6 subnet from the pools"),
     _refused("host-gateway-ip", "host-gateway-ips", Kind.LIST, "host-gateway is the bridge's address"),
-    _refused("http-proxy", "", Kind.TEXT, "set HTTP_PROXY in the engine's environment"),
-    _refused("https-proxy", "", Kind.TEXT, "set HTTPS_PROXY in the engine's environment"),
-    _refused("no-proxy", "", Kind.TEXT, "set NO_PROXY in the engine's environment"),
-    _refused("", "proxies", Kind.OBJECT, "set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the engine's environment"),
     _refused("icc", "icc", Kind.FLAG, "isolate containers with networks of their own"),
     _refused("init", "init", Kind.FLAG, "give --init to the container"),
     _refused("ip", "ip", Kind.TEXT, "give the host's address with -p"),
@@ -183,6 +183,7 @@ DEFAULTS: Final[dict[str, Value]] = {
     "shutdown-timeout": 15,
     "max-concurrent-downloads": 3,
     "max-concurrent-uploads": 5,
+    "max-download-attempts": 5,
 }
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 
@@ -285,7 +286,18 @@ def parse_file(data: bytes) -> dict[str, Value]:
     unknown = sorted(key for key in decoded if key not in _BY_KEY)
     if unknown:
         raise InvalidArgument(f"the following directives don't match any configuration option: {', '.join(unknown)}")
-    return {(_BY_KEY[key].flag or key): _file_value(_BY_KEY[key], value) for key, value in decoded.items()}
+    found = {(_BY_KEY[key].flag or key): _file_value(_BY_KEY[key], value) for key, value in decoded.items()}
+    proxies = found.pop("proxies", {})
+    return found | _proxies(proxies)
+
+
+def _proxies(table: Value) -> dict[str, Value]:
+    """The file's table, under the line's names."""
+    proxies = table if isinstance(table, dict) else {}
+    for name in proxies:
+        if name not in ("http-proxy", "https-proxy", "no-proxy"):
+            raise InvalidArgument(f"the following directives don't match any configuration option: proxies.{name}")
+    return {**proxies}
 
 
 def _file_value(option: Option, value: object) -> Value:

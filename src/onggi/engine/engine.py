@@ -78,8 +78,7 @@ class EngineOptions:
     dns_options: list[str] = field(default_factory=list)
     default_log_driver: str = "json-file"
     default_log_options: dict[str, str] = field(default_factory=dict)
-    insecure_registries: list[str] = field(default_factory=list)
-    registry_mirrors: list[str] = field(default_factory=list)
+    registries: RegistryOptions = field(default_factory=RegistryOptions)
     labels: list[str] = field(default_factory=list)
     debug: bool = False
     rootless: bool = False
@@ -108,10 +107,7 @@ class Engine:
         self.content = Content(root)
         self.layers = Layers(root, self.content, self.workers)
         self.snapshots = Snapshots(root, self.layers, self.workers)
-        self.images = Images(
-            self.content, self.layers, database,
-            RegistryOptions(insecure=options.insecure_registries, mirrors=options.registry_mirrors),
-        )  # fmt: skip
+        self.images = Images(self.content, self.layers, database, options.registries)
         self.images.is_running_on = self._is_running_on
         self.volumes = Volumes(root, database, self.workers)
         self.networks = Networks(

@@ -14,6 +14,7 @@ from onggi.doctor import footprint
 from onggi.engine import cdi, files, inspecting
 from onggi.engine.container import State, time_text
 from onggi.engine.logdrivers import DRIVERS
+from onggi.images import RegistryOptions
 from onggi.kernel import cgroups
 from onggi.oci.digest import Digest
 from onggi.oci.platform import host_platform
@@ -69,11 +70,7 @@ class System:
             "KernelVersion": os.uname().release, "OperatingSystem": _os_release().get("PRETTY_NAME", "Linux"),
             "OSVersion": _os_release().get("VERSION_ID", ""), "OSType": "linux", "Architecture": os.uname().machine,
             "IndexServerAddress": "https://index.docker.io/v1/",
-            "RegistryConfig": {
-                "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"],
-                "IndexConfigs": {"docker.io": {"Mirrors": options.registry_mirrors, "Name": "docker.io", "Official": True, "Secure": True}},
-                "Mirrors": options.registry_mirrors,
-            },
+            "RegistryConfig": _registry_config(engine.images.registries),
             "NCPU": os.cpu_count() or 1, "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "GenericResources": None, "DockerRootDir": options.data_root,
             "HttpProxy": _masked("HTTP_PROXY"), "HttpsProxy": _masked("HTTPS_PROXY"), "NoProxy": os.environ.get("NO_PROXY", ""),
@@ -247,6 +244,24 @@ def _os_release() -> dict[str, str]:
         return platform.freedesktop_os_release()
     except OSError:
         return {}
+
+
+def _registry_config(options: RegistryOptions) -> dict[str, object]:
+    """Networks, and hosts by name, that may do without TLS; docker.io's mirrors."""
+    networks = [entry for entry in options.insecure if "/" in entry]
+    hosts = {
+        name: {"Mirrors": [], "Name": name, "Official": False, "Secure": False}
+        for name in options.insecure
+        if name not in networks
+    }
+    return {
+        "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128", *networks],
+        "IndexConfigs": {
+            **hosts,
+            "docker.io": {"Mirrors": options.mirrors, "Name": "docker.io", "Official": True, "Secure": True},
+        },
+        "Mirrors": options.mirrors,
+    }
 
 
 def _masked(name: str) -> str:

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-_SCHEME: Final = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+|$)")
+_SCHEME: Final = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|$))|\s+|(?=,)|$)")
+"""A scheme, with its token68 if it has one (`Negotiate oYG…==`)."""
 _PARAMETER: Final = re.compile(r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
 _LIMIT: Final = 8192
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Final, Self
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
-from onggi.errors import Corrupt, Unauthorized
+from onggi.errors import Corrupt, Unauthorized, Unavailable
 from onggi.images.challenge import Challenge, Credentials, parse_challenges
+from onggi.images.endpoints import Endpoint
 from onggi.images.guard import Guard, GuardedResolver, LedAstray
-from onggi.images.options import Endpoint, RegistryOptions
+from onggi.images.options import RegistryOptions
+from onggi.images.proxies import proxy_for
 from onggi.images.refusals import refusal, unreachable
-from onggi.images.tokens import Tokens
+from onggi.images.tokens import NoSuchWay, Tokens
 from onggi.images.tries import TryAgain, trying
 
 _READ_BYTES: Final = 1024 * 1024
@@ -59,17 +61,16 @@ class RegistryClient:
         if self._session is None:
             options = self.options
             # A proxy's address is its owner's affair; the guard knows it.
-            connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(self.guard), ssl=_tls(self.endpoint, options.certificates), limit=0
-            )
+            connector = aiohttp.TCPConnector(resolver=GuardedResolver(self.guard), ssl=_tls(self.endpoint), limit=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,
-                trust_env=True,
                 read_bufsize=_READ_BYTES,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "onggi", "Accept-Encoding": "identity"},
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_s, sock_read=options.stall_s),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self.endpoint.connect_s or options.connect_s, sock_read=options.stall_s
+                ),
             )
         return self._session
 
@@ -79,9 +80,9 @@ class RegistryClient:
             return
         for scheme in self.endpoint.schemes:
             base = URL(f"{scheme}://{self.endpoint.host}")
-            url = base / "v2" / ""
+            url = URL(f"{base}{self.endpoint.root}/", encoded=True)
             try:
-                async with self.session.get(url, allow_redirects=False) as answer:
+                async with self._ask("GET", url, headers=CIMultiDict(self.endpoint.headers)) as answer:
                     if answer.status == 429 or answer.status >= 500:
                         raise await refusal(answer)
                     self._challenge = _chosen(answer)
@@ -109,7 +110,7 @@ class RegistryClient:
         Raises TryAgain when the connection broke, also while the block reads the body; Unauthorized, Forbidden.
         """
         await self.connect()
-        url = self.url(path)
+        url = self._api(path) if path.startswith("/v2/") else self.url(path)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 answer = await self._send(stack, method, url, scope, headers, body, data)
@@ -118,6 +119,11 @@ class RegistryClient:
                 yield answer
         except BROKEN as error:
             raise unreachable(error, str(url.with_query(None))) from error
+
+    def _api(self, path: str) -> URL:
+        """A path of the API at this endpoint, which may have it elsewhere than at /v2; a mirror is told whose images are meant."""
+        url = self.url(self.endpoint.root + path.removeprefix("/v2"))
+        return url.update_query(ns=self.endpoint.namespace) if self.endpoint.namespace else url
 
     def url(self, path: str) -> URL:
         """An absolute URL is kept as it is spelled: its query may be signed. Raises LedAstray."""
@@ -148,19 +154,34 @@ class RegistryClient:
     ) -> aiohttp.ClientResponse:
         """One request with its redirects. Credentials go to the registry's own origin alone (CVE-2020-15157)."""
         for _ in range(_MOST_REDIRECTS + 1):
-            sent = dict(headers or {})
-            if self._is_own(url) and (authorization := await self._authorization(scope)):
-                sent["Authorization"] = authorization
+            sent = CIMultiDict(headers or {})
+            if self._is_own(url):
+                sent.extend(self.endpoint.headers)
+                if authorization := await self._authorization(scope):
+                    sent["Authorization"] = authorization
             answer = await stack.enter_async_context(
-                self.session.request(
-                    method, url, headers=sent, data=body() if body else data, allow_redirects=False, expect100=False
-                )
+                self._ask(method, url, headers=sent, data=body() if body else data)
             )
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or target is None or method not in ("GET", "HEAD"):
                 return answer
             url = self._follow(url, target)
         raise LedAstray(f"{self.endpoint.host} redirects more than {_MOST_REDIRECTS} times")
+
+    def _ask(
+        self, method: str, url: URL, *, headers: CIMultiDict[str], data: object = None
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """One request, by way of a proxy if the engine's environment names one for it. Redirects are ours to follow."""
+        proxy, to_proxy = proxy_for(url), CIMultiDict[str]()
+        if proxy and proxy.user:
+            to_proxy["Proxy-Authorization"] = Credentials(proxy.user, proxy.password or "").basic()
+            if url.scheme == "http":  # the proxy reads the request itself; of https it sees the CONNECT alone
+                headers = CIMultiDict(headers)
+                headers.update(to_proxy)
+        return self.session.request(
+            method, url, headers=headers, data=data, allow_redirects=False,
+            proxy=proxy.with_user(None) if proxy else None, proxy_headers=to_proxy,
+        )  # fmt: skip
 
     async def _authorization(self, scope: str) -> str:
         if self._challenge is None:
@@ -179,18 +200,20 @@ class RegistryClient:
             self._challenge = challenge
             return again
         self._challenge = challenge
-        self._tokens.forget(challenge, scope)
+        self._tokens.forget(challenge, scope, answer.request_info.headers.get("Authorization", ""))
         return True
 
     async def _ask_realm(self, method: str, url: URL, headers: dict[str, str], form: dict[str, str] | None) -> bytes:
-        """A token server's answer. Raises Unauthorized, TryAgain, LedAstray."""
+        """A token server's answer. Raises Unauthorized, NoSuchWay, TryAgain, LedAstray."""
         if not self._is_own(url):
             self.guard.check(url)
         try:
-            async with self.session.request(method, url, headers=headers, data=form, allow_redirects=False) as answer:
+            async with self._ask(method, url, headers=CIMultiDict(headers), data=form) as answer:
                 if answer.status != 200:
                     error = await refusal(answer)
-                    raise error if isinstance(error, TryAgain) else Unauthorized(str(error))
+                    if isinstance(error, TryAgain):
+                        raise error
+                    raise (NoSuchWay if answer.status in (404, 405) else Unauthorized)(str(error))
                 return await read_limited(answer, 1024 * 1024)
         except BROKEN as error:
             raise unreachable(error, str(url.with_query(None))) from error
@@ -243,18 +266,21 @@ def _chosen(answer: aiohttp.ClientResponse) -> Challenge | None:
     return challenges.get("basic")
 
 
-def _tls(endpoint: Endpoint, directory: str) -> ssl.SSLContext | bool:
-    """False: certificates aren't looked at. The directory is docker's: <host>/ca.crt, client.cert, client.key."""
-    if endpoint.insecure:
-        return False
-    host = os.path.join(directory, endpoint.host)
-    if "/" in endpoint.host or not os.path.isdir(host):
-        return True
+def _tls(endpoint: Endpoint) -> ssl.SSLContext | bool:
+    """The machine's authorities and the endpoint's own. An insecure one is shown our certificate, but its own isn't looked at.
+
+    Raises Unavailable for a file that can't be read.
+    """
+    if not endpoint.authorities and not endpoint.clients:
+        return not endpoint.insecure
     context = ssl.create_default_context()
-    for name in sorted(os.listdir(host)):
-        path = os.path.join(host, name)
-        if name.endswith(".crt"):
+    if endpoint.insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        for path in endpoint.authorities:
             context.load_verify_locations(path)
-        elif name.endswith(".cert"):
-            context.load_cert_chain(path, path.removesuffix(".cert") + ".key")
+        for certificate, key in endpoint.clients:
+            context.load_cert_chain(certificate, key or None)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"certificates of {endpoint.host} can't be used: {error}") from None
     return context

@@ -182,8 +182,12 @@ class Downloads:
 
     def __init__(self, content: Content, options: RegistryOptions) -> None:
         self._content = content
-        self._slots = asyncio.Semaphore(max(1, options.downloads))
         self._underway: dict[Digest, Download] = {}
+        self.limit(options.downloads)
+
+    def limit(self, downloads: int) -> None:
+        """How many may transfer at once, of those that begin from now on."""
+        self._slots = asyncio.Semaphore(downloads)
 
     @contextlib.asynccontextmanager
     async def get(

@@ -7,13 +7,15 @@ this room never use it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import removing
 from onggi.images.catalog import Catalog, Image
 from onggi.images.challenge import RegistryAuth, credentials_of
-from onggi.images.options import RegistryOptions, endpoints
+from onggi.images.endpoints import endpoints
+from onggi.images.options import RegistryOptions
 from onggi.images.removing import Users
 from onggi.images.sources import Sources
 from onggi.oci.digest import Digest
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MIRROR_TRIES = 2
 _HUB_ADDRESS = "https://index.docker.io/v1/"
 
 
@@ -49,6 +52,12 @@ class Images(Catalog):
     def restore(self) -> list[str]:
         self.sources.restore()
         return super().restore()
+
+    def reconfigure(self, registries: RegistryOptions) -> None:
+        """What begins from now on keeps to it; what is under way goes on as it was."""
+        self.registries = registries
+        if self._downloads:
+            self._downloads.limit(registries.downloads)
 
     async def close(self) -> None:
         """Downloads under way end; what they have stays for the next try."""
@@ -92,7 +101,7 @@ class Images(Catalog):
             for tag in tags:
                 await push.one(tag, self.resolve(str(tag)))
 
-        await self._at(reference, auth, work, mirrors=False)
+        await self._at(reference, auth, work, pushing=True)
 
     async def push_document(
         self,
@@ -109,7 +118,7 @@ class Images(Catalog):
         async def work(client: RegistryClient) -> None:
             await Push(self, client, lambda _message: None).document(reference, data, media_type, blobs)
 
-        await self._at(reference, auth, work, mirrors=False)
+        await self._at(reference, auth, work, pushing=True)
 
     async def read_remote(
         self, reference: Reference, *, auth: RegistryAuth | None, limit: int
@@ -192,20 +201,25 @@ class Images(Catalog):
         auth: RegistryAuth | None,
         work: Callable[[RegistryClient], Awaitable[T]],
         *,
-        mirrors: bool = True,
+        pushing: bool = False,
     ) -> T:
-        """`work` with the first endpoint that can do it. A mirror gets no credentials, and what fails there is asked further on."""
+        """`work` with the first endpoint that can do it: one to pull from, or one to push to.
+
+        A mirror gets no credentials, and what fails there is asked further on.
+        """
         from onggi.images.challenge import Credentials
         from onggi.images.connection import RegistryClient
         from onggi.images.tries import trying
 
         for endpoint in endpoints(reference.domain, self.registries):
-            if endpoint.is_mirror and not mirrors:
+            if not (endpoint.pushes if pushing else endpoint.pulls):
                 continue
             credentials = Credentials() if endpoint.is_mirror else credentials_of(auth)
+            # Somebody else can do it: a mirror that is down must not hold a pull up for long.
+            options = replace(self.registries, tries=_MIRROR_TRIES) if endpoint.is_mirror else self.registries
             try:
-                async with RegistryClient(endpoint, credentials, self.registries) as client:
-                    await trying(self.registries, client.connect)
+                async with RegistryClient(endpoint, credentials, options) as client:
+                    await trying(options, client.connect)
                     return await work(client)
             except OnggiError:
                 if not endpoint.is_mirror:

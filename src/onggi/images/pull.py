@@ -25,7 +25,8 @@ from onggi.oci.reference import Reference
 from onggi.store.blocking import blocking
 
 if TYPE_CHECKING:
-    from onggi.images.catalog import Catalog, Image
+    from onggi.images.catalog import Image
+    from onggi.images.images import Images
 
 _PAGES: Final = 100
 
@@ -38,7 +39,7 @@ class _Tags(msgspec.Struct):
 class Pull:
     """One pull from one endpoint."""
 
-    images: Catalog
+    images: Images
     downloads: Downloads
     client: RegistryClient
     output: Output
@@ -73,6 +74,8 @@ class Pull:
                 names.append(reference)
             known = all(self.images.named(str(name)) == found.value.config.digest for name in names)
             image = await self.images.create(config, names=names, blobs=blobs, raw=data, manifest=manifest)
+            # What is built on it is pushed to a neighbour without sending these again.
+            await self.images.sources.add(reference, [blob.digest for _, blob in layers if not blob.urls])
         finally:
             release()
         self.images.on_event("pull", reference.familiar(), reference.familiar_name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -18,7 +19,13 @@ from onggi.images.challenge import Challenge, Credentials
 
 _CLIENT: Final = "onggi"
 _SHORTEST_S: Final = 60
-_MARGIN_S: Final = 5
+_TRUSTED: Final = 0.9
+"""Of a token's life: it must not end on its way."""
+
+
+class NoSuchWay(Unauthorized):
+    """The token server doesn't know this kind of request (404, 405)."""
+
 
 AskRealm = Callable[[str, URL, dict[str, str], dict[str, str] | None], Awaitable[bytes]]
 
@@ -47,12 +54,14 @@ class Tokens:
                 answer = await self._get(challenge, scope, offline=False)
                 token = answer.token or answer.access_token
                 lifetime = max(answer.expires_in, _SHORTEST_S)
-                self._kept[key] = (token, time.monotonic() + lifetime - _MARGIN_S)
+                self._kept[key] = (token, time.monotonic() + lifetime * _TRUSTED)
         return f"Bearer {token}"
 
-    def forget(self, challenge: Challenge, scope: str) -> None:
-        """The registry didn't take it."""
-        self._kept.pop(_key(challenge, scope), None)
+    def forget(self, challenge: Challenge, scope: str, refused: str) -> None:
+        """The registry didn't take the header `refused`. Somebody else's request may have brought another one meanwhile."""
+        key = _key(challenge, scope)
+        if f"Bearer {self._kept.get(key, ('', 0.0))[0]}" == refused:
+            del self._kept[key]
 
     async def log_in(self, challenge: Challenge) -> str:
         """A refresh token, "" when the server gives none."""
@@ -65,16 +74,10 @@ class Tokens:
             url = URL(realm)
         except ValueError:
             raise Unauthorized(f"the registry's token realm can't be read: {realm[:200]!r}") from None
+        data = None
         if self._credentials.refresh_token:
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": self._credentials.refresh_token,
-                "service": service,
-                "scope": scope,
-                "client_id": _CLIENT,
-            }
-            data = await self._ask("POST", url, {}, form)
-        else:
+            data = await self._refreshed(url, service, scope)
+        if data is None:
             query = [("service", service)] if service else []
             query += [("scope", part) for part in scope.split()]
             if offline:
@@ -89,7 +92,30 @@ class Tokens:
             raise InvalidArgument(f"{url.host} gave no token, but something else") from None
         if not (answer.token or answer.access_token):
             raise Unauthorized(f"authorization server {url.host} did not include a token in the response")
+        if self._credentials.refresh_token and answer.refresh_token:
+            # The one before may be void from now on (oauth.md, "refresh_token").
+            self._credentials = replace(self._credentials, refresh_token=answer.refresh_token)
         return answer
+
+    async def _refreshed(self, url: URL, service: str, scope: str) -> bytes | None:
+        """OAuth's way; None where the server has only the older one, which takes a user with the token as the password."""
+        credentials = self._credentials
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credentials.refresh_token,
+            "service": service,
+            "scope": scope,
+            "client_id": _CLIENT,
+        }
+        try:
+            return await self._ask("POST", url, {}, form)
+        except NoSuchWay:
+            if not credentials.user:
+                raise
+            self._credentials = replace(
+                credentials, password=credentials.password or credentials.refresh_token, refresh_token=""
+            )
+            return None
 
 
 def _key(challenge: Challenge, scope: str) -> tuple[str, str, str]:
