@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from onggi.cli.command import Exit
 from onggi.cli.copying import Target, entry
-from onggi.cli.main import Exit
 from onggi.cli.tarcopies import ContainerTree, LocalTree, renaming
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import tarfile
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 from onggi.cli.transfer import blocks
 from onggi.ignore import IgnoreRules, read_ignore_file
 

@@ -10,9 +10,9 @@ from onggi.cli import buildcontext, mountwords
 from onggi.cli.buildoutputs import Output, bring
 from onggi.cli.buildprogress import display
 from onggi.cli.buildwords import contexts_of, print_call, secrets_of
+from onggi.cli.command import Command, Exit
 from onggi.cli.creating import platform_of, refuse_trust
 from onggi.cli.credentials import Credentials
-from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
 from onggi.client import images
 from onggi.client.errors import StreamError
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _build(context: Context, options: Options, words: list[str]) -> None:

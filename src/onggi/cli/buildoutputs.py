@@ -7,7 +7,7 @@ import os
 import sys
 import tarfile
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 from onggi.client import images
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from onggi.cli.main import Context
+    from onggi.cli.command import Context
 
 _ARCHIVES = ("docker", "oci")
 _KINDS = ("local", "tar", "image", "registry", "cacheonly", *_ARCHIVES)

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 from onggi.cli.tables import table
 from onggi.cli.units import clean
 

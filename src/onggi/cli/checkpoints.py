@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Command
+from onggi.cli.command import Command
 from onggi.cli.tables import table
 from onggi.client.call import Call, Request, json_body, nothing, parsed, quote
 
@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _create(context: Context, options: Options, words: list[str]) -> None:

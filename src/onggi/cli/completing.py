@@ -12,16 +12,16 @@ from __future__ import annotations
 import os
 import sys
 
+from onggi.cli.command import GLOBAL_FLAGS, load
 from onggi.cli.flags import Flag, read_flags
 from onggi.cli.flagvalues import FILTERS, VALUES
-from onggi.cli.main import GLOBAL_FLAGS, load
 from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from onggi.cli.main import Command, Context
+    from onggi.cli.command import Command, Context
 
 NO_SPACE, NO_FILES, FILES = 2, 4, 0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Command
+from onggi.cli.command import Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 _BASH = """\
 # bash completion for {program}: source <({program} completion bash)

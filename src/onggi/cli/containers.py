@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 from onggi.cli import beyond
-from onggi.cli.main import Command, Exit, each, words_of
+from onggi.cli.command import Command, Exit, each, words_of
 from onggi.client import containers
 from onggi.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _stop(context: Context, options: Options, words: list[str]) -> None:

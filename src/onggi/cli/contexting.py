@@ -8,14 +8,14 @@ import re
 import sys
 import tarfile
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.contexts import TLS_FILES, ContextError, default_host
-from onggi.cli.main import Command, Exit
 from onggi.cli.tables import Columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _NAME = "^[a-zA-Z0-9][a-zA-Z0-9_.+-]+$"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.cli.tarcopies import ContainerTree, LocalTree, renaming
 from onggi.cli.transfer import blocks
 from onggi.cli.units import human_size
@@ -19,8 +19,8 @@ from onggi.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 _DIRECTORY, _SYMLINK, _DEVICE = 1 << 31, 1 << 27, 1 << 26
 """Bits of Go's os.FileMode."""

@@ -6,9 +6,9 @@ import contextlib
 import os
 import sys
 
+from onggi.cli.command import Exit, words_of
 from onggi.cli.config_words import container_config
 from onggi.cli.flags import UsageError
-from onggi.cli.main import Exit, words_of
 from onggi.cli.references import check
 from onggi.client import containers, images
 from onggi.client.errors import ApiError, ConnectionRefused, StreamError
@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Created, Json
 
 

@@ -14,8 +14,8 @@ from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.configfile import ConfigFile
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 HUB = "https://index.docker.io/v1/"

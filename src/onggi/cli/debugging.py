@@ -10,8 +10,8 @@ import contextlib
 import sys
 
 from onggi.cli import running
+from onggi.cli.command import Command, Exit
 from onggi.cli.flags import parse, read_flags
-from onggi.cli.main import Command, Exit
 from onggi.client import containers, images
 from onggi.client.errors import ApiError
 from onggi.errors import OnggiError
@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 _ENTER = 'ln -s /proc/1/root /target 2>/dev/null; exec "$@"'
 """Process 1 is the container's, and its root is the container's root."""

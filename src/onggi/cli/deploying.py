@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.client import deploys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Progress
 
 

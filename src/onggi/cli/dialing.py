@@ -7,12 +7,12 @@ import os
 import socket
 import threading
 
-from onggi.cli.main import Command
+from onggi.cli.command import Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _dial_stdio(context: Context, options: Options, words: list[str]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.images import rows_of
 from onggi.cli.listing import row as container_row
-from onggi.cli.main import Command, Exit
 from onggi.cli.tables import Columns, table
 from onggi.cli.units import ago, human_size, rfc3339
 from onggi.cli.volumes import row as volume_row
@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _HEADERS = {"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}

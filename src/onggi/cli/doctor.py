@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.client import system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _doctor(context: Context, options: Options, words: list[str]) -> None:

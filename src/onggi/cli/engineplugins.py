@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, each
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, each
 from onggi.cli.tables import Columns
 from onggi.client.call import Call, Request, nothing, parsed, quote
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _asks(method: str, path: str) -> Callable[[Context, Options, list[str]], None]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import time
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, Exit
 from onggi.cli.units import clean, since_argument
 from onggi.client import system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.cli.templates import Template
     from onggi.client.shapes import Json
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 
 from onggi.cli import session, terminal
-from onggi.cli.main import Command, Exit, words_of
+from onggi.cli.command import Command, Exit, words_of
 from onggi.cli.pairs import environment
 from onggi.client import containers, execs
 from onggi.client.errors import ApiError
@@ -14,8 +14,8 @@ from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 

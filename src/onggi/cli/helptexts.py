@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from onggi.cli.command import Command
     from onggi.cli.flags import Flag
-    from onggi.cli.main import Command
 
 GROUPS = {
     "builder": "Manage builds", "checkpoint": "Manage checkpoints", "container": "Manage containers", "context": "Manage contexts",
@@ -24,10 +24,10 @@ _NONE_SHOWN = ("", "0", "false")
 def overview(program: str) -> str:
     import os
 
+    from onggi.cli.command import GLOBAL_FLAGS
     from onggi.cli.commands import GROUPS as CONTENTS
     from onggi.cli.commands import TOP
     from onggi.cli.flags import read_flags
-    from onggi.cli.main import GLOBAL_FLAGS
 
     short = listed(TOP)
     # Scripts and people of the old days have `ps`, `run` …; DOCKER_HIDE_LEGACY_COMMANDS leaves the groups' own forms.
@@ -89,7 +89,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
 def listed(words: Mapping[str, str]) -> dict[str, str]:
     """Word → help, without hidden ones and without second names of the same command."""
-    from onggi.cli.main import load
+    from onggi.cli.command import load
 
     found, seen = {}, set()
     for word, where in words.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Exit, each, words_of
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, Exit, each, words_of
 from onggi.cli.references import split
 from onggi.cli.tables import Columns
 from onggi.cli.units import ago, human_size, stamp
@@ -14,8 +14,8 @@ from onggi.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _HEADERS = {

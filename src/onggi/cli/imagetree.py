@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 from onggi.cli.tables import width
 from onggi.cli.units import clean, human_size
 from onggi.client import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _HEADINGS = ("IMAGE", "ID", "DISK USAGE", "CONTENT SIZE", "EXTRA")

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import cast
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.cli.units import for_terminal
 from onggi.client import containers, images, networks, volumes
 from onggi.client.call import Call, Request, parsed, quote
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
     Look = Callable[[str], Any]
 
@@ -62,7 +62,7 @@ def inspect_each(looks: list[Look], names: list[str], format: str, *, kind: str 
 
     `kind` chooses the fields that JSON may leave out (structs.py).
     """
-    from onggi.cli.main import words_of
+    from onggi.cli.command import words_of
 
     found, failed = [], []
     template = _Render(format, kind) if format not in ("", "json") else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Context
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, Context
 from onggi.cli.tables import Columns, quiet_wins
 from onggi.cli.units import ago, human_size, stamp
 from onggi.client import containers
@@ -63,7 +63,7 @@ def _asks_for_size(format: str) -> bool:
     """
     if format in ("", "json", "raw", "table"):
         return False
-    from onggi.cli.main import Exit
+    from onggi.cli.command import Exit
     from onggi.cli.templates import ParseError, Struct, Template, TemplateError
 
     asked = False

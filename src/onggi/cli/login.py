@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.credentials import HUB, Credentials
-from onggi.cli.main import Command, Exit
 from onggi.client import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.cli.units import since_argument
 from onggi.client import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 
 def _logs(context: Context, options: Options, words: list[str]) -> None:

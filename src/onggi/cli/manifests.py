@@ -6,15 +6,15 @@ import base64
 import json
 import sys
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.credentials import HUB, Credentials
-from onggi.cli.main import Command, Exit
 from onggi.cli.manifeststore import ManifestStore, full, parts
 from onggi.cli.registries import DOCKER_LIST, LISTS, OCI_MANIFEST, Registry, RegistryError, digest_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _PLATFORMS = {

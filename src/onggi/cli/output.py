@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

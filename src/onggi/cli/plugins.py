@@ -14,8 +14,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.configfile import ConfigFile
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _SYSTEM = ("/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins",
@@ -69,8 +69,8 @@ def buildx_is_wanted(config: ConfigFile) -> bool | None:
 
     Raises Exit for a DOCKER_BUILDKIT that is no boolean.
     """
+    from onggi.cli.command import Exit
     from onggi.cli.kinds import read
-    from onggi.cli.main import Exit
 
     said = os.environ.get("DOCKER_BUILDKIT") or str(config.group("features").get("buildkit") or "")
     try:

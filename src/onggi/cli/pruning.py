@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, Exit
 from onggi.cli.units import human_size
 from onggi.client import containers, images, networks, volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 Filters = dict[str, list[str]]
 

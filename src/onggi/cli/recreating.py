@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Exit
 from onggi.cli.config_words import container_config
 from onggi.cli.flags import UsageError
-from onggi.cli.main import Command, Exit
 from onggi.cli.runflags import FLAGS
 from onggi.client import deploys
 
@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json, Progress
 
 _FIXED = frozenset({"AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"})

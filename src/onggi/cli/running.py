@@ -8,8 +8,8 @@ import sys
 import threading
 
 from onggi.cli import session, terminal
+from onggi.cli.command import Command, Exit
 from onggi.cli.creating import make, told_as
-from onggi.cli.main import Command, Exit
 from onggi.cli.runflags import FLAGS
 from onggi.client import containers
 from onggi.errors import OnggiError
@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.sync import Connection
 
 
@@ -162,7 +162,7 @@ def _start(context: Context, options: Options, words: list[str]) -> None:
 
 
 def _start_all(context: Context, options: Options, words: list[str]) -> None:
-    from onggi.cli.main import each
+    from onggi.cli.command import each
 
     checkpoint = options.text("checkpoint")
     if checkpoint and len(words) > 1:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from onggi.cli.command import Command
 from onggi.cli.credentials import credentials_for
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command
 from onggi.cli.tables import Columns
 from onggi.client import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _HEADERS = {

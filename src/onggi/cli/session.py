@@ -14,8 +14,8 @@ from onggi.client.call import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.sync import Connection
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
@@ -23,7 +23,7 @@ DEFAULT_KEYS = "ctrl-p,ctrl-q"
 
 def keys_of(options: Options, context: Context) -> str:
     """--detach-keys, else the configuration's detachKeys. Raises Exit for what are no keys."""
-    from onggi.cli.main import Exit
+    from onggi.cli.command import Exit
 
     keys = options.text("detach-keys") or context.config.text("detachKeys")
     try:
@@ -156,6 +156,6 @@ def _all(fd: int, data: bytes) -> None:
 def check_tty(*, tty: bool, interactive: bool) -> None:
     """Docker's refusal of -it without a terminal. Raises Exit."""
     if tty and interactive and not terminal.is_terminal(sys.stdin.fileno()):
-        from onggi.cli.main import Exit
+        from onggi.cli.command import Exit
 
         raise Exit(1, "the input device is not a TTY")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from onggi.cli.main import Command, Exit, words_of
+from onggi.cli.command import Command, Exit, words_of
 from onggi.cli.tables import Columns
 from onggi.cli.units import binary_size, human_size
 from onggi.client import containers, system
@@ -13,8 +13,8 @@ from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _HEADERS = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.cli.servicewords import CREATE, UPDATE
 from onggi.cli.swarmwords import TABLE
 from onggi.client.call import Call, Request, nothing, quote
@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 _FLAGS = {"service create": CREATE, "service update": UPDATE}
 _FIRST_ONLY = ("service create", "secret create", "config create", "swarm join", "swarm join-token", "stack deploy", "stack ps",

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from onggi.cli.main import Command, Exit
+from onggi.cli.command import Command, Exit
 from onggi.cli.units import binary_size, clean, rfc3339
 from onggi.client import system
 from onggi.client.sync import API_VERSION
@@ -14,8 +14,8 @@ from onggi.errors import OnggiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 

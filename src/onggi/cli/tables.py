@@ -50,7 +50,7 @@ class Columns:
             cells = ([cell_text(row[f]) for f in self.default] for row in rows)
             sys.stdout.write(table([self.headers[f] for f in self.default], cells))
             return
-        from onggi.cli.main import Exit
+        from onggi.cli.command import Exit
         from onggi.cli.templates import TemplateError
 
         try:

@@ -10,7 +10,7 @@ import os
 import stat
 import tarfile
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import os
 import sys
 
 from onggi.cli import progress
+from onggi.cli.command import Command, Exit
 from onggi.cli.creating import platform_of, refuse_trust
 from onggi.cli.credentials import credentials_for
-from onggi.cli.main import Command, Exit
 from onggi.cli.references import split
 from onggi.client import images
 
@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
 
 _BLOCK = 1 << 20
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from onggi.cli.command import Command, Exit, each
 from onggi.cli.filters import parse_filters
-from onggi.cli.main import Command, Exit, each
 from onggi.cli.tables import Columns
 from onggi.client import volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from onggi.cli.command import Context
     from onggi.cli.flags import Options
-    from onggi.cli.main import Context
     from onggi.client.shapes import Json
 
 _HEADERS = {
