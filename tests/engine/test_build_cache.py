@@ -74,12 +74,12 @@ def test_the_cache_outlives_the_engine(tmp_path: Path) -> None:
 def test_stages_that_are_needed_run_side_by_side_and_speak_in_order(tmp_path: Path) -> None:
     dockerfile = """
 FROM busybox AS left
-RUN sleep 1.5; echo left > /left; mkdir /tree; echo x > /tree/x
+RUN --mount=type=cache,target=/met echo > /met/left; for i in $(seq 1500); do [ -e /met/right ] && break; usleep 10000; done; [ -e /met/right ] && echo left > /left; mkdir /tree; echo x > /tree/x
 FROM busybox AS unused
 RUN exit 1
 FROM busybox AS right
 ENV FROM_RIGHT=1
-RUN sleep 1.5; echo right > /right; chown 7:8 /right
+RUN --mount=type=cache,target=/met echo > /met/right; for i in $(seq 1500); do [ -e /met/left ] && break; usleep 10000; done; [ -e /met/left ] && echo right > /right; chown 7:8 /right
 FROM right
 COPY --from=left /left /
 COPY --from=0 /tree /copied
@@ -90,10 +90,7 @@ COPY --from=right --chown=5 /right /given
 """
 
     async def test(engine: Engine) -> None:
-        await build(engine, "FROM busybox\nRUN true\n")
-        start = time.monotonic()
         built = await build(engine, dockerfile)
-        assert time.monotonic() - start < 2.9
         found = tree(engine, built.image)
         assert (found["left"], found["copied/x"], found["seed"]) == (
             "644 0:0 left\n",
@@ -107,8 +104,8 @@ COPY --from=right --chown=5 /right /given
         )
         assert "FROM_RIGHT=1" in (built.image.config.run.env or [])
         assert [line.partition(" : ")[2] for line in built.steps][:5] == [
-            "FROM busybox AS left", "RUN sleep 1.5; echo left > /left; mkdir /tree; echo x > /tree/x",
-            "FROM busybox AS right", "ENV FROM_RIGHT=1", "RUN sleep 1.5; echo right > /right; chown 7:8 /right",
+            "FROM busybox AS left", "RUN --mount=type=cache,target=/met echo > /met/left; for i in $(seq 1500); do [ -e /met/right ] && break; usleep 10000; done; [ -e /met/right ] && echo left > /left; mkdir /tree; echo x > /tree/x",
+            "FROM busybox AS right", "ENV FROM_RIGHT=1", "RUN --mount=type=cache,target=/met echo > /met/right; for i in $(seq 1500); do [ -e /met/left ] && break; usleep 10000; done; [ -e /met/left ] && echo right > /right; chown 7:8 /right",
         ]  # fmt: skip
         assert built.steps[0].startswith("Step 1/12 ")
         assert built.steps[-1].startswith("Step 12/12 ")
