@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from onggi.engine.config import ExecBody, ExecStartBody
+from onggi.engine.config import ExecBody, ExecStartBody, Ulimit
 from onggi.engine.engine import Engine
 from onggi.engine.streams import AttachOptions
 from onggi.errors import Conflict, InvalidArgument, NotFound, RuntimeStepError
@@ -46,6 +47,31 @@ def test_an_exec_runs_in_the_container_and_its_code_is_known(tmp_path: Path) -> 
         with pytest.raises(RuntimeStepError, match="executable file not found"):
             await engine.execs.start(missing, ExecStartBody())
         assert engine.execs.inspect(missing)["ExitCode"] == 127
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("E-049")
+def test_an_exec_has_the_limits_rights_and_groups_of_its_container(tmp_path: Path) -> None:
+    look = "grep -E 'open files' {0}/limits; cat {0}/oom_score_adj; grep -E '^(Groups|NoNewPrivs|Seccomp|CapBnd):' {0}/status"
+
+    async def test(engine: Engine) -> None:
+        bounds: dict[str, Any] = {
+            "ulimits": [Ulimit(name="nofile", soft=100, hard=200)], "oom_score_adj": 500, "group_add": ["7"],
+            "security_opt": ["no-new-privileges"], "cap_drop": ["CHOWN"],
+        }  # fmt: skip
+        container = await run(engine, "sleep", "60", host=bounds)
+        _, first = await execute(engine, container, "sh", "-c", look.format("/proc/1"))
+        _, own = await execute(engine, container, "sh", "-c", look.format("/proc/self"))
+        assert own == first
+        assert "100 " in own
+        _, other = await execute(engine, container, "sh", "-c", "id -G", user="5:6")
+        assert other.split() == ["6", "7"]
+        # All capabilities; its system calls stay the container's.
+        _, more = await execute(engine, container, "sh", "-c", look.format("/proc/self"), privileged=True)
+        assert [one for one, two in zip(more.splitlines(), own.splitlines(), strict=True) if one != two] == [
+            next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapBnd:"))
+        ]
 
     with_engine(tmp_path, test)
 

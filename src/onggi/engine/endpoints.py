@@ -235,10 +235,11 @@ class Endpoints:
 def told(
     settings: EndpointSettings, network: Network, endpoint: Endpoint, *, names: list[str] | None
 ) -> EndpointSettings:
-    """The settings with what the container got."""
+    """The settings with what the container got. An internal network's gateway is nobody's way out."""
+    gateway4, gateway6 = ("", "") if endpoint.internal else (endpoint.gateway4, endpoint.gateway6)
     return msgspec.structs.replace(
-        settings, network_id=network.id, endpoint_id=endpoint.id, gateway=endpoint.gateway4, ip_address=endpoint.address4,
-        ip_prefix_len=int(endpoint.ipv4.partition("/")[2] or 0), ipv6_gateway=endpoint.gateway6, global_ipv6_address=endpoint.address6,
+        settings, network_id=network.id, endpoint_id=endpoint.id, gateway=gateway4, ip_address=endpoint.address4,
+        ip_prefix_len=int(endpoint.ipv4.partition("/")[2] or 0), ipv6_gateway=gateway6, global_ipv6_address=endpoint.address6,
         global_ipv6_prefix_len=int(endpoint.ipv6.partition("/")[2] or 0), mac_address=endpoint.mac, dns_names=names,
     )  # fmt: skip
 

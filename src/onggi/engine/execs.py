@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onggi.engine import spec
-from onggi.engine.config import ExecBody, ExecStartBody, HostConfig, words
+from onggi.engine.config import ExecBody, ExecStartBody, words
 from onggi.engine.container import Container, State
 from onggi.engine.probeoutput import ProbeOutput
 from onggi.engine.pump import Pump
@@ -215,10 +215,6 @@ class Execs:
     def _request(self, one: Exec, *, tty: bool, size: tuple[int, int] | None) -> ExecProcess:
         row, body = one.container.row, one.body
         config, host = row.config, row.host_config
-        capabilities = defaults.default_capabilities(spec.wanted_capabilities(host.cap_add, host.cap_drop))
-        privileged = body.privileged or host.privileged
-        if privileged:
-            capabilities = defaults.default_capabilities(spec.wanted_capabilities(["ALL"], None))
         merged = [*(config.env or ()), *(body.env or ())]
         hostname = config.hostname or row.id[:12]
         process = Process(
@@ -227,17 +223,15 @@ class Execs:
             env=spec.environment(_with_env(config, merged), hostname=hostname, tty=tty),
             terminal=tty,
             console_size=Box(height=size[0], width=size[1]) if size else None,
-            capabilities=capabilities,
-            no_new_privileges=any(
-                option.startswith("no-new-privileges") and not option.endswith("false")
-                for option in host.security_opt or ()
-            ),
         )
-        filtered = HostConfig(privileged=privileged, security_opt=host.security_opt)
+        spec.bound(process, host)
+        seccomp = spec.seccomp_filter(host, process)  # the container's, also for an exec that has all capabilities
+        if body.privileged:
+            process.capabilities = defaults.default_capabilities(spec.wanted_capabilities(["ALL"], None))
         return ExecProcess(
             container_id=row.id, pid=row.pid, process=process, cgroup_path=self._engine.cgroup_path(one.container), tty=tty,
-            user=body.user or config.user, groups=list(host.group_add or ()) if not body.user else [],
-            seccomp=spec.seccomp_filter(filtered, process), pid_start=one.container.shim.pid_start if one.container.shim else 0,
+            user=body.user or config.user, groups=list(host.group_add or ()),
+            seccomp=seccomp, pid_start=one.container.shim.pid_start if one.container.shim else 0,
         )  # fmt: skip
 
     async def _watch(self, one: Exec, handle: ExecProcessHandle, pump: Pump) -> None:

@@ -92,12 +92,17 @@ def _process(process: Process, config: ContainerConfig, host: HostConfig, words:
     process.args = words
     process.cwd = config.working_dir or "/"
     process.terminal = config.tty
-    process.rlimits = limits.rlimits(host.ulimits)
-    process.oom_score_adj = host.oom_score_adj
     if config.tty and any(host.console_size):
         process.console_size = Box(height=host.console_size[0], width=host.console_size[1])
-    if not host.privileged:
-        process.capabilities = defaults.default_capabilities(wanted_capabilities(host.cap_add, host.cap_drop))
+    bound(process, host)
+
+
+def bound(process: Process, host: HostConfig) -> None:
+    """Limits and rights of each process of the container, its execs too."""
+    process.rlimits = limits.rlimits(host.ulimits)
+    process.oom_score_adj = host.oom_score_adj
+    wanted = (["ALL"], None) if host.privileged else (host.cap_add, host.cap_drop)
+    process.capabilities = defaults.default_capabilities(wanted_capabilities(*wanted))
     said = security.read(host.security_opt)
     process.no_new_privileges = said.no_new_privileges
     # As dockerd: without AppArmor in the kernel the word means nothing.
