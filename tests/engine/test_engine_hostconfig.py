@@ -186,7 +186,7 @@ REFUSED = [
     ("E-223", host(Annotations={"": "b"}), "invalid Annotations: the empty string is not permitted as an annotation key"),
     ("E-201", {"Hostname": "a" * 70}, f'hostname "{"a" * 70}" is too long (maximum 64 bytes)'),
     ("E-204", {"Env": ["=x"]}, "invalid environment variable: =x"),
-    ("E-205", {"Cmd": [""], "Entrypoint": [""]}, "no command specified"),
+    ("E-205", {"Cmd": None, "Entrypoint": [""]}, "no command specified"),
     ("E-206", {"WorkingDir": "a"}, "the working directory 'a' is invalid, it needs to be an absolute path"),
     ("E-207", {"Healthcheck": {"Test": ["CMD", "true"], "Interval": 100}}, "Interval in Healthcheck cannot be less than 1ms"),
     ("E-207", {"Healthcheck": {"Test": ["CMD", "true"], "StartInterval": -1}}, "StartInterval in Healthcheck cannot be less than 1ms"),

@@ -391,6 +391,29 @@ def test_a_mirror_that_fails_or_lies_is_passed_over_and_gets_no_password(tmp_pat
     asyncio.run(run())
 
 
+@pytest.mark.row("I-072")
+@pytest.mark.row("I-078")
+def test_where_nobody_listens_is_said_at_once_and_a_mirror_that_is_down_costs_no_time(tmp_path, monkeypatch):
+    async def run() -> None:
+        async with rude_registry() as origin:
+            monkeypatch.setattr(
+                "onggi.images.images.endpoints",
+                lambda _domain, _options: [_plain("127.0.0.1:1", is_mirror=True), _plain(origin.host)],
+            )
+            origin.add("library/app", "v1", IMAGE)
+            async with room(
+                tmp_path, RegistryOptions(backoff_s=3600)
+            ) as here:  # the test ends, so nothing was waited for
+                await here.pull("app:v1")
+            monkeypatch.setattr("onggi.images.images.endpoints", lambda _domain, _options: [_plain("127.0.0.1:1")])
+            async with room(tmp_path / "again", RegistryOptions(backoff_s=3600)) as here:
+                for name in ("app:v1", "nobody.invalid/app:v1"):
+                    with pytest.raises(Unavailable, match="connection refused"):
+                        await here.pull(name)
+
+    asyncio.run(run())
+
+
 def _plain(host: str, *, is_mirror: bool = False):
     from onggi.images.endpoints import Endpoint
 

@@ -11,7 +11,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from onggi.errors import Corrupt, Unauthorized, Unavailable
+from onggi.errors import Corrupt, OnggiError, Unauthorized, Unavailable
 from onggi.images.challenge import Challenge, Credentials, parse_challenges
 from onggi.images.endpoints import Endpoint
 from onggi.images.guard import Guard, GuardedResolver, LedAstray
@@ -75,7 +75,10 @@ class RegistryClient:
         return self._session
 
     async def connect(self) -> None:
-        """Finds out which scheme is spoken and what is asked for. Raises TryAgain, Unavailable with Go's words."""
+        """Finds out which scheme is spoken and what is asked for. Raises TryAgain, Unavailable with Go's words.
+
+        Unavailable, which isn't tried again, where nobody listens or the name is unknown.
+        """
         if self._known:
             return
         for scheme in self.endpoint.schemes:
@@ -92,7 +95,11 @@ class RegistryClient:
                 # An insecure registry that doesn't speak TLS is asked without; https came first.
                 if scheme == "https" and "http" in self.endpoint.schemes:
                     continue
-                raise unreachable(error, str(url)) from error
+                said: OnggiError = unreachable(error, str(url))
+                # Nobody there at all is more often a wrong name than a moment's trouble; and the next mirror is asked at once.
+                if isinstance(said, TryAgain) and isinstance(error, aiohttp.ClientConnectorError):
+                    said = Unavailable(str(said))
+                raise said from error
 
     @contextlib.asynccontextmanager
     async def request(

@@ -91,13 +91,13 @@ class Images(Catalog):
 
     async def push(self, reference: Reference, *, auth: RegistryAuth | None, progress: Output) -> None:
         """All tags of the repository when the reference has none. Raises NotFound, Unauthorized, Forbidden, Unavailable."""
-        from onggi.images.push import Push
+        from onggi.images.push import Push, announce
 
+        announce(reference, progress)  # before anything can fail, as dockerd does it
         tags = self._tags_to_push(reference)
 
         async def work(client: RegistryClient) -> None:
             push = Push(self, client, progress)
-            push.begin(tags[0])
             for tag in tags:
                 await push.one(tag, self.resolve(str(tag)))
 

@@ -32,6 +32,10 @@ _RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,18})")
 _MOUNTS_TRIED: Final = 2
 
 
+def announce(reference: Reference, output: Output) -> None:
+    output(Message(f"The push refers to repository [{reference.name}]"))
+
+
 class Push:
     """One push to one registry."""
 
@@ -39,9 +43,6 @@ class Push:
         self._images, self._client, self._output = images, client, output
         self._slots = asyncio.Semaphore(max(1, client.options.uploads))
         self._seen: set[Digest] = set()
-
-    def begin(self, reference: Reference) -> None:
-        self._output(Message(f"The push refers to repository [{reference.name}]"))
 
     async def one(self, reference: Reference, image: Image) -> None:
         """Cancelled or failed: no tag has moved; blobs that arrived stay in the registry."""
