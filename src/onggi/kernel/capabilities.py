@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from onggi.errors import InvalidArgument
 from onggi.kernel import syscalls
@@ -76,7 +77,7 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-class CapSets(NamedTuple):
+class CapSets(msgspec.Struct, frozen=True):
     """Masks of one thread: bit n is capability n."""
 
     effective: int
@@ -87,7 +88,7 @@ class CapSets(NamedTuple):
 @functools.cache
 def last_cap() -> int:
     """Number of the newest capability that this kernel knows (/proc/sys/kernel/cap_last_cap)."""
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+    with open("/proc/sys/kernel/cap_last_cap", encoding="utf-8") as file:
         return int(file.read())
 
 

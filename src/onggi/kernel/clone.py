@@ -5,9 +5,9 @@ Source: clone3(2), Linux 5.3; CLONE_INTO_CGROUP 5.7.
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import ctypes
 import os
-import signal
 from enum import IntFlag
 
 from onggi.kernel import syscalls

@@ -13,9 +13,9 @@ sets a variable in root's environment can kill root's processes anyway: there is
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import errno
 import os
-import signal
 import time
 from typing import Final
 

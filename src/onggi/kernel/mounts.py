@@ -12,7 +12,8 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
-from typing import NamedTuple
+
+import msgspec
 
 from onggi.kernel import syscalls
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd, number
@@ -295,7 +296,7 @@ def mount_setattr(
     )  # fmt: skip
 
 
-class Mount(NamedTuple):
+class Mount(msgspec.Struct, frozen=True):
     """A line of /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
 
     id: int

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import Fd
 from onggi.kernel.process import setns
+
+if TYPE_CHECKING:
+    import socket
 
 
 class NamespaceKind(Enum):
@@ -72,6 +74,8 @@ def socket_in(pid: int, family: int) -> socket.socket:
 
     Raises OSError.
     """
+    import socket
+
     with (
         open_of(pid, NamespaceKind.NETWORK) as theirs,
         Fd(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as own,

@@ -99,7 +99,7 @@ class Words:
 
 def set_oom_score_adj(value: int) -> None:
     """-1000 never … 1000 first, of this process. Lowering it needs CAP_SYS_RESOURCE."""
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+    with open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
         file.write(str(value))
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import termios
 
 from onggi.kernel.fds import AnyFd, Fd, number
 from onggi.kernel.paths import Resolve, openat2
 
 _TIOCGPTPEER = 0x5441
 _TIOCSPTLCK = 0x40045431
+_TIOCSWINSZ = 0x5414
+_TIOCSCTTY = 0x540E
 
 
 def open_pair(devpts: AnyFd) -> tuple[Fd, Fd]:
@@ -28,9 +29,9 @@ def open_pair(devpts: AnyFd) -> tuple[Fd, Fd]:
 
 def set_size(terminal: AnyFd, rows: int, columns: int) -> None:
     """Its size; the foreground process group gets SIGWINCH."""
-    fcntl.ioctl(number(terminal), termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+    fcntl.ioctl(number(terminal), _TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
 
 def take_as_controlling(terminal: AnyFd) -> None:
     """The terminal becomes the controlling one of this session, whose leader the caller is."""
-    fcntl.ioctl(number(terminal), termios.TIOCSCTTY, 0)
+    fcntl.ioctl(number(terminal), _TIOCSCTTY, 0)

@@ -5,11 +5,13 @@ Source: user_namespaces(7), newuidmap(1).
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import itertools
 import os
-import signal
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+import msgspec
 
 from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities
@@ -29,7 +31,7 @@ class IdRange(NamedTuple):
     size: int
 
 
-class IdMaps(NamedTuple):
+class IdMaps(msgspec.Struct, frozen=True):
     """The two maps of a namespace."""
 
     uids: tuple[IdRange, ...]

@@ -4,8 +4,6 @@ Source: github.com/opencontainers/runtime-spec, config.md, config-linux.md, runt
 decoded. Field names in JSON are the spec's camelCase.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from onggi.kernel.cgroups.resources import Resources

@@ -12,11 +12,10 @@ the point:
 
 from __future__ import annotations
 
-import _signal  # what `signal` wraps in enums, which take ten times as long and are made of pages (protocol.py)
+import _signal as signal  # lean.py
 import ctypes
 import errno
 import os
-import signal
 import stat
 import sys
 from collections.abc import Iterable
@@ -34,8 +33,7 @@ from onggi.runtime.users import Identity
 # Looked up here: a child that is inside looks for no symbol.
 _execve = libc.execve
 _ADMIN = 1 << capabilities.CAPS["CAP_SYS_ADMIN"]
-_SIGNALS = tuple(map(int, signal.valid_signals()))
-_IGNORED, _DEFAULT, _SET_MASK = int(signal.SIG_IGN), int(signal.SIG_DFL), int(signal.SIG_SETMASK)
+_SIGNALS = tuple(signal.valid_signals())
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -89,6 +87,7 @@ def leave_parent(keep: Iterable[int], *, supervised: bool) -> None:
     # An object that dies here must not print: a traceback opens source files, by paths that are the container's soon.
     sys.unraisablehook = _say_nothing
     # An import reads files by names that are the container's soon, and costs a start a millisecond: it fails (S-11).
+    # So does the first use of a codec but UTF-8, which is there from the start.
     sys.meta_path.clear()
     process.set_dumpable(False)
     # Whatever the parent had open would be a way out for who gets at this process (CVE-2024-21626).
@@ -97,10 +96,10 @@ def leave_parent(keep: Iterable[int], *, supervised: bool) -> None:
         process.set_pdeathsig(signal.SIGKILL)
     for number in _SIGNALS:
         # An ignored signal stays ignored over exec; CPython ignores two itself, its parent may ignore more.
-        if _signal.getsignal(number) == _IGNORED:
-            _signal.signal(number, _DEFAULT)
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     process.reset_internal_signals()
-    _signal.pthread_sigmask(_SET_MASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0)
     os.setsid()
 

@@ -6,10 +6,10 @@ The child runs them, so nothing here formats, imports or looks anything up by na
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import errno
 import os
 import select
-import signal
 from collections.abc import Sequence
 
 import msgspec

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import array
+import _signal as signal  # lean.py
 import contextlib
-import fcntl
 import os
 import select
-import signal
-import socket
-import termios
-import tty
 from collections.abc import Iterator
 from typing import Final
 
@@ -54,6 +49,9 @@ def send_pidfd(spawned: Spawned, socket_path: str) -> None:
 
 
 def _send_descriptor(path: str, fd: int, name: bytes) -> None:
+    import array
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.connect(path)
         sock.sendmsg([name], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
@@ -94,6 +92,9 @@ def _signals_to(pidfd: int, console: Console | None) -> Iterator[None]:
 
 
 def _copy_size(console: Console) -> None:
+    import fcntl
+    import termios
+
     size = bytearray(8)
     try:
         fcntl.ioctl(0, termios.TIOCGWINSZ, size)
@@ -105,6 +106,9 @@ def _copy_size(console: Console) -> None:
 
 def _proxy(console: Console, pidfd: int) -> None:
     """Copy between our stdio and the container's terminal until its process has ended and all is shown."""
+    import termios
+    import tty
+
     saved = None
     if os.isatty(0):
         saved = termios.tcgetattr(0)

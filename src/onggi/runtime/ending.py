@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import contextlib
 import os
-import signal
 from typing import Final
 
 from onggi.errors import Conflict, InvalidArgument, NotFound
@@ -74,9 +74,11 @@ def signal_number(text: str) -> int:
     """A signal by number or name, with or without SIG. Raises InvalidArgument."""
     if text.isdecimal():
         return int(text)
+    from signal import Signals
+
     name = text.upper()
     try:
-        return signal.Signals["SIG" + name.removeprefix("SIG")].value
+        return Signals["SIG" + name.removeprefix("SIG")].value
     except KeyError:
         raise InvalidArgument(f'unknown signal "{text}"') from None
 

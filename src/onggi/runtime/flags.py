@@ -7,10 +7,12 @@ A table and sixty lines: argparse costs a third of what starting a container cos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 
-class Flag(NamedTuple):
+class Flag(msgspec.Struct, frozen=True):
     """One flag. `kind` is switch (no value), text (the last one counts) or list (all count)."""
 
     name: str
@@ -21,7 +23,7 @@ class Flag(NamedTuple):
     aliases: tuple[str, ...] = ()
 
 
-class Command(NamedTuple):
+class Command(msgspec.Struct, frozen=True):
     """One command. `most` arguments None is without limit; `flags_anywhere`: between and behind them too."""
 
     name: str

@@ -7,10 +7,10 @@ prepared by the parent and inherited. Nothing is imported and nothing is opened 
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
+import _socket
 import errno
 import os
-import signal
-import socket
 from typing import TYPE_CHECKING
 
 from onggi.kernel import mounts, paths, process, pty
@@ -121,7 +121,7 @@ class Start:
         slave = self._terminal(root, link)
         self._network(root, link)
         if self.plan.spec.hostname and CloneFlag.NEWUTS in self.new:
-            socket.sethostname(self.plan.spec.hostname)
+            _socket.sethostname(self.plan.spec.hostname)
         if self.settings:
             sysctls.apply(self.settings, root.proc)
         identity = self._identity(root.fd)

@@ -7,9 +7,9 @@ that are open are those listed here: stdio, the link to the parent, the pidfd of
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import errno
 import os
-import signal
 
 from onggi.kernel import capabilities, cgroups, namespaces, process, pty
 from onggi.kernel.clone import CloneFlag
@@ -83,7 +83,7 @@ class ExecPlan:
 
 def _denies_setgroups(pid: int) -> bool:
     """Of an ordinary user who has mapped one id (user_namespaces(7))."""
-    with open(f"/proc/{pid}/setgroups", encoding="ascii") as file:
+    with open(f"/proc/{pid}/setgroups", encoding="utf-8") as file:
         return file.read().startswith("deny")
 
 

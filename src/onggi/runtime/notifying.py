@@ -5,10 +5,8 @@ Source: config-linux.md, "The Container Process State": one connection, one JSON
 
 from __future__ import annotations
 
-import array
 import errno
 import os
-import socket
 
 import msgspec
 
@@ -35,6 +33,9 @@ class ContainerProcessState(msgspec.Struct, rename="camel"):
 
 def tell(plan: ListenerPlan, listener: Fd, pid: int, state: State) -> None:
     """Raises OSError when nobody takes it: a process whose calls nobody answers would stand still."""
+    import array
+    import socket
+
     told = ContainerProcessState(state.oci_version, ["seccompFd"], pid, plan.metadata, state)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import contextlib
 import errno
 import gc
 import os
 import select
-import signal
-import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel import process, userns
@@ -20,6 +19,9 @@ from onggi.kernel.fds import Fd
 from onggi.kernel.namespaces import is_rootless
 from onggi.kernel.userns import IdMaps
 from onggi.runtime.steps import FAILED, ChildLink, ParentLink, StepFailed
+
+if TYPE_CHECKING:
+    import socket
 
 _KILLED_WITHIN_MS = 10_000
 _ERRNO = struct.Struct("=i")
@@ -153,6 +155,8 @@ class Parent:
         if self._supervised:
             # It would be a second child of the shim's.
             raise StepFailed(errno.ENOTSUP, "user namespaces are not joined beside others in a supervised container")
+        import socket
+
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             between = os.fork()
@@ -250,6 +254,8 @@ def _be_between(
         if cloned is None:
             answer.close()
             _child(link.child_side(), child)
+        import socket  # there since before the fork
+
         socket.send_fds(answer, [b"P"], [cloned[1].fileno()])
     except OSError as error:
         answer.send(_ERRNO.pack(error.errno or errno.EIO) + (error.strerror or "").encode()[:2000])
@@ -259,7 +265,7 @@ def _be_between(
 
 def pid_of(pidfd: Fd) -> int:
     """Its number here, which who sent it can't know (proc_pid_fdinfo(5))."""
-    with open(f"/proc/self/fdinfo/{pidfd.fileno()}", encoding="ascii") as file:
+    with open(f"/proc/self/fdinfo/{pidfd.fileno()}", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
 
 

@@ -46,7 +46,7 @@ def move_over(root: Fd, propagation: str) -> None:
 
 
 def _mount_id(fd: Fd) -> int:
-    with open(f"/proc/self/fdinfo/{fd.fileno()}", encoding="ascii") as file:
+    with open(f"/proc/self/fdinfo/{fd.fileno()}", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
 
 

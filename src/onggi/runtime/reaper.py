@@ -5,8 +5,8 @@ Runs in the container after every right is dropped; what is left of us here is t
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import os
-import signal
 
 from onggi.kernel import process
 

@@ -7,7 +7,6 @@ crun's file:, syslog: and journald:.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from typing import Final
@@ -85,6 +84,8 @@ class Log:
 
     def _to_journal(self, level: str, message: str) -> bool:
         """Its native protocol: fields, one a line (systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
+        import socket
+
         text = message.replace("\n", " ")
         fields = f"MESSAGE={text}\nPRIORITY={_PRIORITIES[level]}\nSYSLOG_IDENTIFIER={self._target}\nOBJECT_PID={os.getpid()}\n"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:

@@ -11,11 +11,9 @@ and a death before it.
 from __future__ import annotations
 
 import _socket
-import array
 import contextlib
 import errno
 import os
-import socket
 import struct
 from collections.abc import Sequence
 from typing import Never
@@ -81,7 +79,7 @@ class ChildLink:
         os.write(self.fileno(), b"B")
 
     def hand_out(self, fds: Sequence[int]) -> None:
-        self.socket.sendmsg([b"F"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        self.socket.sendmsg([b"F"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
 
     def fail(self, error: BaseException) -> Never:
         """Says what failed and ends the process. Uses nothing but what is loaded and in memory."""
@@ -101,13 +99,13 @@ class ChildLink:
 class ParentLink:
     """The parent's end."""
 
-    def __init__(self, received: socket.socket | None = None) -> None:
+    def __init__(self, received: _socket.socket | None = None) -> None:
         """`received` is the parent's end of a link that another process has made."""
-        self.child: socket.socket | None = None
+        self.child: _socket.socket | None = None
         if received is not None:
             self.socket = received
         else:
-            self.socket, self.child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.socket, self.child = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.said = b""
 
     def child_side(self) -> ChildLink:
@@ -144,9 +142,9 @@ class ParentLink:
 
         Raises RuntimeStepError when the child failed, OSError when descriptors were cut off.
         """
-        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        flags = _socket.MSG_CMSG_CLOEXEC | (0 if wait else _socket.MSG_DONTWAIT)
         try:
-            payload, ancillary, said, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(64), flags)
+            payload, ancillary, said, _ = self.socket.recvmsg(4096, _socket.CMSG_SPACE(64), flags)
         except BlockingIOError:
             return b"", []
         except ConnectionResetError:
@@ -154,9 +152,9 @@ class ParentLink:
             return self.receive(wait=wait)
         fds: list[Fd] = []
         for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds += [Fd(fd) for fd in array.array("i", data[: len(data) - len(data) % 4])]
-        if said & socket.MSG_CTRUNC:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                fds += [Fd(fd) for (fd,) in struct.iter_unpack("i", data[: len(data) - len(data) % 4])]
+        if said & _socket.MSG_CTRUNC:
             raise OSError(errno.EMFILE, "descriptors of the child: no room for them")
         if payload[:1] == b"E":
             _, number, code = _ERROR.unpack_from(payload)

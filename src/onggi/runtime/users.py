@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from onggi.errors import InvalidArgument
 from onggi.kernel.fds import AnyFd
@@ -22,7 +23,7 @@ _MAX_DIGITS = 20
 _OUT_OF_RANGE = "uids and gids must be in range 0-2147483647"
 
 
-class Identity(NamedTuple):
+class Identity(msgspec.Struct, frozen=True):
     """Ids of a process, its extra groups (the primary one among them, as docker has it), and its home directory."""
 
     uid: int

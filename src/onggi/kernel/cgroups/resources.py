@@ -3,8 +3,6 @@
 The names are the spec's, so that a bundle's JSON decodes into it. None means: leave as it is.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 

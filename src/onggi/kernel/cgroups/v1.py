@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _signal as signal  # lean.py
 import contextlib
 import errno
 import functools
 import os
-import signal
 import time
 from typing import Self
 

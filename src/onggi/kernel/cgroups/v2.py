@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import select
 import time
@@ -28,6 +27,8 @@ def weight_of_shares(shares: int) -> int:
         return 0 if not shares else 1
     if shares >= 262144:
         return 10000
+    import math  # which a start on v1 does without
+
     power = math.log2(shares)
     return math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
 
