@@ -85,9 +85,7 @@ def test_an_image_is_mounted_read_only_whole_or_in_part(tmp_path: Path) -> None:
 async def _committed(engine: Engine) -> str:
     container = await run(engine, "sh", "-c", "echo more > /added")
     await end_of(engine, container)
-    return await engine.containers.commit(
-        container, name=None, config=None, changes=[], author="", comment="", pause=False
-    )
+    return await engine.copies.commit(container, name=None, config=None, changes=[], author="", comment="", pause=False)
 
 
 @pytest.mark.row("E-218", "S-05")
@@ -295,7 +293,7 @@ def test_a_start_waits_until_what_is_put_into_a_stopped_container_is_there(tmp_p
     async def test(engine: Engine) -> None:
         one = await engine.containers.create("", body("cat", "/late"))
         put = asyncio.create_task(
-            engine.containers.put_archive(one.id, "/", slow(), no_overwrite_dir_non_dir=False, copy_uid_gid=False)
+            engine.copies.put(one.id, "/", slow(), no_overwrite_dir_non_dir=False, copy_uid_gid=False)
         )
         await asyncio.sleep(0.1)
         start = asyncio.create_task(engine.containers.start(one.id))

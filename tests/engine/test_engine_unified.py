@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onggi.engine import stats
+from onggi.engine import pauses, stats
 from onggi.engine.config import UpdateBody
 from onggi.engine.engine import Engine
 from onggi.kernel import cgroups
@@ -78,7 +78,7 @@ def test_who_takes_too_much_memory_is_killed_and_named(tmp_path: Path) -> None:
             while "went on" not in await logs(engine, container):
                 await asyncio.sleep(0.1)
         assert document(engine, container)["State"]["Running"] is True
-        await engine.lifecycle.kill(engine.containers.get(container), "KILL")
+        await engine.stops.kill(engine.containers.get(container), "KILL")
         await end_of(engine, container)
         assert document(engine, container)["State"]["OOMKilled"] is True
 
@@ -101,11 +101,11 @@ def test_pause_stands_still_and_goes_on(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         container = await run(engine, "sh", "-c", "while :; do :; done")
         path, one = engine.cgroup_path(engine.containers.get(container)), engine.containers.get(container)
-        await engine.lifecycle.pause(one)
+        await pauses.pause(engine, one)
         before = stats.take(path, 1).counters.cpu_total_ns
         await asyncio.sleep(0.3)
         assert stats.take(path, 1).counters.cpu_total_ns == before
-        await engine.lifecycle.unpause(one)
+        await pauses.unpause(engine, one)
         async with asyncio.timeout(30):
             while stats.take(path, 1).counters.cpu_total_ns == before:
                 await asyncio.sleep(0.05)

@@ -150,7 +150,7 @@ class Lab:
     async def container(self, name: str, network: Network, *bindings: tuple[str, str, str]) -> Box:
         """A container called `name` with a server on port 80, published at each (protocol, host's address, its port)."""
         box = self.box()
-        endpoint = self.networks.attach(name, network, EndpointRequest(names=[name]))
+        endpoint = self.networks.members.attach(name, network, EndpointRequest(names=[name]))
         requests = [PortRequest(protocol, 80, host_ip, port) for protocol, host_ip, port in bindings]
         self.held += (await self.networks.ports.publish(name, endpoint.address4, requests))[1]
         box.inside(_set_loopback_up)

@@ -72,7 +72,7 @@ def test_a_bridge_that_was_there_before_is_used_and_stays(tmp_path: Path) -> Non
         with pytest.raises(Forbidden, match="networks have same bridge name"):
             await lab.networks.create("other", options={BRIDGE: "br0"})
         await lab.container("a", network)
-        lab.networks.detach("a", network.id)
+        lab.networks.members.detach("a", network.id)
         await lab.networks.remove("mine")
         assert "br0" in links()
 

@@ -116,13 +116,15 @@ def test_published_ports_work_through_a_restart_of_the_engine(tmp_path: Path) ->
     async def scene(lab: Lab) -> None:
         one = await lab.networks.create("one")
         a = await lab.container("a", one, ("tcp", "", "8080"))
-        endpoint, ports = lab.networks.endpoints("a")[one.id], lab.networks.ports.of("a")
+        endpoint, ports = lab.networks.members.of("a")[one.id], lab.networks.ports.of("a")
         await lab.networks.close(remove=False)
         assert ask("127.0.0.1", 8080) == "a"
         again = lab.engine()
         await again.restore()
         assert ask("127.0.0.1", 8080) == "a"
-        again.attach("a", again.resolve("one"), EndpointRequest(ipv4=endpoint.address4), endpoint_id=endpoint.id)
+        again.members.attach(
+            "a", again.resolve("one"), EndpointRequest(ipv4=endpoint.address4), endpoint_id=endpoint.id
+        )
         again.ports.adopt("a", a.address, ports)
         await again.settle()
         assert ask("127.0.0.1", 8080) == "a"

@@ -31,14 +31,14 @@ def test_another_network_leads_out_when_the_first_is_left(tmp_path: Path) -> Non
         one, two = await lab.networks.create("one"), await lab.networks.create("two")
         lab.neighbour.serve()
         a = await lab.container("a", one)
-        second = lab.networks.attach("a", two, EndpointRequest())
+        second = lab.networks.members.attach("a", two, EndpointRequest())
         await lab.networks.connect_running(second, a.pid, "eth1")
         assert names(a) == {"eth0", "eth1"}
-        await lab.networks.disconnect_running(lab.networks.endpoints("a")[one.id], a.pid)
-        lab.networks.detach("a", one.id)
+        await lab.networks.disconnect_running(lab.networks.members.of("a")[one.id], a.pid)
+        lab.networks.members.detach("a", one.id)
         assert names(a) == {"eth1"}
         assert a.ask(NEIGHBOUR, 80) == HOST
-        again = lab.networks.attach("a", one, EndpointRequest())
+        again = lab.networks.members.attach("a", one, EndpointRequest())
         await lab.networks.connect_running(again, a.pid, "eth1")
         assert names(a) == {"eth0", "eth1"}, "the name that was asked for is taken: the next one is given"
 
@@ -63,7 +63,7 @@ def test_names_are_answered_in_a_network_that_is_joined_later(tmp_path: Path) ->
                     return ""
 
         assert await asyncio.to_thread(late.inside, resolve) == ""
-        endpoint = lab.networks.attach("late", one, EndpointRequest(names=["late"]))
+        endpoint = lab.networks.members.attach("late", one, EndpointRequest(names=["late"]))
         await lab.networks.connect_running(endpoint, late.pid, "eth1")
         assert await asyncio.to_thread(late.inside, resolve) == web.address
         lab.networks.forget_names("late")  # as when an engine starts whose shim has lost the sockets

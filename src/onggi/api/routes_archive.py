@@ -25,7 +25,7 @@ routes = Routes()
 
 @routes.on("HEAD", "/containers/{id}/archive", "E-022", hang_up=HangUp.CANCEL)
 async def stat_path(call: Call) -> StreamResponse:
-    stat = await call.engine.containers.stat_path(call.params["id"], _path(call))
+    stat = await call.engine.copies.stat(call.params["id"], _path(call))
     return Answer(200, b"", headers=_stat_header(stat))
 
 
@@ -33,7 +33,7 @@ async def stat_path(call: Call) -> StreamResponse:
 async def get_archive(call: Call) -> StreamResponse:
     zipped = _wants_gzip(call.header("Accept-Encoding"))
     coding = (("Content-Encoding", "gzip"),) if zipped else ()
-    async with call.engine.containers.get_archive(call.params["id"], _path(call), gzip=zipped) as (stat, pieces):
+    async with call.engine.copies.get(call.params["id"], _path(call), gzip=zipped) as (stat, pieces):
         return await _send(call, pieces, TAR, _stat_header(stat) + coding)
 
 
@@ -41,7 +41,7 @@ async def get_archive(call: Call) -> StreamResponse:
 async def put_archive(call: Call) -> StreamResponse:
     query = call.query
     async with aclosing(call.chunks()) as body:
-        await call.engine.containers.put_archive(
+        await call.engine.copies.put(
             call.params["id"],
             _path(call),
             body,
@@ -53,7 +53,7 @@ async def put_archive(call: Call) -> StreamResponse:
 
 @routes.on("GET", "/containers/{id}/export", "E-007", hang_up=HangUp.CANCEL)
 async def export(call: Call) -> StreamResponse:
-    async with call.engine.containers.export(call.params["id"]) as pieces:
+    async with call.engine.copies.export(call.params["id"]) as pieces:
         return await _send(call, pieces, "application/octet-stream", ())
 
 

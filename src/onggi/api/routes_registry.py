@@ -43,7 +43,7 @@ async def commit(call: Call) -> StreamResponse:
     config = await call.optional_json(ContainerConfig)
     repository, tag = query.text("repo"), query.text("tag")
     name = parse_reference(f"{repository}:{tag}" if tag else repository) if repository else None
-    identifier = await call.engine.containers.commit(
+    identifier = await call.engine.copies.commit(
         query.text("container"),
         name=name,
         config=config,

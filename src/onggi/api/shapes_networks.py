@@ -62,7 +62,7 @@ def status(network: Network, engine: Engine) -> Document:
     """What a look at one network tells from 1.52 on."""
     subnets = {
         subnet: {"IPsInUse": used, "DynamicIPsAvailable": left}
-        for subnet, (used, left) in engine.networks.usage(network.id).items()
+        for subnet, (used, left) in engine.networks.members.usage(network.id).items()
     }
     return {"IPAM": {"Subnets": subnets}}
 
@@ -77,7 +77,7 @@ def members(network: Network, engine: Engine) -> dict[str, Document]:
             "IPv4Address": endpoint.ipv4,
             "IPv6Address": endpoint.ipv6,
         }
-        for endpoint in engine.networks.endpoints_in(network.id)
+        for endpoint in engine.networks.members.within(network.id)
     }
 
 
@@ -91,7 +91,7 @@ def network_test(filters: Filters, engine: Engine) -> Callable[[Network], bool]:
     dangling = only_flag(filters, "dangling")
 
     def test(network: Network) -> bool:
-        is_dangling = not network.predefined and not engine.networks.endpoints_in(network.id)
+        is_dangling = not network.predefined and not engine.networks.members.within(network.id)
         return (
             labels(network.labels)
             and names(network.name)

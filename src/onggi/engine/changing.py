@@ -107,7 +107,7 @@ async def _publish(engine: Engine, container: Container, wanted: Changes) -> Non
     if container.shim is None or not wanted.publish:
         return
     requests = port_requests(wanted.publish)
-    endpoints = engine.networks.endpoints(container.id).values()
+    endpoints = engine.networks.members.of(container.id).values()
     address = next((one.address4 for one in endpoints if one.ipv4 and not one.internal), "")
     if not address:
         raise Conflict(f"container {container.name} has no address that a port could be led to")

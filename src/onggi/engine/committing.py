@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from onggi.engine import pauses
 from onggi.engine.config import ContainerConfig, words
 from onggi.engine.container import Container, State
 from onggi.errors import Conflict, InvalidArgument
@@ -30,12 +31,12 @@ async def commit(
     run = apply_changes(run_config(config or container.row.config), changes)
     pausing = pause and container.state == State.RUNNING and engine.has_cgroups
     if pausing:
-        await engine.lifecycle.pause(container)
+        await pauses.pause(engine, container)
     try:
         layer = await engine.layers.capture(engine.snapshot(container).upper, keep=True)
     finally:
         if pausing:
-            await engine.lifecycle.unpause(container)
+            await pauses.unpause(engine, container)
     parent = engine.images.find(container.row.image_id)
     base, here, created = (parent.config if parent else ImageConfig()), host_platform(), now_text()
     document = ImageConfig(

@@ -42,7 +42,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.REMOVING: frozenset({State.DEAD, State.EXITED}),
     State.DEAD: frozenset({State.REMOVING}),
 }
-"""lifecycle.py makes all of them; reconcile.py those out of STARTING and REMOVING after a crash."""
+"""starts.py, exits.py, stops.py, pauses.py and removal.py make all of them; reconcile.py those out of STARTING and REMOVING after a crash."""
 
 ALIVE = frozenset({State.RUNNING, State.PAUSED})
 """There is a process. RESTARTING has none, though docker's `Running` is true then."""

@@ -6,29 +6,25 @@ What is begun for a request runs in a task of the engine's: a client that hangs 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from onggi.engine import filtering, inspecting, links, names, updating
-from onggi.engine.config import ContainerConfig, CreateBody, UpdateBody
+from onggi.engine import filtering, inspecting, links, names, pauses, updating
+from onggi.engine.config import CreateBody, UpdateBody
 from onggi.engine.container import TABLE, Container, State
 from onggi.engine.creating import Created, Creation
 from onggi.engine.endpoints import REPLACES
-from onggi.engine.rootview import Mounted, RootView
 from onggi.engine.top import parent_of, top
 from onggi.errors import Conflict, InvalidArgument, NotFound
 from onggi.kernel import cgroups
-from onggi.oci.reference import Reference
 from onggi.store.database import Put
 from onggi.store.diff import Change
 
 if TYPE_CHECKING:
-    from onggi.engine.archivejobs import PathStat
     from onggi.engine.engine import Engine
 
 _HEX = re.compile(r"[0-9a-f]+")
@@ -226,16 +222,16 @@ class Containers:
 
     async def start(self, text: str) -> None:
         container = self.get(text)
-        await self._engine.tasks.finish(self._engine.lifecycle.start(container), f"start of {container.name}")
+        await self._engine.tasks.finish(self._engine.starts.start(container), f"start of {container.name}")
 
     async def stop(self, text: str, *, signal: str = "", timeout: int | None = None) -> None:
         container = self.get(text)
-        work = self._engine.lifecycle.stop(container, timeout_s=timeout, signal_text=signal or None)
+        work = self._engine.stops.stop(container, timeout_s=timeout, signal_text=signal or None)
         await self._engine.tasks.finish(work, f"stop of {container.name}")
 
     async def restart(self, text: str, *, signal: str = "", timeout: int | None = None) -> None:
         container = self.get(text)
-        work = self._engine.lifecycle.restart(container, timeout_s=timeout, signal_text=signal or None)
+        work = self._engine.stops.restart(container, timeout_s=timeout, signal_text=signal or None)
         await self._engine.tasks.finish(work, f"restart of {container.name}")
 
     async def kill(self, text: str, signal: str = "") -> None:
@@ -244,16 +240,16 @@ class Containers:
         except NotFound as error:
             raise NotFound(f"cannot kill container: {text}: {error}") from None
         await self._engine.tasks.finish(
-            self._engine.lifecycle.kill(container, signal or "SIGKILL"), f"kill of {container.name}"
+            self._engine.stops.kill(container, signal or "SIGKILL"), f"kill of {container.name}"
         )
 
     async def pause(self, text: str) -> None:
         container = self.get(text)
-        await self._engine.tasks.finish(self._engine.lifecycle.pause(container), f"pause of {container.name}")
+        await self._engine.tasks.finish(pauses.pause(self._engine, container), f"pause of {container.name}")
 
     async def unpause(self, text: str) -> None:
         container = self.get(text)
-        await self._engine.tasks.finish(self._engine.lifecycle.unpause(container), f"unpause of {container.name}")
+        await self._engine.tasks.finish(pauses.unpause(self._engine, container), f"unpause of {container.name}")
 
     async def remove(self, text: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         if link:
@@ -340,83 +336,6 @@ class Containers:
             self._pruning = False
         self._engine.events.emit("container", "prune", "", {"reclaimed": str(freed)})
         return removed, freed
-
-    # Files
-
-    def view(self, container: Container, asked: str = "") -> RootView:
-        """The container's tree as copies see it: its root, and what is mounted there. `asked` is what a client calls it."""
-        row, engine = container.row, self._engine
-        directory = engine.snapshots.directory(row.id)
-        mounted = [Mounted(point.destination, point.source or None, not point.rw) for point in row.mounts]
-        mounted += [Mounted(f"/etc/{name}", f"{directory}/{name}") for name in ("hostname", "hosts", "resolv.conf")]
-        mounted += [Mounted(path, None) for path in row.host_config.tmpfs or {}]
-        alive = container.is_alive and container.shim is not None
-        return RootView(
-            asked or row.id, engine.snapshot(container), mounted, row.host_config.readonly_rootfs, row.pid if alive else None,
-            container.shim.process.pidfd if alive and container.shim else None,
-        )  # fmt: skip
-
-    async def stat_path(self, text: str, path: str) -> PathStat:
-        container = self.get(text)
-        return await self._engine.archive.stat(self.view(container, text), path)
-
-    @contextlib.asynccontextmanager
-    async def get_archive(
-        self, text: str, path: str, *, gzip: bool = False
-    ) -> AsyncIterator[tuple[PathStat, AsyncIterator[bytes]]]:
-        container = self.get(text)
-        async with self._engine.archive.get(self.view(container, text), path, gzip=gzip) as found:
-            self._engine.events.emit("container", "archive-path", container.id, container.attributes)
-            yield found
-
-    async def put_archive(
-        self, text: str, path: str, body: AsyncIterable[bytes], *, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool
-    ) -> None:
-        container = self.get(text)
-        async with contextlib.AsyncExitStack() as held:
-            if not container.is_alive:
-                await held.enter_async_context(container.writing)
-            await self._engine.archive.put(
-                self.view(container, text), path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir,
-                user=container.row.config.user if copy_uid_gid else "",
-            )  # fmt: skip
-        self._engine.events.emit("container", "extract-to-dir", container.id, container.attributes)
-
-    @contextlib.asynccontextmanager
-    async def export(self, text: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        container = self.get(text)
-        if container.state in (State.DEAD, State.REMOVING):
-            raise Conflict(f"You cannot export container {container.id} which is {container.state}")
-        async with self._engine.archive.export(self.view(container)) as pieces:
-            self._engine.events.emit("container", "export", container.id, container.attributes)
-            yield pieces
-
-    async def commit(
-        self,
-        text: str,
-        *,
-        name: Reference | None,
-        config: ContainerConfig | None,
-        changes: Sequence[str],
-        author: str,
-        comment: str,
-        pause: bool,
-    ) -> str:
-        """An image of what the container has changed; its id."""
-        from onggi.engine.committing import commit
-
-        container = self.get(text)
-        work = commit(
-            self._engine,
-            container,
-            name=name,
-            config=config,
-            changes=changes,
-            author=author,
-            comment=comment,
-            pause=pause,
-        )
-        return await self._engine.tasks.finish(work, f"commit of {container.name}")
 
 
 async def _exit_of(future: asyncio.Future[int]) -> WaitResult:

@@ -96,7 +96,7 @@ class Deploy:
         # In the row before anything is started: an engine that comes after a crash knows that nobody has judged it.
         new.change(replaces=old.id)
         try:
-            await engine.lifecycle.start(new)
+            await engine.starts.start(new)
             output({"status": f"Started {new.id[:12]} beside {old.id[:12]}; waiting until it is healthy"})
             await self.until_well(new, health_timeout)
         except BaseException as error:
@@ -171,7 +171,7 @@ class Deploy:
         output({"status": f"Draining {old.id[:12]}, {drain:g} s at most"})
         await backlog.accepted(old.row.pid, drain)
         with contextlib.suppress(OnggiError):
-            await self._engine.lifecycle.stop(old, timeout_s=max(1, int(drain)), signal_text=None)
+            await self._engine.stops.stop(old, timeout_s=max(1, int(drain)), signal_text=None)
 
 
 def body_of(container: Container, image: str) -> CreateBody:

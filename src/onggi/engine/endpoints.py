@@ -89,13 +89,13 @@ class Endpoints:
                 f"invalid config for network {network.name}: invalid endpoint settings:\n"
                 "user specified IP address is supported on user defined networks only"
             )
-        return self._engine.networks.attach(container.id, network, request)
+        return self._engine.networks.members.attach(container.id, network, request)
 
     def detach_all(self, container: Container) -> dict[str, EndpointSettings]:
         """Addresses go back; the settings as they were asked for."""
         engine = self._engine
-        for network_id in list(engine.networks.endpoints(container.id)):
-            engine.networks.detach(container.id, network_id)
+        for network_id in list(engine.networks.members.of(container.id)):
+            engine.networks.members.detach(container.id, network_id)
         return {name: asked(settings) for name, settings in container.row.endpoints.items()}
 
     def networks_of(self, container: Container) -> Sequence[tuple[str, Network]]:
@@ -128,8 +128,8 @@ class Endpoints:
 
     def _address_for(self, other: Container, container: Container) -> str:
         """Of `other`, in a network that both are in if there is one."""
-        ours = self._engine.networks.endpoints(container.id)
-        theirs = self._engine.networks.endpoints(other.id)
+        ours = self._engine.networks.members.of(container.id)
+        theirs = self._engine.networks.members.of(other.id)
         ordered = sorted(theirs.items(), key=lambda item: item[0] not in ours)
         return next((endpoint.address4 for _, endpoint in ordered if endpoint.ipv4), "")
 
@@ -149,11 +149,11 @@ class Endpoints:
                 filled = msgspec.structs.replace(settings, network_id=network.id)
             else:
                 endpoint = self._attach(container, network, settings)
-                position = len([e for e in engine.networks.endpoints(container.id).values() if e.host_name]) - 1
+                position = len([e for e in engine.networks.members.of(container.id).values() if e.host_name]) - 1
                 try:
                     await engine.networks.connect_running(endpoint, container.row.pid, f"eth{position}")
                 except OnggiError:
-                    engine.networks.detach(container.id, network.id)
+                    engine.networks.members.detach(container.id, network.id)
                     raise
                 filled = told(
                     settings,
@@ -162,7 +162,7 @@ class Endpoints:
                     names=self.names(container, settings) if network.is_user_defined else None,
                 )
                 if network.is_user_defined:
-                    engine.lifecycle.preparation.use_names(container)
+                    engine.starts.preparation.use_names(container)
             container.change(endpoints=container.row.endpoints | {network.name: filled})
             await engine.database.commit(Put(TABLE, container.id, container.row))
         if container.is_alive:
@@ -184,10 +184,10 @@ class Endpoints:
                 if force:
                     return
                 raise Conflict(f"container {container.id} is not connected to network {network.name}")
-            endpoint = engine.networks.endpoints(container.id).get(network.id)
+            endpoint = engine.networks.members.of(container.id).get(network.id)
             if endpoint is not None and container.is_alive:
                 await engine.networks.disconnect_running(endpoint, container.row.pid)
-            engine.networks.detach(container.id, network.id)
+            engine.networks.members.detach(container.id, network.id)
             container.change(endpoints={n: s for n, s in container.row.endpoints.items() if n != name})
             await engine.database.commit(Put(TABLE, container.id, container.row))
         if container.is_alive:
@@ -226,7 +226,7 @@ class Endpoints:
         """Names follow at once, running or not."""
         for name, settings in container.row.endpoints.items():
             if settings.network_id:
-                self._engine.networks.rename(container.id, settings.network_id, self.names(container, settings))
+                self._engine.networks.members.rename(container.id, settings.network_id, self.names(container, settings))
                 container.row.endpoints[name] = msgspec.structs.replace(
                     settings, dns_names=self.names(container, settings)
                 )
@@ -268,7 +268,7 @@ class Publishing:
         """Raises Conflict in docker's words."""
         requests = port_requests(bindings_of(container))
         address = next(
-            (e.address4 for e in self._engine.networks.endpoints(container.id).values() if e.ipv4 and not e.internal),
+            (e.address4 for e in self._engine.networks.members.of(container.id).values() if e.ipv4 and not e.internal),
             "",
         )
         if not requests or not address:

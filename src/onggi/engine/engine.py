@@ -20,15 +20,18 @@ from onggi.engine.cgroupparents import CgroupParents
 from onggi.engine.committing import apply_changes
 from onggi.engine.container import Container
 from onggi.engine.containers import Containers
+from onggi.engine.copies import Copies
 from onggi.engine.deploy import Deploy
 from onggi.engine.endpoints import Endpoints, Publishing
 from onggi.engine.events import Events
 from onggi.engine.execs import Execs
+from onggi.engine.exits import Exits
 from onggi.engine.health import HealthChecks
-from onggi.engine.lifecycle import Lifecycle
 from onggi.engine.recreating import Recreation
 from onggi.engine.removal import Removal
+from onggi.engine.starts import Starts
 from onggi.engine.steps import Steps
+from onggi.engine.stops import Stops
 from onggi.engine.streams import Streams
 from onggi.engine.system import System
 from onggi.engine.tasks import Tasks
@@ -119,7 +122,10 @@ class Engine:
         self.containers = Containers(self)
         self.endpoints = Endpoints(self)
         self.publishing = Publishing(self)
-        self.lifecycle = Lifecycle(self)
+        self.starts = Starts(self)
+        self.exits = Exits(self)
+        self.stops = Stops(self)
+        self.copies = Copies(self)
         self.removal = Removal(self)
         self.waiting = Waiting(self)
         self.health = HealthChecks(self)

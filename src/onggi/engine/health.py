@@ -138,7 +138,7 @@ class HealthChecks:
             container.health_changed()
             action = container.row.extensions.health_on_failure if container.row.extensions else ""
             if health.status == "unhealthy" and action not in ("", "none"):
-                ending = self._engine.lifecycle.end_unhealthy(container, action)
+                ending = self._engine.stops.end_unhealthy(container, action)
                 self._engine.tasks.begin(ending, f"{container.name} is unhealthy")
 
 

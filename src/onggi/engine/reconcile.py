@@ -123,7 +123,7 @@ async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
             names=engine.endpoints.names(container, settings) if network.is_user_defined else [],
         )  # fmt: skip
         with contextlib.suppress(OnggiError):
-            endpoint = engine.networks.attach(container.id, network, request, endpoint_id=settings.endpoint_id)
+            endpoint = engine.networks.members.attach(container.id, network, request, endpoint_id=settings.endpoint_id)
             address = address or endpoint.address4
     published = [Published(p.protocol, p.port, p.host_ip, p.host_port) for p in engine.publishing.recorded(container)]
     if published and address:
@@ -133,9 +133,9 @@ async def _adopt(engine: Engine, container: Container, shim: Shim) -> None:
         await engine.networks.serve_names(container.id, fds)
     with contextlib.suppress(OSError):  # it may be ending
         await engine.networks.ensure_names(container.id, shim.pid)
-    engine.tasks.watch(engine.lifecycle.watch(container, shim), f"exit of {container.name}")
+    engine.tasks.watch(engine.exits.watch(container, shim), f"exit of {container.name}")
     if row.stop_at_ns:
-        engine.tasks.begin(engine.lifecycle.finish_stop(container), f"stop of {container.name}")
+        engine.tasks.begin(engine.stops.finish_stop(container), f"stop of {container.name}")
     if not paused:
         engine.health.begin(container)
     log.info("container %s is adopted: pid %s", container.name, shim.pid)
@@ -178,6 +178,6 @@ async def start_by_policy(engine: Engine) -> None:
 
 async def _start(engine: Engine, container: Container) -> None:
     try:
-        await engine.lifecycle.start(container, by_policy=True)
+        await engine.starts.start(container, by_policy=True)
     except OnggiError as error:
         log.error("container %s can't be started by its policy: %s", container.name, error)

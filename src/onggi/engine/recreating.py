@@ -62,8 +62,8 @@ class Recreation:
         try:
             if runs:
                 output({"status": f"Stopping {old.id[:12]}"})
-                await engine.lifecycle.stop(old, timeout_s=None, signal_text=None)
-                await engine.lifecycle.start(new)
+                await engine.stops.stop(old, timeout_s=None, signal_text=None)
+                await engine.starts.start(new)
                 output({"status": f"Started {new.id[:12]}; waiting until it is healthy"})
                 await engine.deploy.until_well(new, health_timeout)
         except BaseException as error:
@@ -80,10 +80,10 @@ class Recreation:
             if remove:
                 await engine.removal.remove(new, force=True, volumes=False)
             elif new.is_alive:
-                await engine.lifecycle.stop(new, timeout_s=None, signal_text=None)
+                await engine.stops.stop(new, timeout_s=None, signal_text=None)
         if runs and not old.is_alive:
             with contextlib.suppress(OnggiError):
-                await engine.lifecycle.start(old)
+                await engine.starts.start(old)
 
 
 def _with_volumes(body: CreateBody, old: Container) -> CreateBody:

@@ -58,7 +58,7 @@ class Removal:
             async with container.lock:
                 if container.state == State.RESTARTING:
                     self._engine.waiting.give_up(container)
-            await self._engine.lifecycle.end(container)
+            await self._engine.stops.end(container)
         finally:
             container.restarting_by_hand = False
 
@@ -77,7 +77,7 @@ class Removal:
         await engine.volumes.release(container.id, remove_anonymous=volumes)
         await gone
         engine.events.emit("container", "destroy", container.id, container.attributes)
-        engine.lifecycle.tell_exit(container, container.row.exit_code)
+        engine.exits.tell(container, container.row.exit_code)
         container.removed.set()
         container.exited.set()
         if (

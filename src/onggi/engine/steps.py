@@ -62,8 +62,8 @@ class Steps:
             await shim.wait()
             await shim.forget()
         engine.networks.forget_names(step.container_id)
-        for network_id in list(engine.networks.endpoints(step.container_id)):
-            engine.networks.detach(step.container_id, network_id)
+        for network_id in list(engine.networks.members.of(step.container_id)):
+            engine.networks.members.detach(step.container_id, network_id)
 
     def _request(self, step: RunStep) -> StartContainer:
         engine, limits = self._engine, step.limits
@@ -84,7 +84,7 @@ class Steps:
         elif step.network != "none":
             network = engine.networks.resolve(step.network or "bridge")
             user_defined = network.is_user_defined
-            endpoint = engine.networks.attach(
+            endpoint = engine.networks.members.attach(
                 step.container_id, network, EndpointRequest(names=[step.container_id[:12]])
             )
             if network.driver == "bridge":
@@ -116,7 +116,7 @@ class Steps:
 
     def _files(self, step: RunStep, hostname: str, *, embedded: bool, on_host: bool) -> dict[str, str]:
         directory = os.path.dirname(step.snapshot.upper)
-        addresses = [endpoint.address4 for endpoint in self._engine.networks.endpoints(step.container_id).values()]
+        addresses = [endpoint.address4 for endpoint in self._engine.networks.members.of(step.container_id).values()]
         options = self._engine.options
         resolv = files.host_resolv_conf() if on_host else files.resolv_conf(
             files.host_resolv_conf(), embedded=embedded, servers=options.dns, search=options.dns_search, options=options.dns_options

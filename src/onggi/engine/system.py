@@ -195,7 +195,7 @@ class System:
                 return name == f"inet {engine.networks.table}"
             case "link":
                 links = {n.bridge for n in engine.networks.list()}
-                links |= {e.host_name for one in engine.containers for e in engine.networks.endpoints(one.id).values()}
+                links |= {e.host_name for one in engine.containers for e in engine.networks.members.of(one.id).values()}
                 return name in links
             case "cgroup":
                 # The launcher keeps cgroups ready for the next starts.

@@ -17,6 +17,12 @@ log = logging.getLogger("onggi.engine")
 _MOMENT_S = 0.05
 
 
+def note_failure(done: asyncio.Future[None]) -> None:
+    """A commit that nobody waits for has failed: the row lags behind until the next one (R-39)."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a container's state could not be written: %s", error)
+
+
 class Tasks:
     """Owner of the engine's tasks."""
 

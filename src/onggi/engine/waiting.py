@@ -44,7 +44,7 @@ class Waiting:
         Holds: the container's lock.
         """
         try:
-            await self._engine.lifecycle.start_locked(container)
+            await self._engine.starts.start_locked(container)
         except (OnggiError, OSError) as error:
             if State(container.row.state) == State.EXITED and restart.wants_another(container):
                 log.warning("container %s can't be started by its policy yet: %s", container.name, error)

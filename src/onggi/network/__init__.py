@@ -1,7 +1,7 @@
 """Networks: bridges, addresses, published ports, names.
 
 Here: what networks there are, which container has which address in them, the firewall table, and who answers to which name.
-Begin in networks.py; planning.py completes what is asked for, addresses.py hands out addresses, bridges.py and firewall.py make the
+Begin in networks.py; planning.py completes what is asked for, members.py has who is in which, addresses.py hands out addresses, bridges.py and firewall.py make the
 kernel so, watch.py sees that it stays so, ports.py publishes, resolver.py answers DNS.
 Not here: the veth pair of a start, which the shim makes from a LinkPlan (runtime/links.py).
 Invariants: (1) one nft table holds all of an engine's rules, and is replaced or changed in one transaction; (2) a foreign

@@ -1,4 +1,4 @@
-"""The networks of an engine, and the endpoints of its containers in them."""
+"""The networks of an engine: made, mended, removed, and how containers that run come into them and leave."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import msgspec
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import netlink, nftables
 from onggi.network import bridges, firewall
-from onggi.network.addresses import Addresses, Pools
+from onggi.network.addresses import Pools
+from onggi.network.members import Members
 from onggi.network.options import BRIDGE_NAME, option
 from onggi.network.planning import PREDEFINED, moved, plan, predefined
 from onggi.network.ports import Ports
-from onggi.network.records import TABLE, Endpoint, EndpointRequest, IpamConfig, Network, mac_of, new_id
+from onggi.network.records import TABLE, Endpoint, IpamConfig, Network
 from onggi.network.resolver import Resolver
 from onggi.network.watch import Watch
 from onggi.rootless.hostports import HostPorts
@@ -28,7 +29,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
 
 
 class Networks:
-    """See the room. Networks are rows; endpoints live in memory, told anew by the engine at its start."""
+    """See the room. Networks are rows; who is in them is in `members`."""
 
     def __init__(
         self,
@@ -47,8 +48,7 @@ class Networks:
         self._pools = pools or Pools()
         self.table = self._alias = f"onggi-{tag}"
         self._rows: dict[str, Network] = {}
-        self._addresses: dict[str, list[Addresses]] = {}
-        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        self.members = Members(tag)
         self.ports = Ports(self.table, self._address6_of, self._binding_of, host_ports)
         self.resolver = Resolver(self._lookup, self._reverse, self._may_forward, upstream)
         self._lock = asyncio.Lock()
@@ -80,7 +80,7 @@ class Networks:
                 await self._database.commit(*[Put(TABLE, row.id, row) for row in made])
                 self._rows |= {row.id: row for row in made}
             for row in self._rows.values():
-                self._addresses[row.id] = [_addresses_of(config) for config in row.ipam]
+                self.members.admit_to(row)
         await asyncio.to_thread(self._mend_links)
 
     async def settle(self) -> None:
@@ -143,7 +143,7 @@ class Networks:
                     bridges.make(route, row, self._alias)
             bridges.rejoin(
                 route,
-                [e for mine in list(self._endpoints.values()) for e in list(mine.values())],
+                self.members.all(),
                 lambda container_id: bool(self.ports.of(container_id)),
             )
         bridges.forward(ipv6=any(row.subnet(6) for row in self._rows.values()))
@@ -223,7 +223,7 @@ class Networks:
                 raise OnggiError(f"failed to create network {name}: {error.strerror}") from error
             await self._database.commit(Put(TABLE, row.id, row))
             self._rows[row.id] = row
-            self._addresses[row.id] = [_addresses_of(config) for config in row.ipam]
+            self.members.admit_to(row)
             await self.write_table()
             return row
 
@@ -238,86 +238,26 @@ class Networks:
             row = self.resolve(text)
             if row.predefined:
                 raise Forbidden(f"{row.name} is a pre-defined network and cannot be removed")
-            active = self.endpoints_in(row.id)
+            active = self.members.within(row.id)
             if active:
                 told = " ".join(f'(name:"{(e.names or [e.container_id[:12]])[0]}" id:"{e.id[:12]}")' for e in active)
                 raise Forbidden(f"error while removing network: network {row.name} has active endpoints {told}")
             await self._database.commit(Delete(TABLE, row.id))
             del self._rows[row.id]
-            self._addresses.pop(row.id, None)
+            self.members.close(row.id)
             await self.write_table()
             await asyncio.to_thread(bridges.delete_own, row.bridge, self._alias)
             return row
 
-    # Endpoints
-
-    def attach(
-        self, container_id: str, network: Network, request: EndpointRequest, *, endpoint_id: str = ""
-    ) -> Endpoint:
-        """An endpoint with its addresses, in memory. Raises InvalidArgument, Forbidden, Conflict; nothing is taken then."""
-        mine = self._endpoints.setdefault(container_id, {})
-        identifier = endpoint_id or new_id()
-        if network.driver != "bridge":
-            mine[network.id] = Endpoint(identifier, network.id, container_id, names=request.names)
-            return mine[network.id]
-        # An endpoint that has an id was there before: it has its address from us.
-        if not endpoint_id:
-            _check_wanted(network, request)
-        taken: list[tuple[Addresses, str]] = []
-        try:
-            for addresses in self._addresses[network.id]:
-                wanted = request.ipv4 if addresses.subnet.version == 4 else request.ipv6
-                taken.append((addresses, addresses.take(wanted)))
-        except OnggiError:
-            for addresses, address in taken:
-                addresses.give_back(address)
-            raise
-        v4 = next(((a.gateway, t) for a, t in taken if a.subnet.version == 4), ("", ""))
-        v6 = next(((a.gateway, t) for a, t in taken if a.subnet.version == 6), ("", ""))
-        mine[network.id] = Endpoint(
-            identifier, network.id, container_id, request.mac or mac_of(v4[1].partition("/")[0]), v4[1], v6[1], v4[0], v6[0],
-            request.names, network.bridge, f"og{self._tag[:3]}{identifier[:9]}", network.mtu, network.internal,
-            isolated=not network.icc,
-        )  # fmt: skip
-        return mine[network.id]
-
-    def rename(self, container_id: str, network_id: str, names: Sequence[str]) -> None:
-        """The names that the endpoint answers to from now on."""
-        endpoint = self._endpoints.get(container_id, {}).get(network_id)
-        if endpoint is not None:
-            self._endpoints[container_id][network_id] = msgspec.structs.replace(endpoint, names=[*names])
-
-    def detach(self, container_id: str, network_id: str) -> None:
-        """The endpoint's addresses are free again. What isn't there is fine."""
-        mine = self._endpoints.get(container_id, {})
-        endpoint = mine.pop(network_id, None)
-        if not mine:
-            self._endpoints.pop(container_id, None)
-        if endpoint is None or network_id not in self._addresses:
-            return
-        for addresses in self._addresses[network_id]:
-            address = endpoint.ipv4 if addresses.subnet.version == 4 else endpoint.ipv6
-            if address:
-                addresses.give_back(address)
-
-    def endpoints(self, container_id: str) -> dict[str, Endpoint]:
-        """By network id."""
-        return self._endpoints.get(container_id, {})
-
-    def endpoints_in(self, network_id: str) -> Sequence[Endpoint]:
-        return [mine[network_id] for mine in self._endpoints.values() if network_id in mine]
-
-    def usage(self, network_id: str) -> dict[str, tuple[int, int]]:
-        """Of each subnet: addresses in use, addresses that are still to be had."""
-        return {str(addresses.subnet): addresses.usage() for addresses in self._addresses.get(network_id, ())}
+    # Reaching containers
 
     def _address6_of(self, container_id: str) -> str:
         """By which a container is reached from outside; empty without one."""
-        return next((e.address6 for e in self.endpoints(container_id).values() if e.address6 and not e.internal), "")
+        return next((e.address6 for e in self.members.of(container_id).values() if e.address6 and not e.internal), "")
 
     def _binding_of(self, container_id: str) -> str:
         """Where its ports are published when nobody says so: an option of its first network."""
-        for network_id in self.endpoints(container_id):
+        for network_id in self.members.of(container_id):
             address = self._rows[network_id].options.get("com.docker.network.bridge.host_binding_ipv4", "")
             if address:
                 return "" if address == "0.0.0.0" else address
@@ -346,7 +286,7 @@ class Networks:
         """The link goes; another network of process `pid` leads out now, if this one did."""
         if not endpoint.host_name:
             return
-        others = [e for e in self.endpoints(endpoint.container_id).values() if e.id != endpoint.id and not e.internal]
+        others = [e for e in self.members.of(endpoint.container_id).values() if e.id != endpoint.id and not e.internal]
         gateways = [(e.gateway4, e.gateway6) for e in others]
         await asyncio.to_thread(bridges.disconnect, endpoint.host_name, pid, gateways)
 
@@ -357,7 +297,7 @@ class Networks:
 
     async def ensure_names(self, container_id: str, pid: int) -> None:
         """A container that has come into a user-defined network, or whose sockets were lost, gets new ones. Raises OSError."""
-        wanted = any(self._rows[one].is_user_defined for one in self.endpoints(container_id) if one in self._rows)
+        wanted = any(self._rows[one].is_user_defined for one in self.members.of(container_id) if one in self._rows)
         if wanted and not self.resolver.is_served(container_id):
             await self.resolver.serve(container_id, await asyncio.to_thread(bridges.name_sockets, pid))
 
@@ -368,26 +308,26 @@ class Networks:
         """Addresses of `name` in the networks of the container that asks; several containers may have one alias."""
         found: list[str] = []
         known = False
-        for network_id in self.endpoints(container_id):
+        for network_id in self.members.of(container_id):
             network = self._rows.get(network_id)
             if network is None or not network.is_user_defined:
                 continue
             bare = name.removesuffix(f".{network.name.lower()}")
-            for endpoint in self.endpoints_in(network_id):
+            for endpoint in self.members.within(network_id):
                 if any(bare == alias.lower() for alias in endpoint.names):
                     known = True
                     found += [address for address in (endpoint.address4, endpoint.address6) if address]
         return found if known else None
 
     def _reverse(self, container_id: str, address: str) -> str | None:
-        for network_id in self.endpoints(container_id):
-            for endpoint in self.endpoints_in(network_id):
+        for network_id in self.members.of(container_id):
+            for endpoint in self.members.within(network_id):
                 if endpoint.address4 == address and endpoint.names:
                     return f"{endpoint.names[0]}.{self._rows[network_id].name}"
         return None
 
     def _may_forward(self, container_id: str) -> bool:
-        return any(not endpoint.internal for endpoint in self.endpoints(container_id).values())
+        return any(not endpoint.internal for endpoint in self.members.of(container_id).values())
 
     def host_gateway(self) -> str:
         """The host's address as seen from containers: the default bridge's."""
@@ -395,20 +335,3 @@ class Networks:
             if row.name == "bridge" and row.ipam:
                 return row.ipam[0].gateway
         return ""
-
-
-def _check_wanted(network: Network, request: EndpointRequest) -> None:
-    """An address can be asked for where the subnet was: one from a pool may be another at the next time. Raises InvalidArgument."""
-    for wanted, version in ((request.ipv4, 4), (request.ipv6, 6)):
-        config = next((one for one in network.ipam if (":" in one.subnet) == (version == 6)), None)
-        if wanted and (config is None or config.from_pool):
-            raise InvalidArgument(
-                "invalid endpoint settings:\n"
-                "user specified IP address is supported only when connecting to networks with user configured subnets"
-            )
-
-
-def _addresses_of(config: IpamConfig) -> Addresses:
-    return Addresses(
-        config.subnet, gateway=config.gateway, ip_range=config.ip_range, reserved=config.auxiliary.values()
-    )
