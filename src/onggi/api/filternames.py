@@ -27,6 +27,7 @@ CONTAINERS: Final = frozenset(
 )
 CONTAINERS_PRUNE: Final = _PRUNE
 IMAGES: Final = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
+SEARCH: Final = frozenset({"is-automated", "is-official", "stars"})
 IMAGES_PRUNE: Final = _PRUNE | {"dangling"}
 VOLUMES: Final = frozenset({"dangling", "driver", "label", "name"})
 VOLUMES_PRUNE: Final = frozenset({"all", "label", "label!"})

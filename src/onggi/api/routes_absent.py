@@ -33,7 +33,6 @@ NOT_HERE: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("POST", "/swarm/join"): ("E-083", "swarm mode is not provided by this engine"),
     ("POST", "/containers/{id}/checkpoints"): ("E-113", NO_CHECKPOINTS),
     ("DELETE", "/containers/{id}/checkpoints/{checkpoint}"): ("E-114", NO_CHECKPOINTS),
-    ("GET", "/images/search"): ("E-036", "searching a registry's catalogue of images is not supported"),
 }
 """(method, pattern) → (row, what is missing)."""
 

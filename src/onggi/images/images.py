@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from onggi.images.downloads import Downloads
     from onggi.images.lookup import Found
     from onggi.images.progress import Output
+    from onggi.images.search import SearchResult
     from onggi.oci.platform import Platform
 
 T = TypeVar("T")
@@ -183,6 +184,14 @@ class Images(Catalog):
         from onggi.images.lookup import look_up
 
         return await self._at(reference, auth, lambda client: look_up(client, reference))
+
+    async def search(
+        self, term: str, limit: int, wanted: Callable[[SearchResult], bool], *, auth: RegistryAuth | None
+    ) -> list[SearchResult]:
+        """Repositories by a word. Raises InvalidArgument in docker's words, Unavailable."""
+        from onggi.images.search import search
+
+        return await search(term, limit, wanted, credentials_of(auth), self.registries)
 
     async def log_in(self, auth: RegistryAuth, address: str = "") -> str:
         """An identity token, if the registry gives one. Raises Unauthorized in the registry's words, Unavailable."""
