@@ -40,9 +40,15 @@ class Door:
     environment: Mapping[str, str]
 
     def run(self, *words: str, timeout_s: float = 60, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*self.program, *words], env={**os.environ, **self.environment}, input=text, capture_output=True, check=False, timeout=timeout_s
-        )  # fmt: skip
+        """Raises Failed when it takes longer."""
+        line = [*self.program, *words]
+        environment = {**os.environ, **self.environment}
+        try:
+            return subprocess.run(
+                line, env=environment, input=text, capture_output=True, check=False, timeout=timeout_s
+            )
+        except subprocess.TimeoutExpired as late:
+            raise Failed(f"{' '.join(words)}: no end after {timeout_s:.0f} s") from late
 
     def say(self, *words: str, timeout_s: float = 60, text: bytes = b"") -> str:
         """What the command prints; it must succeed."""

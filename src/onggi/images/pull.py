@@ -6,20 +6,21 @@ Invariant: the name is committed last, after blobs, layers, manifest and config 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from onggi.errors import Corrupt, NotFound, OnggiError, Unavailable
+from onggi.errors import Corrupt, InvalidArgument, NoSpace, NotFound, OnggiError, Unavailable
 from onggi.images.connection import RegistryClient
 from onggi.images.downloads import Download, Downloads, pull_scope
 from onggi.images.healing import Health, heal
-from onggi.images.progress import Line, Message, Output
-from onggi.images.remote import Document, choose_manifest, fetch_config, fetch_document
+from onggi.images.progress import Line, Message, Output, human_size
+from onggi.images.remote import Document, choose_manifest, fetch_config, fetch_document, newest_digest
 from onggi.images.sidebyside import side_by_side
-from onggi.oci.digest import Digest, hex_of
-from onggi.oci.manifest import Descriptor, Manifest
+from onggi.oci.digest import Digest, algorithm_of, digest_by, hex_of, is_digest
+from onggi.oci.manifest import DOCUMENT_LIMIT, Descriptor, Manifest, decode_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.store.blocking import blocking
@@ -54,14 +55,15 @@ class Pull:
 
     async def one(self, reference: Reference, platform: Platform | None) -> Image:
         """Cancelled or failed: what came stays for the next try, under no name."""
-        top = await fetch_document(self.client, reference)
+        top = await self._top(reference)
         # Not before: what isn't there is answered with 404, not in a stream that has begun.
         self.output(
             Message(f"Pulling from {reference.path}", id=str(reference) if reference.digest else reference.tag or "")
         )
-        found = await choose_manifest(self.client, reference, top, platform)
+        found = await choose_manifest(self.client, reference, top, platform, self._kept)
         if not isinstance(found.value, Manifest):
             raise TypeError("choose_manifest answers with a manifest")
+        _refuse_encrypted(found.value)
         data, config = await fetch_config(self.client, reference, found.value)
         layers = list(zip(config.rootfs.diff_ids, found.value.layers, strict=True))
         blobs_needed = [found.digest, top.digest, found.value.config.digest, *(blob.digest for _, blob in layers)]
@@ -84,6 +86,26 @@ class Pull:
         self.output(Message(f"Status: {what} for {reference.familiar()}"))
         return image
 
+    async def _top(self, reference: Reference) -> Document:
+        """What the reference leads to. A tag that is here is first asked for its digest alone: mostly nothing has changed."""
+        if not reference.digest and self.images.named(str(reference)):
+            # Who doesn't answer a HEAD is asked for all of it.
+            with suppress(OnggiError):
+                digest = await newest_digest(self.client, reference)
+                if is_digest(digest) and (kept := self._kept(Digest(digest))):
+                    return kept
+        return await fetch_document(self.client, reference)
+
+    def _kept(self, digest: Digest) -> Document | None:
+        """A manifest or index that came with an earlier pull, if it is whole."""
+        content = self.images.content
+        if not content.has(digest) or content.size(digest) > DOCUMENT_LIMIT:
+            return None
+        data = content.read(digest, DOCUMENT_LIMIT)
+        if digest_by(algorithm_of(digest), data) != digest:
+            return None
+        return Document(digest, data, decode_manifest(data))
+
     async def layer(self, reference: Reference, diff_id: Digest, blob: Descriptor) -> None:
         """One layer alone, without an image. Raises NotFound, Corrupt, Unavailable."""
         await self._layer(reference, diff_id, blob, Line(self.output, hex_of(blob.digest)[:12]))
@@ -105,10 +127,20 @@ class Pull:
                 line.say("Pulling fs layer")
                 blobs[diff_id] = blob.digest
                 missing.append((diff_id, blob, line))
+        self._make_sure_of_room([blob for _, blob, _ in missing])
         for _, _, line in missing[self.client.options.downloads :]:
             line.say("Waiting")
         await side_by_side(self._layer(reference, diff_id, blob, line) for diff_id, blob, line in missing)
         return {diff: blob for diff, blob in blobs.items() if blob}
+
+    def _make_sure_of_room(self, blobs: Sequence[Descriptor]) -> None:
+        """Raises NoSpace before anything has come when it can't end well: each layer is kept as it comes, and unpacked at least as large."""
+        free, wanted = self.images.content.free_bytes(), 2 * sum(blob.size for blob in blobs)
+        if wanted > free:
+            raise NoSpace(
+                f"no space left on device: the image needs more than {human_size(wanted)}, {human_size(free)} are free "
+                "(free some, for example with a prune, and try again)"
+            )
 
     async def _layer(self, reference: Reference, diff_id: Digest, blob: Descriptor, line: Line) -> None:
         """Fetched, checked and unpacked."""
@@ -167,6 +199,15 @@ class Pull:
                 writer.write(document.data)
                 await blocking(writer.commit, document.digest, len(document.data))
         return found.digest
+
+
+def _refuse_encrypted(manifest: Manifest) -> None:
+    """Raises InvalidArgument for layers of ocicrypt, whose keys nobody has given us."""
+    for blob in manifest.layers:
+        if blob.media_type.endswith("+encrypted"):
+            raise InvalidArgument(
+                f"layer {blob.digest} is encrypted ({blob.media_type}): encrypted images are not supported"
+            )
 
 
 class _Watcher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,10 @@ class Document:
         return Descriptor(self.value.media_type, self.digest, len(self.data))
 
 
+Kept = Callable[[Digest], Document | None]
+"""A document that is here already."""
+
+
 async def fetch_document(client: RegistryClient, reference: Reference, target: str = "") -> Document:
     """Under the reference's tag or digest, or under `target`. Raises NotFound in docker's words, Corrupt, InvalidArgument."""
     wanted = target or reference.digest or reference.tag or ""
@@ -63,17 +68,28 @@ async def fetch_document(client: RegistryClient, reference: Reference, target: s
     return Document(digest, data, decode_manifest(data, headers.get("Content-Type", "")))
 
 
+async def newest_digest(client: RegistryClient, reference: Reference) -> str:
+    """What the tag leads to now, "" when the registry doesn't say. A HEAD isn't counted by registries that limit pulls."""
+    path = f"/v2/{reference.path}/manifests/{reference.tag}"
+    _, headers = await client.fetch(path, pull_scope(reference.path), 0, accept=ACCEPTED, method="HEAD")
+    return headers.get("Docker-Content-Digest", "")
+
+
 async def choose_manifest(
-    client: RegistryClient, reference: Reference, document: Document, platform: Platform | None
+    client: RegistryClient,
+    reference: Reference,
+    document: Document,
+    platform: Platform | None,
+    kept: Kept = lambda _: None,
 ) -> Document:
-    """The one of `document` that runs here, or on `platform`. Raises NotFound in docker's words."""
+    """The one of `document` that runs here, or on `platform`; not asked for if it is `kept`. Raises NotFound in docker's words."""
     if isinstance(document.value, Manifest):
         return document
     wanted = platform or host_platform()
     entry = document.value.choose(wanted)
     if entry is None:
         raise NotFound(f"no matching manifest for {wanted} in the manifest list entries")
-    child = await fetch_document(client, reference, entry.digest)
+    child = kept(entry.digest) or await fetch_document(client, reference, entry.digest)
     if isinstance(child.value, Index):
         raise InvalidArgument("manifest invalid: an index within an index")
     if entry.size != len(child.data) or (entry.media_type != child.value.media_type):

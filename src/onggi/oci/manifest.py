@@ -151,7 +151,8 @@ def _type_of(fields: dict[str, msgspec.Raw], header: str) -> str:
     stated = msgspec.json.decode(fields["mediaType"], type=str) if "mediaType" in fields else ""
     if header in _OLD_TYPES or stated in _OLD_TYPES or "fsLayers" in fields:
         raise InvalidArgument(
-            "manifest schema version 1 is no longer supported: push the image again with a newer client"
+            "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed: "
+            "push the image again with a newer client"
         )
     is_index = "manifests" in fields
     if is_index and _SHAPE_OF_MANIFEST & fields.keys():

@@ -90,6 +90,11 @@ class Content:
             algorithm=algorithm_of(digest),
         )
 
+    def free_bytes(self) -> int:
+        """What the blobs' file system has left for us."""
+        status = os.statvfs(self._ingest)
+        return status.f_bavail * status.f_frsize
+
     def spool_directory(self) -> str:
         """A new directory on the blobs' file system for what is looked through first. Left behind, Layers.clean removes it."""
         durable.check_writable()
