@@ -175,7 +175,7 @@ def _of(kind: str, more: str = "") -> Command:
 COMMANDS = {
     "anything": Command(
         _anything, "[OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on Docker objects",
-        f"   --as string  Tell a container as the command or the code that makes it (run|python)\n{_FORMAT}{_SIZE} if the type is container\n   --type string  Only inspect objects of the given type", least=1,
+        f"   --as string  Tell a container as what makes it again (run|python|compose)\n{_FORMAT}{_SIZE} if the type is container\n   --type string  Only inspect objects of the given type", least=1,
     ),
     "container": _of("container", _SIZE),
     "image": _of("image", "   --platform string@1.49  Platform of a multi-platform image to look at"),

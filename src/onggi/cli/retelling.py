@@ -1,4 +1,4 @@
-"""The command, or the code, that makes a container again: `onggi inspect --as run|python` (B-05). Pure.
+"""The command, the code or the file that makes a container again: `onggi inspect --as run|python|compose` (B-05). Pure.
 
 From inspect alone, so it works for any engine's containers. What came from the image is left out, since it comes again.
 """
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from onggi.client.shapes import Json
 
-FORMS = ("run", "python")
+FORMS = ("run", "python", "compose")
 
 
 def retell(form: str, container: Json, image: Json) -> str:
@@ -21,6 +21,10 @@ def retell(form: str, container: Json, image: Json) -> str:
         return " ".join(shlex.quote(word) for word in words)
     if form == "python":
         return _python(container, image)
+    if form == "compose":
+        from onggi.cli.composing import compose
+
+        return compose(container, image)
     raise ValueError(form)
 
 
