@@ -67,7 +67,6 @@ shapes: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## examples/ built thro
 
 bench: .venv/installed $(PLUGINS)/docker-buildx ## onggi beside dockerd and podman: a table of ratios (needs the reference engines, PEERS_ROOT)
 	scripts/packages test clients
-	$(PY) scripts/isolate .venv/bin
 	$(PY) -m bench $(PARTS)
 
 conformance: .venv/installed ## public suites against onggi-runtime: CRUN=, RUNTIME_TOOLS= checkouts of containers/crun, opencontainers/runtime-tools
