@@ -40,14 +40,14 @@ check: .venv/installed ## ruff, mypy, the layers of the rooms, tests that take s
 	.venv/bin/lint-imports
 	$(PY) -m pytest -q tests/unit
 
-$(PLUGINS)/docker-buildx:
+$(PLUGINS)/docker-buildx $(PLUGINS)/docker-compose &:
 	scripts/cli-plugins $(PLUGINS)
 
 proto: .venv/installed ## regenerate the messages of BuildKit's protocol (src/onggi/build/buildkit/pb) from their .proto files
 	scripts/packages proto
 	protoc -I src --python_out=src --pyi_out=src src/onggi/build/buildkit/pb/*.proto
 
-test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## everything: check, then the real kernel, real containers, real clients, faults, leak check
+test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx $(PLUGINS)/docker-compose ## everything: check, then the real kernel, real containers, real clients, faults, leak check
 	scripts/packages test clients rootless
 	$(MAKE) check
 	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/rootless tests/fuzz
