@@ -28,6 +28,17 @@ def has_wildcard(pattern: str) -> bool:
     return False
 
 
+def split_pivot(pattern: str) -> tuple[str, str]:
+    """A source of COPY --parents: what stands before its first `/./`, which the destination doesn't get, and what after it."""
+    before, found, after = pattern.partition("/./")
+    return (before, after) if found else ("", pattern)
+
+
+def steps_of(pattern: str) -> list[str]:
+    """The elements of a path or pattern, without those that lead nowhere."""
+    return [part for part in pattern.split("/") if part not in ("", ".")]
+
+
 @dataclass(frozen=True, slots=True)
 class _Element:
     """One letter of a path that fits: `letters` or `ranges`, or with `negated` any other; never a slash unless said so."""

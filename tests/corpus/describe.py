@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 import tarfile
 from collections.abc import Mapping
@@ -53,37 +52,6 @@ def tar_layer(file: IO[bytes]) -> list[str]:
     return sorted(lines)
 
 
-def disk_layer(root: str) -> list[str]:
-    """A layer's tree on the disk as overlayfs has it, in the same words."""
-    lines = []
-    seen: dict[tuple[int, int], str] = {}
-    for directory, names, others in os.walk(root):
-        names.sort()
-        for name in sorted([*names, *others]):
-            path = os.path.join(directory, name)
-            status = os.lstat(path)
-            shown = os.path.relpath(path, root)
-            if stat.S_ISCHR(status.st_mode) and not status.st_rdev:
-                lines.append(os.path.join(os.path.dirname(shown), f".wh.{name}"))
-                continue
-            first = seen.setdefault((status.st_dev, status.st_ino), shown) if status.st_nlink > 1 else shown
-            if stat.S_ISDIR(status.st_mode):
-                what = "d"
-                if _opaque(path):
-                    lines.append(f"{shown}/.wh..wh..opq")
-            elif stat.S_ISLNK(status.st_mode):
-                what = f"l -> {os.readlink(path)}"
-            elif stat.S_ISREG(status.st_mode) and first != shown:
-                what = f"h -> {first}"
-            elif stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as file:
-                    what = f"f {_digest(file.read())}"
-            else:
-                what = f"? {status.st_mode:o}"
-            lines.append(_line(shown, what, status.st_mode, status.st_uid, status.st_gid, status.st_mtime))
-    return sorted(lines)
-
-
 def _line(name: str, what: str, mode: int, uid: int, gid: int, mtime: float) -> str:
     # A directory's time is that of its last change on the way through BuildKit's own snapshots.
     time = f" @{int(mtime)}" if 0 <= mtime < MTIMES_BEFORE and what != "d" else ""
@@ -95,10 +63,3 @@ def _digest(data: bytes) -> str:
     if len(data) < 40 and data.isascii() and all(letter == 10 or letter >= 32 for letter in data):
         return repr(data.decode())
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _opaque(path: str) -> bool:
-    try:
-        return os.getxattr(path, "trusted.overlay.opaque") == b"y"
-    except OSError:
-        return False

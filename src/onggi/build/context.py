@@ -13,7 +13,7 @@ from typing import Final
 
 from onggi.build.entries import DIRECTORY, FILE, SYMLINK, Entry
 from onggi.errors import Corrupt, InvalidArgument, NotFound
-from onggi.globs import Glob, has_wildcard
+from onggi.globs import Glob, has_wildcard, split_pivot, steps_of
 
 _LINKS_LIMIT: Final = 40
 """As the kernel's own (path_resolution(7))."""
@@ -107,16 +107,42 @@ class Context:
         if parent is not None and parent.children is not None:
             parent.children.pop(name, None)
 
-    def match(self, pattern: str) -> list[tuple[str, Node]]:
-        """What a source of COPY means: (path, node), by path; more than one only for wildcards. Empty: nothing is there."""
-        plain = "/".join(part for part in pattern.split("/") if part not in ("", "."))
-        if not has_wildcard(plain):
-            node = self.find(_unescaped(plain))
-            return [] if node is None else [(_unescaped(plain), node)]
-        found: list[tuple[str, Node]] = [("", self.root)]
-        for part in plain.split("/"):
-            found = [each for path, node in found for each in self._step(path, node, part)]
-        return sorted(found, key=lambda each: each[0])
+    def match(self, pattern: str, *, below: str = "", deep: bool = False) -> list[tuple[str, Node]]:
+        """What a source of COPY means: (path, node), by path; more than one only for wildcards. Empty: nothing is there.
+
+        `below` is a directory to begin in; `deep`: the element `**` is any number of directories.
+        """
+        parts = steps_of(pattern)
+        if not has_wildcard(pattern):
+            path = _unescaped("/".join([below, *parts] if below else parts))
+            node = self.find(path)
+            return [] if node is None else [(path, node)]
+        start = self.find(below)
+        found: dict[str, Node] = {} if start is None else {below: start}
+        for part in parts:
+            step = self._depths if deep and part == "**" else self._step
+            found = dict(each for path, node in found.items() for each in step(path, node, part))
+        return sorted(found.items())
+
+    def match_parents(self, pattern: str) -> list[tuple[str, str, Node]]:
+        """What a source of COPY --parents means: (path, what the destination gets of it, node). What is in another one comes with that."""
+        before, after = split_pivot(pattern)
+        found: list[tuple[str, str, Node]] = []
+        for base, _ in self.match(before, deep=True):
+            inside = ""
+            for path, node in self.match(after, below=base, deep=True):
+                if not (inside and path.startswith(inside)):
+                    found.append((path, path[len(base) :].lstrip("/"), node))
+                    inside = f"{path}/" if node.is_directory else inside
+        return found
+
+    def _depths(self, path: str, node: Node, part: str) -> Iterator[tuple[str, Node]]:
+        """The place itself, and all that is below it; links are not followed."""
+        del part
+        yield path, node
+        for below, each in node.walk():
+            if below:
+                yield f"{path}/{below}" if path else below, each
 
     def _step(self, path: str, node: Node, part: str) -> Iterator[tuple[str, Node]]:
         """One element of a pattern, below one directory."""

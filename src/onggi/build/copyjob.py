@@ -94,7 +94,7 @@ def digest_sources(args: bytes, fds: list[int], report: Report) -> bytes:  # noq
     request = msgspec.msgpack.decode(args, type=CopyArgs)
     patterns = [source.pattern for source in request.sources if isinstance(source, InTree)]
     with _open_source(request) as source:
-        return copytree.digest(source, patterns, request.exclude).encode()
+        return copytree.digest(source, patterns, request.exclude, parents=request.parents).encode()
 
 
 def make_directory(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape

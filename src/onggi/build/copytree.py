@@ -15,7 +15,7 @@ from typing import Final
 from onggi.build.destination import Destination
 from onggi.build.modes import Mode
 from onggi.errors import NotFound
-from onggi.globs import Glob, has_wildcard
+from onggi.globs import Glob, has_wildcard, split_pivot, steps_of
 from onggi.ignore import IgnoreRules
 from onggi.kernel.fds import Fd
 from onggi.kernel.namespaces import is_rootless
@@ -26,20 +26,53 @@ _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ANYTHING: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def find(root: Fd, pattern: str) -> list[str]:
-    """Paths that `pattern` means, sorted. Raises NotFound when there is none and the pattern is plain."""
-    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+def sources(root: Fd, pattern: str, *, parents: bool) -> list[tuple[str, str]]:
+    """(path, what a destination directory gets of it) of all that `pattern` means. Raises NotFound, as `find`."""
+    if not parents:
+        return [(path, path.rpartition("/")[2]) for path in find(root, pattern)]
+    before, after = split_pivot(pattern)
+    bases = find(root, before, deep=True)
+    return [
+        (path, path[len(base) :].lstrip("/")) for base in bases for path in find(root, after, below=base, deep=True)
+    ]
+
+
+def find(root: Fd, pattern: str, *, below: str = "", deep: bool = False) -> list[str]:
+    """Paths that `pattern` means below a directory, sorted; `deep`: the element `**` is any number of directories.
+
+    Raises NotFound when there is none and the pattern is plain.
+    """
+    parts = steps_of(pattern)
     if not has_wildcard(pattern):
-        path = "/".join(parts)
+        path = "/".join([below, *parts] if below else parts)
         try:
             open_in_root(root, path or "/", os.O_PATH).close()
         except OSError:
             raise NotFound(f"COPY failed: stat {pattern}: file does not exist") from None
         return [path]
-    found = [""]
+    found = {below}
     for part in parts:
-        found = [path for above in found for path in _step(root, above, part)]
+        step = _depths if deep and part == "**" else _step
+        found = {path for above in found for path in step(root, above, part)}
     return sorted(found)
+
+
+def _depths(root: Fd, above: str, part: str) -> Iterator[str]:
+    """The place itself, and all that is below it; links are not followed."""
+    del part
+    yield above
+    try:
+        # Names alone: each is opened below the root again when its turn comes.
+        with open_in_root(root, above or "/", _DIRECTORY) as directory, os.scandir(directory.fileno()) as entries:
+            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    except OSError:
+        return
+    for name, is_directory in names:
+        path = f"{above}/{name}" if above else name
+        if is_directory:
+            yield from _depths(root, path, "**")
+        else:
+            yield path
 
 
 def _step(root: Fd, above: str, part: str) -> Iterator[str]:
@@ -54,12 +87,12 @@ def _step(root: Fd, above: str, part: str) -> Iterator[str]:
             yield f"{above}/{name}" if above else name
 
 
-def digest(root: Fd, patterns: Sequence[str], exclude: Sequence[str]) -> str:
+def digest(root: Fd, patterns: Sequence[str], exclude: Sequence[str], *, parents: bool) -> str:
     """Of what `copy` would take: names, kinds, modes, owners, contents, link targets, xattrs; not of times. Raises NotFound."""
     rules = IgnoreRules(exclude)
     hasher = hashlib.sha256()
     for pattern in patterns:
-        for path in find(root, pattern):
+        for path, _ in sources(root, pattern, parents=parents):
             with open_in_root(root, path or "/", os.O_PATH) as found:
                 hasher.update(repr((pattern, path)).encode("utf-8", "surrogateescape"))
                 _digest(hasher, found, "", rules)
@@ -194,17 +227,17 @@ def copy(
     mode: Mode | None,
 ) -> None:
     """Raises NotFound, InvalidArgument, OSError."""
-    paths = find(root, pattern)
+    paths = sources(root, pattern, parents=parents)
     several = several or len(paths) > 1
-    for path in paths:
+    for path, name in paths:
         # Hard links are within one source.
         walk = _Walk(root, destination, exclude, mode, keep_owner=keep_owner)
         base = target.rstrip("/")
         with open_in_root(root, path or "/", os.O_PATH) as found:
             status = os.fstat(found.fileno())
             if stat.S_ISDIR(status.st_mode):
-                if parents and path:
-                    base = f"{base}/{path}"
+                if parents and name:
+                    base = f"{base}/{name}"
                 top = destination.directory(base or "/")
                 try:
                     with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
@@ -214,7 +247,6 @@ def copy(
                 finally:
                     os.close(top)
                 continue
-            name = path if parents else path.rpartition("/")[2]
             directory, last = destination.place(target if not parents else f"{base}/", name, several=several)
             try:
                 walk.one(found, status, directory, last)

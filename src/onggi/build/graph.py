@@ -56,10 +56,8 @@ class Graph:
         """What `--from=name` (`from=name` of a `mount`) means in `stage`. Raises BuildFailed."""
         found = self._stage_of(name)
         if found is None:
-            if not mount and name.isascii() and name.isdigit():
-                raise BuildFailed(
-                    f"invalid stage index {name}", classic=f"invalid from flag value {name}: index out of bounds"
-                )
+            if not mount:
+                _check_number(name)
             return self.outside(name, platform)
         if found.number >= stage.number:
             raise BuildFailed(
@@ -104,6 +102,8 @@ class Graph:
         found = [earlier] if earlier is not None else []
         for instruction in self.instructions(stage):
             _check_origin(instruction)
+            if isinstance(instruction, Copy) and self._stage_of(instruction.origin) is None:
+                _check_number(instruction.origin)
             found += [other for name in read_names(instruction) if (other := self._stage_of(name)) is not None]
         return found
 
@@ -142,6 +142,12 @@ def _check_origin(instruction: Instruction) -> None:
             instruction.last,
             spoken=False,
         )
+
+
+def _check_number(name: str) -> None:
+    """Raises BuildFailed when what names no stage is a number: nothing else may be called so."""
+    if name.isascii() and name.isdigit():
+        raise BuildFailed(f"invalid stage index {name}", classic=f"invalid from flag value {name}: index out of bounds")
 
 
 def context_origin(text: str, platform: Platform) -> Origin:

@@ -41,9 +41,9 @@ class Lexer:
     skip_quotes: bool = False
     skip_unset: bool = False
 
-    def expand(self, text: str, variables: Mapping[str, str]) -> Expansion:
-        """Raises InvalidArgument on an open quote or a broken `${…}`."""
-        reading = _Reading(self, text, variables)
+    def expand(self, text: str, variables: Mapping[str, str], missing: set[str] | None = None) -> Expansion:
+        """Raises InvalidArgument on an open quote or a broken `${…}`; `missing` then has the names that were looked up till there."""
+        reading = _Reading(self, text, variables, set() if missing is None else missing)
         result, words = reading.until("", raw_escapes=self.raw_escapes)
         return Expansion(result, words, reading.used, reading.missing)
 
@@ -83,7 +83,7 @@ class _Words:
 class _Reading:
     """One pass over a text. `_at` is the next letter; the end of the text is the empty string."""
 
-    def __init__(self, lexer: Lexer, text: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, lexer: Lexer, text: str, variables: Mapping[str, str], missing: set[str]) -> None:
         self._lexer = lexer
         self._text = text
         self._variables = variables
@@ -91,7 +91,7 @@ class _Reading:
         self._depth = 0
         self._raw_escapes = lexer.raw_escapes
         self.used: set[str] = set()
-        self.missing: set[str] = set()
+        self.missing = missing
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -208,6 +208,8 @@ class _Reading:
             sign = self._next()
             modifier += sign
         if not sign or sign not in "+-?#%":
+            if sign:
+                self._value(name)
             raise self._error(f"unsupported modifier ({modifier or chr(0xFFFD)}) in substitution")
         word = self._inner("}", "syntax error: missing '}'", raw_escapes=sign in "#%")
         value = self._value(name)

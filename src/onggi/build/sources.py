@@ -61,7 +61,7 @@ class Sources:
 def add_from_context(found: Sources, step: CopyStepPlan, path: str, context: Context) -> None:
     """What `path` (perhaps with wildcards) means in a context. Raises BuildFailed."""
     word, parents = step.copy.word, step.copy.parents
-    matches = context.match(path)
+    matches = context.match_parents(path) if parents else _named(context.match(path))
     if not matches:
         if has_wildcard(path):
             return
@@ -72,7 +72,12 @@ def add_from_context(found: Sources, step: CopyStepPlan, path: str, context: Con
             f"stat {path.strip('/')}: file does not exist",
         )
     unpack = step.copy.add and step.copy.unpack is not False
-    _add_matches(found, matches, path, IgnoreRules(step.exclude), unpack=unpack, parents=parents)
+    _add_matches(found, matches, IgnoreRules(step.exclude), unpack=unpack, parents=parents)
+
+
+def _named(matches: Sequence[tuple[str, Node]]) -> list[tuple[str, str, Node]]:
+    """With the name that a destination directory gets."""
+    return [(path, path.rpartition("/")[2], node) for path, node in matches]
 
 
 async def add_bodies(found: Sources, step: CopyStepPlan, fetcher: Fetcher) -> None:
@@ -97,7 +102,7 @@ async def add_repository(found: Sources, step: CopyStepPlan, url: str, solving: 
     )
     found.spools.append(context.spool)
     at = len(found.items)
-    _add_matches(found, [("", context.root)], "/", IgnoreRules(step.exclude), unpack=False, parents=False)
+    _add_matches(found, [("", "", context.root)], IgnoreRules(step.exclude), unpack=False, parents=False)
     for item in found.items[at:]:
         if isinstance(item, Spooled):
             item.spool = OWN_SPOOL + len(found.spools)
@@ -111,20 +116,15 @@ async def add_local(found: Sources, step: CopyStepPlan, paths: Sequence[str], co
 
 def _add_matches(
     found: Sources,
-    matches: list[tuple[str, Node]],
-    pattern: str,
+    matches: Sequence[tuple[str, str, Node]],
     rules: IgnoreRules,
     *,
     unpack: bool,
     parents: bool,
 ) -> None:
-    pivot = pattern.find("/./") if parents else -1
-    for path, node in matches:
+    for path, name, node in matches:
         if path and rules and rules.ignores(path):
             continue
-        name = path.rpartition("/")[2]
-        if parents:
-            name = path[len(pattern[:pivot].strip("/")) :].lstrip("/") if pivot >= 0 else path
         if not node.is_directory:
             entry = msgspec.structs.replace(node.entry, path="")
             found.add(name, [entry], node.digest(), "file", unpack=unpack)
@@ -164,5 +164,5 @@ def tree_of(context: Context, path: str) -> Sources:
     matches = context.match(path)
     if not matches:
         raise BuildFailed(f'failed to calculate checksum of ref: "/{path.strip("/")}": not found')
-    _add_matches(found, matches[:1], path, IgnoreRules(()), unpack=False, parents=False)
+    _add_matches(found, _named(matches[:1]), IgnoreRules(()), unpack=False, parents=False)
     return found

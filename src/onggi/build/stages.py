@@ -114,9 +114,11 @@ class StagePlanner:
 
     def word(self, text: str, at: Instruction, lexer: Lexer | None = None) -> str:
         """With its variables replaced; a name that nothing has set is a finding. Raises InvalidArgument."""
-        expansion = (lexer or self._lexer).expand(text, self.state.environment)
-        self._missing(expansion.missing, at)
-        return expansion.text
+        missing: set[str] = set()
+        try:
+            return (lexer or self._lexer).expand(text, self.state.environment, missing).text
+        finally:
+            self._missing(missing, at)
 
     def _missing(self, names: Iterable[str], at: Instruction) -> None:
         unknown = set(names) - self.state.arg_names - NOT_IN_ENVIRONMENT
@@ -362,10 +364,7 @@ class StagePlanner:
         if not instruction.origin:
             local = [path for path in sources if not (is_remote(path) or (instruction.add and is_git(path)))]
             self._check_ignored(instruction, local)
-            self._reads(
-                origin,
-                [path.partition("/./")[0] or "/" if instruction.parents and "/./" in path else path for path in local],
-            )
+            self._reads(origin, [stepwords.followed(path) if instruction.parents else path for path in local])
         name = self._named(instruction)
         told = "".join(f" {word}" for word in stepwords.told(instruction, chown, chmod, sources, written))
         self.state = self.state.noted(f"{instruction.word}{told} # buildkit", layer=True)

@@ -14,6 +14,7 @@ from onggi.build.lines import heredoc_start
 from onggi.build.runmounts import RunMount
 from onggi.build.shellwords import Lexer
 from onggi.errors import InvalidArgument
+from onggi.globs import steps_of
 from onggi.ignore import clean
 
 SCRIPTS: Final = "/dev/pipes"
@@ -140,3 +141,12 @@ def destination(text: str, directory: str) -> str:
     path = clean(joined if joined.startswith("/") else f"/{joined}")
     is_directory = text in ("", ".") or text.endswith(("/", "/."))
     return f"{path}/" if is_directory and path != "/" else path
+
+
+def followed(path: str) -> str:
+    """What a client must send for a source of COPY --parents: whole directories where the path alone doesn't say which."""
+    before, pivot, _ = path.partition("/./")
+    if pivot:
+        path = before or "/"
+    parts = steps_of(path)
+    return "/".join(parts[: parts.index("**")]) or "/" if "**" in parts else path
