@@ -170,7 +170,7 @@ COMMANDS = {
     "build": Command(
         _build, "[OPTIONS] PATH | URL | -", "Build an image from a Dockerfile",
         """
-   --add-host list  Add a custom host-to-IP mapping ("host:ip")
+   --add-host list:host  Add a custom host-to-IP mapping ("host:ip")
    --allow list  Allow extra privileged entitlement (e.g., "network.host", "security.insecure")
    --build-arg list  Set build-time variables
    --build-context list  Additional build contexts (e.g., name=path)
@@ -199,7 +199,7 @@ COMMANDS = {
    --no-cache-filter list  Do not cache specified stages
 -o --output list  Output destination (format: "type=local,dest=path")
    --platform string  Set platform if server is multi-platform capable
-   --progress string=auto  Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty")
+   --progress string  Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty")
    --pull bool  Always attempt to pull a newer version of the image
    --push bool  Push the tags that were given when the image is built
 -q --quiet bool  Suppress the build output and print image ID on success

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+from onggi.cli.main import Exit
 from onggi.cli.units import clean
 
 TYPE_CHECKING = False
@@ -234,8 +235,10 @@ class Silent(Display):
 
 
 def display(kind: str, *, quiet: bool) -> Display:
-    """`kind` as --progress has it; on stderr, so that stdout is for what was asked for."""
+    """`kind` as --progress has it; on stderr, so that stdout is for what was asked for. Raises Exit."""
     out = sys.stderr
+    if kind not in ("auto", "none", "plain", "quiet", "rawjson", "tty"):
+        raise Exit(1, f"invalid progress mode {kind}")
     if quiet or kind in ("quiet", "none"):
         return Silent(out)
     if kind == "rawjson":
