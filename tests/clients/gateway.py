@@ -88,7 +88,9 @@ class Client:
             return answer
 
     async def solve(self, **attrs: str) -> gateway_pb2.Result:
-        request = gateway_pb2.SolveRequest(Frontend="dockerfile.v0", FrontendOpt=attrs, allowResultReturn=True)
+        request = gateway_pb2.SolveRequest(
+            Frontend="dockerfile.v0", FrontendOpt=attrs, allowResultReturn=True, allowResultArrayRef=True
+        )
         return (await self.bridge("Solve", request, gateway_pb2.SolveResponse)).result
 
 

@@ -32,15 +32,17 @@ class Bases:
         self._found: dict[tuple[str, str], asyncio.Task[Image]] = {}
         self.materials: dict[str, Material] = {}
 
-    async def image(self, origin: Origin) -> Image:
-        """Raises NotFound, Unauthorized, Unavailable, InvalidArgument. Cancelled: the pull goes on for who else waits."""
+    async def image(self, origin: Origin, *, pull: bool = False) -> Image:
+        """`pull`: whatever is here. Raises NotFound, Unauthorized, Unavailable, InvalidArgument. Cancelled: the pull goes on for who else waits."""
         handed = self._request.results.get(origin.name)
         if handed is not None:
             return self._handed_on(handed)
         key = (origin.name, str(origin.platform or ""))
         task = self._found.get(key)
         if task is None:
-            task = self._found[key] = asyncio.create_task(self._find(origin), name=f"base image {origin.name}")
+            task = self._found[key] = asyncio.create_task(
+                self._find(origin, pull=pull), name=f"base image {origin.name}"
+            )
         image = await asyncio.shield(task)
         for layer in image.layers:
             self._hold(layer)
@@ -61,14 +63,14 @@ class Bases:
         if self._found:
             await asyncio.wait(self._found.values())
 
-    async def _find(self, origin: Origin) -> Image:
+    async def _find(self, origin: Origin, *, pull: bool) -> Image:
         try:
             shown = str(parse_reference(origin.name))
         except InvalidArgument:
             shown = origin.name
         vertex = self._progress.vertex(f"[internal] load metadata for {shown}")
         with told(vertex):
-            image = self._here(origin) or await self._pull(origin, vertex)
+            image = (None if pull else self._here(origin)) or await self._pull(origin, vertex)
         name = f"pkg:docker/{shown.removeprefix('docker.io/').removeprefix('library/').replace(':', '@')}"
         uri = f"{name}?platform={quote(str(image.config.platform), safe='')}"
         self.materials[uri] = Material(uri, image.id)

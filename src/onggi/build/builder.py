@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -35,7 +35,7 @@ from onggi.build.remote import Remotes
 from onggi.build.request import Built, Request, Solved
 from onggi.build.runner import StepRunner
 from onggi.build.solving import Explain, Outcome, Script, Solving
-from onggi.build.vertices import Progress
+from onggi.build.vertices import Progress, SourceFile
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.images import Images
 from onggi.oci.digest import Digest
@@ -106,6 +106,14 @@ class Builder:
             yield Solved(tuple(await self._solved(request, progress, stack, script, explain)))
         await self._collect()
 
+    @contextlib.asynccontextmanager
+    async def opened(self, request: Request, progress: Progress) -> AsyncIterator[Solving]:
+        """What a build without a Dockerfile is carried out with: its sources, its cache, what it holds. See `solve`."""
+        async with contextlib.AsyncExitStack() as stack:
+            sources = self._sources(request, progress, (), *self._outside(request, progress, stack), stack)
+            yield Solving(self, request, progress, SourceFile("", b""), (), sources, stack)
+        await self._collect()
+
     async def examine(self, request: Request, what: str, progress: Progress) -> bytes:
         """What the Dockerfile says, without building: `what` is "lint", "outline" or "targets"; a JSON document (examining.py).
 
@@ -144,16 +152,34 @@ class Builder:
     async def _begun(
         self, request: Request, progress: Progress, stack: contextlib.AsyncExitStack
     ) -> tuple[Definition, Frontend, Sources]:
+        git, remotes = self._outside(request, progress, stack)
+        definition = await load_definition(request, progress, remotes, stack)
+        sources = self._sources(request, progress, definition.patterns, git, remotes, stack)
+        return definition, Frontend(request, progress, definition, sources.bases), sources
+
+    def _outside(
+        self, request: Request, progress: Progress, stack: contextlib.AsyncExitStack
+    ) -> tuple[GitSources, Remotes]:
+        git = GitSources(self, request, stack)
+        return git, Remotes(self, git, progress, stack)
+
+    def _sources(
+        self,
+        request: Request,
+        progress: Progress,
+        patterns: Sequence[str],
+        git: GitSources,
+        remotes: Remotes,
+        stack: contextlib.AsyncExitStack,
+    ) -> Sources:
+        """`patterns` are those of the main context's ignore file."""
+
         def hold(layer: Digest) -> None:
             stack.callback(self.images.lease([layer]))
 
         bases = Bases(self.images, request, progress, hold)
         stack.push_async_callback(bases.close)
-        git = GitSources(self, request, stack)
-        remotes = Remotes(self, git, progress, stack)
-        definition = await load_definition(request, progress, remotes, stack)
-        sources = Sources(bases, LocalFiles(request, progress, definition.patterns, stack), remotes, git)
-        return definition, Frontend(request, progress, definition, bases), sources
+        return Sources(bases, LocalFiles(request, progress, patterns, stack), remotes, git)
 
     async def build(
         self,

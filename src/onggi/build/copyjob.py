@@ -102,7 +102,7 @@ def make_directory(args: bytes, fds: list[int], report: Report) -> bytes:  # noq
     del fds
     request = msgspec.msgpack.decode(args, type=CopyArgs)
     with _open_root(request) as root:
-        os.close(Destination(root, _owner(root, request.chown)).directory(request.destination))
+        os.close(Destination(root, owner_of(root, request.chown)).directory(request.destination))
     return b""
 
 
@@ -122,7 +122,7 @@ def _open_source(request: CopyArgs) -> Fd:
     return mounts.overlay(request.source_lower, None, None, options=OVERLAY_OPTIONS)
 
 
-def _owner(root: Fd, chown: str) -> Owner:
+def owner_of(root: Fd, chown: str) -> Owner:
     """Numbers need no entry; a user by name brings the group of the same name, else that of its passwd line."""
     if not chown:
         return Owner(0, 0)
@@ -161,7 +161,7 @@ class _Copying:
         self._source = source
         self._mode = modes.parse(request.chmod) if request.chmod else None
         made = self._mode.octal if self._mode and self._mode.octal is not None else 0o755
-        self._destination = Destination(root, _owner(root, request.chown), made)
+        self._destination = Destination(root, owner_of(root, request.chown), made)
         self._owner = self._destination.owner
         self._several = len(request.sources) > 1
         self._links: dict[int, Fd] = {}
@@ -330,20 +330,27 @@ class _Copying:
         """ADD of an archive: its contents go into the destination. False when it is none, and is a file like any other."""
         if entry.kind != FILE:
             return False
-        if not _is_archive(self._spool, entry):
-            return False
-        top = self._destination.directory(self._request.destination)
+        owner = (self._owner.uid, self._owner.gid) if self._request.chown else None
+        return unpacked(self._spool, entry, self._destination, self._request.destination, owner)
+
+
+def unpacked(spool: int, entry: Entry, destination: Destination, path: str, owner: tuple[int, int] | None) -> bool:
+    """Whether a file is an archive, whose contents are then in the directory `path`.
+
+    Its own owners and modes are kept unless there is an `owner`: so docker unpacks. Raises InvalidArgument, Corrupt, OSError.
+    """
+    if not _is_archive(spool, entry):
+        return False
+    top = destination.directory(path)
+    try:
+        directories = layer_directories(top)
         try:
-            # The archive's own owners and modes: docker keeps them when it unpacks, unless told otherwise.
-            owner = (self._owner.uid, self._owner.gid) if self._request.chown else None
-            directories = layer_directories(top)
-            try:
-                Extractor(directories, Rules(owner=owner)).extract(TarReader(_Bounded(self._spool, entry).more))
-            finally:
-                directories.close()
+            Extractor(directories, Rules(owner=owner)).extract(TarReader(_Bounded(spool, entry).more))
         finally:
-            os.close(top)
-        return True
+            directories.close()
+    finally:
+        os.close(top)
+    return True
 
 
 class _Slice:

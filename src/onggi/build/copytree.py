@@ -20,6 +20,7 @@ from onggi.ignore import IgnoreRules
 from onggi.kernel.fds import Fd
 from onggi.kernel.namespaces import is_rootless
 from onggi.kernel.paths import open_in_root
+from onggi.store.unpack import is_whiteout
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -123,15 +124,25 @@ def _digest(hasher: hashlib._Hash, found: Fd, path: str, rules: IgnoreRules) -> 
                     _digest(hasher, each, below, rules)
 
 
-class _Walk:
-    """Copies trees of one source root."""
+class Walk:
+    """Copies trees of one source root. `include`: only what these patterns fit. `mtime_ns`: the time of all that is made; -1: its own."""
 
     def __init__(
-        self, root: Fd, destination: Destination, exclude: Sequence[str], mode: Mode | None, *, keep_owner: bool
+        self,
+        root: Fd,
+        destination: Destination,
+        exclude: Sequence[str],
+        mode: Mode | None,
+        *,
+        keep_owner: bool,
+        include: Sequence[str] = (),
+        mtime_ns: int = -1,
     ) -> None:
         self._root = root
         self._destination = destination
         self._exclude = IgnoreRules(exclude)
+        self._include = IgnoreRules(include)
+        self._mtime_ns = mtime_ns
         self._mode = mode
         self._owner = destination.owner
         self._keep_owner = keep_owner
@@ -147,26 +158,51 @@ class _Walk:
                 status = os.fstat(found.fileno())
                 if self._exclude and self._exclude.ignores(path):
                     continue
+                if self._include and not self._is_wanted(found, status, path):
+                    continue
                 if stat.S_ISDIR(status.st_mode):
                     self._directory(source, name, top, path, status)
                 else:
                     self.one(found, status, top, name)
 
+    def _is_wanted(self, found: Fd, status: os.stat_result, path: str) -> bool:
+        """Whether a pattern fits it, or something below it."""
+        if self._include.ignores(path):
+            return True
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        with Fd(os.open(".", _DIRECTORY, dir_fd=found.fileno())) as opened:
+            for name in os.listdir(opened.fileno()):
+                with Fd(os.open(name, _ANYTHING, dir_fd=opened.fileno())) as below:
+                    if self._is_wanted(below, os.fstat(below.fileno()), f"{path}/{name}"):
+                        return True
+        return False
+
     def _directory(self, source: Fd, name: str, top: int, path: str, status: os.stat_result) -> None:
         made, _ = self._destination.subdirectory(top, name)
         try:
             with Fd(os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=source.fileno())) as below:
-                os.fchown(made, *self._owner_of(status))
-                os.fchmod(made, self._bits(status.st_mode, directory=True))
                 _copy_xattrs(below.fileno(), made)
                 self.contents(below, made, path)
-            os.utime(made, ns=(status.st_mtime_ns, status.st_mtime_ns))
+            self.like(made, status)
         finally:
             os.close(made)
+
+    def like(self, made: int, status: os.stat_result) -> None:
+        """A directory gets the owner, mode and time of its source."""
+        os.fchown(made, *self._owner_of(status))
+        os.fchmod(made, self._bits(status.st_mode, directory=True))
+        os.utime(made, ns=self._times(status))
+
+    def _times(self, status: os.stat_result) -> tuple[int, int]:
+        mtime_ns = status.st_mtime_ns if self._mtime_ns < 0 else self._mtime_ns
+        return mtime_ns, mtime_ns
 
     def one(self, found: Fd, status: os.stat_result, directory: int, name: str) -> None:
         """A file, link, FIFO or device; sockets mean nothing elsewhere."""
         kind = stat.S_IFMT(status.st_mode)
+        if is_whiteout(status):
+            return  # of a tree that is a difference: over another tree it would hide something
         if kind == stat.S_IFREG:
             self._file(found, status, directory, name)
             return
@@ -178,8 +214,7 @@ class _Walk:
         else:
             os.mknod(name, kind | self._bits(status.st_mode), status.st_rdev, dir_fd=directory)
         os.chown(name, *self._owner_of(status), dir_fd=directory, follow_symlinks=False)
-        times = (status.st_mtime_ns, status.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=directory, follow_symlinks=False)
+        os.utime(name, ns=self._times(status), dir_fd=directory, follow_symlinks=False)
 
     def _file(self, found: Fd, status: os.stat_result, directory: int, name: str) -> None:
         identity = (status.st_dev, status.st_ino)
@@ -199,7 +234,7 @@ class _Walk:
                 if mode & 0o7000:
                     os.fchmod(fd, mode)
                 _copy_xattrs(source.fileno(), fd)
-                os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
+                os.utime(fd, ns=self._times(status))
             finally:
                 os.close(fd)
         if status.st_nlink > 1:
@@ -231,7 +266,7 @@ def copy(
     several = several or len(paths) > 1
     for path, name in paths:
         # Hard links are within one source.
-        walk = _Walk(root, destination, exclude, mode, keep_owner=keep_owner)
+        walk = Walk(root, destination, exclude, mode, keep_owner=keep_owner)
         base = target.rstrip("/")
         with open_in_root(root, path or "/", os.O_PATH) as found:
             status = os.fstat(found.fileno())

@@ -105,7 +105,7 @@ class Running:
         layering = self._solving.builder.layering
         async with contextlib.AsyncExitStack() as stack:
             snapshot = await stack.enter_async_context(layering.step(self._layers, run=True))
-            stubs = _Stubs(snapshot)
+            stubs = Stubs(snapshot)
             mounts, variables = [], []
             if step.script is not None:
                 mounts.append(_script(snapshot, *step.script))
@@ -116,7 +116,7 @@ class Running:
                 if asked.kind == "ssh" and not asked.target:
                     mount = replace(asked, target=stepwords.agent_target(agents))
                 agents += mount.kind == "ssh"
-                maker = _Mounting(self._solving, snapshot, stubs, self._shown.get(number), f"mount{number}")
+                maker = Mounting(self._solving, snapshot, stubs, self._shown.get(number), f"mount{number}")
                 made, words = await maker.make(mount, stack)
                 mounts += made
                 variables += words
@@ -169,7 +169,7 @@ def _script(snapshot: Snapshot, name: str, body: str) -> Mount:
     return Mount(f"{stepwords.SCRIPTS}/{name}", "bind", path, ["bind", "ro", "rprivate"])
 
 
-class _Stubs:
+class Stubs:
     """Places of mounts, in a directory below all layers: nothing of a mount is left in the layer that the step makes."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -192,10 +192,10 @@ class _Stubs:
             pass
 
 
-class _Mounting:
+class Mounting:
     """Makes one mount of a step; `name` is that of its own directory beside the step's."""
 
-    def __init__(self, solving: Solving, snapshot: Snapshot, stubs: _Stubs, shown: Shown | None, name: str) -> None:
+    def __init__(self, solving: Solving, snapshot: Snapshot, stubs: Stubs, shown: Shown | None, name: str) -> None:
         self._solving, self._stubs, self._shown = solving, stubs, shown
         self._place = os.path.join(os.path.dirname(snapshot.upper), name)
 

@@ -91,7 +91,7 @@ class Solving:
         self._stages: dict[tuple[int, int], asyncio.Task[StageResult]] = {}
         self._trees: dict[tuple[Origin, str], asyncio.Task[Shown]] = {}
         self._prior = PriorImages(builder.images, request.options.cache_from)
-        self._made: dict[str, Lent] = {}
+        self.made: dict[str, Lent] = {}
         sources.locals.follow(plan.follow for plan in plans)
 
     async def run(self, script: Callable[[Plan, Script], None] | None = None) -> list[Built]:
@@ -244,14 +244,14 @@ class Solving:
         """
         keys = [key]
         if not step.fresh:
-            known = await self._known(key)
+            known = await self.known(key)
             if known is None and by_content is not None:
                 keys.append(await by_content())
-                known = await self._known(keys[-1])
+                known = await self.known(keys[-1])
             if known is not None:
                 outcome = known
                 self.hold(outcome.layer)
-                self._remember(keys, step, outcome)
+                self.remember(keys, step.name, outcome, fresh=step.fresh)
                 self.builder.explainer.compared(inputs.place, key, inputs.files)
                 vertex.cached()
                 return outcome
@@ -265,7 +265,7 @@ class Solving:
             if step.fresh and by_content is not None:
                 keys.append(await by_content())
             outcome = Outcome(made.diff_id, state.now_text(), key.digest)
-            self._remember(keys, step, outcome)
+            self.remember(keys, step.name, outcome, fresh=step.fresh)
             return outcome
 
         flight = key.digest if not (step.fresh or own) else f"{key.digest} {id(self)}"
@@ -274,7 +274,8 @@ class Solving:
         vertex.done()
         return outcome
 
-    async def _known(self, key: StepKey) -> Outcome | None:
+    async def known(self, key: StepKey) -> Outcome | None:
+        """What the cache here, or one that was lent, has for a step."""
         row = self.builder.cache.find(key.digest)
         if row is not None:
             return Outcome(Digest(row.diff_id), row.created, key.digest)
@@ -283,13 +284,13 @@ class Solving:
             lent = lent or await lender.lend(key.digest)
         return Outcome(lent.layer, lent.created, key.digest) if lent else None
 
-    def _remember(self, keys: Sequence[StepKey], step: Step, outcome: Outcome) -> None:
+    def remember(self, keys: Sequence[StepKey], name: str, outcome: Outcome, *, fresh: bool) -> None:
         """A step under each of its keys that isn't known yet."""
         size = self.builder.layering.layers.size(outcome.layer)
         for key in keys:
-            self._made[key.digest] = Lent(outcome.layer, outcome.created)
-            if step.fresh or not self.builder.cache.has(key.digest):
-                self.builder.cache.add(key.digest, outcome.created, step.name, outcome.layer, size)
+            self.made[key.digest] = Lent(outcome.layer, outcome.created)
+            if fresh or not self.builder.cache.has(key.digest):
+                self.builder.cache.add(key.digest, outcome.created, name, outcome.layer, size)
 
     def hold(self, layer: Digest) -> None:
         """Nobody removes the layer before the build ends."""
@@ -301,9 +302,9 @@ class Solving:
         """A directory or file of a stage, an image or a context, as layers and a path in them. Raises BuildFailed, NotFound."""
         if origin.kind is Kind.STAGE:
             layers = (await asyncio.shield(self._stages[number, origin.number])).layers
-            return Shown(layers or (await self._nothing(),), path)
+            return Shown(layers or (await self.nothing(),), path)
         if origin.kind is Kind.SCRATCH:
-            return Shown((await self._nothing(),), path)
+            return Shown((await self.nothing(),), path)
         if origin.kind is Kind.IMAGE:
             return Shown((await self.sources.bases.image(origin)).layers, path)
         known = self._trees.get((origin, path))
@@ -311,7 +312,7 @@ class Solving:
             known = self._trees[origin, path] = asyncio.ensure_future(self._tree(origin, path))
         return await asyncio.shield(known)
 
-    async def _nothing(self) -> Digest:
+    async def nothing(self) -> Digest:
         """A layer that holds nothing: what a stage without layers shows."""
         async with self.builder.layering.step(()) as snapshot:
             layer = (await self.builder.layering.capture(snapshot)).diff_id
@@ -368,4 +369,4 @@ class Solving:
         if self.options.inline_cache:
             config = with_keys(config, result.keys)
         materials = (*self.sources.bases.materials.values(), *self.sources.git.materials)
-        return Built(platform, config, result.layers, self.file, materials, self._made)
+        return Built(platform, config, result.layers, self.file, materials, self.made)

@@ -13,7 +13,8 @@ from onggi.build.buildkit import looking, questions
 from onggi.build.buildkit.definitions import definition_of, operations, result_in
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
-from onggi.build.buildkit.pb import gateway_pb2
+from onggi.build.buildkit.llb.results import CONFIG_KEY, configured
+from onggi.build.buildkit.pb import gateway_pb2, ops_pb2
 from onggi.build.buildkit.rpc import Code, Methods, RpcError, ServerCall, error_of, unary
 from onggi.build.buildkit.workers import gateway_caps, llb_caps, worker_record
 from onggi.oci.image import encode_image_config
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _SERVICE: Final = "/moby.buildkit.v1.frontend.LLBBridge/"
 _BUILD_ID: Final = "buildkit-controlapi-buildid"
-CONFIG_KEY: Final = "containerimage.config"
 PLATFORMS_KEY: Final = "refs.platforms"
 
 
@@ -71,20 +71,28 @@ class Bridge:
 
     async def _solve(self, request: gateway_pb2.SolveRequest, call: ServerCall) -> gateway_pb2.SolveResponse:
         job = await self._job(call)
-        if operations(request.Definition):
-            raise RpcError(Code.UNIMPLEMENTED, "graphs of clients (LLB) are not solved here: send a Dockerfile")
+        if operations(request.Definition) and not request.Frontend:
+            with told():
+                identifier, _ = await self._door.solve_graph(job, request.Definition)
+            return gateway_pb2.SolveResponse(result=_shaped(gateway_pb2.Result(ref=_ref(identifier)), request))
         if not request.Frontend:
             return gateway_pb2.SolveResponse(result=gateway_pb2.Result(ref=gateway_pb2.Ref()))
         attrs = dict(request.FrontendOpt)
         with told():
-            inputs = {name: self._jobs.result(result_in(given)) for name, given in request.FrontendInputs.items()}
+            inputs = {name: await self._input(job, given) for name, given in request.FrontendInputs.items()}
             asked = await self._door.request_of(job, request.Frontend, attrs, inputs)
             if question := attrs.get("requestid"):
                 found = await questions.answer(self._door.builder, asked, question, job.trace)
                 return gateway_pb2.SolveResponse(result=gateway_pb2.Result(metadata=found))
             named = await job.solve(asked)
         job.attrs = attrs
-        return gateway_pb2.SolveResponse(result=result_of(named))
+        return gateway_pb2.SolveResponse(result=_shaped(result_of(named), request))
+
+    async def _input(self, job: Job, given: ops_pb2.Definition) -> Built:
+        """A result of the client's other builds, or of a graph on top of such."""
+        if identifier := result_in(given):
+            return self._jobs.result(identifier)
+        return (await self._door.solve_graph(job, given))[1]
 
     async def _return(self, request: gateway_pb2.ReturnRequest, call: ServerCall) -> gateway_pb2.ReturnResponse:
         job = await self._job(call)
@@ -124,7 +132,8 @@ class Bridge:
             refs = {}
         order = _order(result.metadata.get(PLATFORMS_KEY, b""))
         names = sorted(refs, key=lambda name: order.index(name) if name in order else len(order))
-        return Outcome({name: self._jobs.result(refs[name]) for name in names if refs[name]}, dict(result.metadata))
+        results = {name: self._jobs.result(refs[name]) for name in names if refs[name]}
+        return Outcome(configured(results, result.metadata), dict(result.metadata))
 
     # Into results
 
@@ -188,6 +197,18 @@ def result_of(named: list[tuple[str, Built]]) -> gateway_pb2.Result:
         result.metadata[f"{CONFIG_KEY}/{name}"] = encode_image_config(image.config)
         platforms.append({"ID": name, "Platform": msgspec.to_builtins(image.platform)})
     result.metadata[PLATFORMS_KEY] = msgspec.json.encode({"Platforms": platforms})
+    return result
+
+
+def _shaped(result: gateway_pb2.Result, request: gateway_pb2.SolveRequest) -> gateway_pb2.Result:
+    """Clients that don't know results with definitions get ids alone (capability proto.refarray)."""
+    if request.allowResultArrayRef:
+        return result
+    if result.HasField("ref"):
+        result.refDeprecated = result.ref.id
+    elif result.HasField("refs"):
+        refs = {name: ref.id for name, ref in result.refs.refs.items()}
+        result.refsDeprecated.CopyFrom(gateway_pb2.RefMapDeprecated(refs=refs))
     return result
 
 

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from onggi.build.buildkit import recording, tunnel, usage
+from onggi.build.buildkit.definitions import operations
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Outcome
 from onggi.build.buildkit.outputs import export
@@ -66,6 +67,9 @@ class Control:
 
     async def _outcome(self, job: Job) -> Outcome:
         request = job.request
+        if operations(request.Definition) and not request.Frontend:
+            _, built = await self._door.solve_graph(job, request.Definition)
+            return Outcome({"": built})
         if not request.Frontend:
             return await job.outcome
         job.attrs = dict(request.FrontendAttrs)

@@ -14,12 +14,12 @@ from google.protobuf.message import DecodeError
 from onggi.build.buildkit.pb import ops_pb2
 from onggi.oci.digest import sha256_of
 
-_SCHEME: Final = "onggi-result://"
+SCHEME: Final = "onggi-result://"
 
 
 def definition_of(identifier: str) -> ops_pb2.Definition:
     """A graph that means the result `identifier`: its source, and the end that points at it, as BuildKit's clients expect."""
-    source = ops_pb2.Op(source=ops_pb2.SourceOp(identifier=_SCHEME + identifier)).SerializeToString()
+    source = ops_pb2.Op(source=ops_pb2.SourceOp(identifier=SCHEME + identifier)).SerializeToString()
     end = ops_pb2.Op(inputs=[ops_pb2.Input(digest=sha256_of(source))]).SerializeToString()
     made = ops_pb2.Definition()
     operations(made).extend([source, end])
@@ -34,10 +34,10 @@ def operations(definition: ops_pb2.Definition) -> list[bytes]:
 
 
 def result_in(definition: ops_pb2.Definition) -> str:
-    """The result that a graph of ours means; "" for any other graph."""
-    for data in _decoded(operations(definition)):
-        if data.source.identifier.startswith(_SCHEME):
-            return data.source.identifier.removeprefix(_SCHEME)
+    """The result that a graph of ours means; "" for any other graph, also for one that goes on from such a result."""
+    parts = _decoded(operations(definition))
+    if len(parts) == 2 and parts[0].source.identifier.startswith(SCHEME):
+        return parts[0].source.identifier.removeprefix(SCHEME)
     return ""
 
 

@@ -19,11 +19,16 @@ from onggi.build.buildkit.history import History
 from onggi.build.buildkit.http2 import Connection
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
 from onggi.build.buildkit.layouts import Layouts
+from onggi.build.buildkit.llb.carrying import Given
+from onggi.build.buildkit.llb.results import solved
 from onggi.build.buildkit.mirrors import Mirrors
+from onggi.build.buildkit.pb import ops_pb2
 from onggi.build.buildkit.rpc import Code, RpcError, Server
 from onggi.build.buildkit.session import ASK_S, PATIENCE_S, Sessions
 from onggi.build.buildkit.uploading import UploadContexts, is_upload
+from onggi.build.options import BuildOptions
 from onggi.build.request import Built, Contexts, Credentials, Request
+from onggi.oci.platform import host_platform
 
 _GATEWAY: Final = "gateway.v0"
 _FRONTENDS: Final = ("dockerfile.v0", _GATEWAY)
@@ -112,6 +117,24 @@ class BuildKit:
             results,
             await importing.all(imports),
         )
+
+    async def solve_graph(self, job: Job, definition: ops_pb2.Definition) -> tuple[str, Built]:
+        """The result of a graph that a client sends, with its id. Raises RpcError, BuildFailed … (llb/carrying.py)."""
+        session = await self.sessions.get(job.request.Session)
+        credentials = SessionCredentials(session)
+        imports = imports_of({}, job.request.Cache.Imports)
+        layouts = job.closing(Layouts(self.builder.images, session, host_platform()))
+        request = Request(
+            BuildOptions(entitlements=frozenset(job.request.Entitlements)),
+            SessionContexts(session, self.mirrors),
+            SessionSecrets(session),
+            SessionAgents(session),
+            credentials,
+            lenders=await Importing(self.builder.images, session, credentials, job).all(imports),
+        )
+        given = Given(self.jobs.result, layouts.image)
+        (named,) = await job.carry(solved(self.builder, request, job.trace, given, definition))
+        return named
 
     async def credentials_of(self, job: Job) -> Credentials:
         """The logins of a job's client. Raises RpcError when its session isn't there."""

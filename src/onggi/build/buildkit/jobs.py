@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -61,8 +61,17 @@ class Job:
 
         Raises what the build raises. Cancelled: the build is cancelled.
         """
+        return await self.carry(self._solved(request))
+
+    @asynccontextmanager
+    async def _solved(self, request: Request) -> AsyncIterator[Sequence[Built]]:
+        async with self._builder.solve(request, self.trace) as result:
+            yield result.images
+
+    async def carry(self, work: AbstractAsyncContextManager[Sequence[Built]]) -> list[tuple[str, Built]]:
+        """As `solve`, for any work that holds its results while its block lasts."""
         solved: asyncio.Future[Sequence[Built]] = asyncio.get_running_loop().create_future()
-        task = self._group.create_task(self._hold(request, solved), name=f"build {self.ref}")
+        task = self._group.create_task(self._hold(work, solved), name=f"build {self.ref}")
         try:
             images = await solved
         except BaseException:
@@ -86,17 +95,19 @@ class Job:
         for resource in self._resources:
             resource.close()
 
-    async def _hold(self, request: Request, solved: asyncio.Future[Sequence[Built]]) -> None:
+    async def _hold(
+        self, work: AbstractAsyncContextManager[Sequence[Built]], solved: asyncio.Future[Sequence[Built]]
+    ) -> None:
         """The build's block stays open until the job's end: its layers are held by it."""
         async with AsyncExitStack() as stack:
             try:
-                result = await stack.enter_async_context(self._builder.solve(request, self.trace))
+                images = await stack.enter_async_context(work)
             except Exception as error:  # noqa: BLE001  # whoever waits for the result gets it
                 if not solved.done():
                     solved.set_exception(error)
                 return
             if not solved.done():
-                solved.set_result(result.images)
+                solved.set_result(images)
                 await self._over.wait()
 
 

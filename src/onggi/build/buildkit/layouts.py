@@ -36,15 +36,15 @@ class Layouts:
     async def all(self, attrs: Mapping[str, str]) -> dict[str, Built]:
         """Those that named contexts name, by the contexts' values. Raises NotFound, InvalidArgument, Corrupt, RpcError."""
         values = {value for name, value in attrs.items() if name.startswith(_CONTEXT) and value.startswith(SCHEME)}
-        return {value: await self._one(value) for value in sorted(values)}
+        return {value: await self.image(value.removeprefix(SCHEME), "", self._platform) for value in sorted(values)}
 
-    async def _one(self, value: str) -> Built:
-        """`oci-layout://store[:tag]@digest`."""
-        name, _, digest = value.removeprefix(SCHEME).partition("@")
-        store = ClientStore(self._session, f"oci:{name.partition(':')[0]}")
+    async def image(self, value: str, store_name: str, platform: Platform) -> Built:
+        """`store[:tag]@digest`; `store_name` when the client has another name for its store. Raises as `all`."""
+        name, _, digest = value.partition("@")
+        store = ClientStore(self._session, f"oci:{store_name or name.partition(':')[0]}")
         if not digest:
             raise InvalidArgument(f"{value}: a layout's image is named by its digest")
-        manifest = await self._manifest(store, parse_digest(digest))
+        manifest = await self._manifest(store, parse_digest(digest), platform)
         config = decode_image_config(await store.document(manifest.config.digest))
         layers = [Digest(diff) for diff in config.rootfs.diff_ids]
         if len(layers) != len(manifest.layers):
@@ -55,12 +55,12 @@ class Layouts:
         material = Material(f"pkg:oci/{name.partition(':')[0]}", digest)
         return Built(config.platform, config, tuple(layers), SourceFile("", b""), (material,))
 
-    async def _manifest(self, store: ClientStore, digest: Digest) -> Manifest:
+    async def _manifest(self, store: ClientStore, digest: Digest, platform: Platform) -> Manifest:
         found = decode_manifest(await store.document(digest))
         if isinstance(found, Index):
-            entry = found.choose(self._platform)
+            entry = found.choose(platform)
             if entry is None:
-                raise NotFound(f"no matching manifest for {self._platform} in the manifest list entries")
+                raise NotFound(f"no matching manifest for {platform} in the manifest list entries")
             found = decode_manifest(await store.document(entry.digest))
         if isinstance(found, Index):
             raise InvalidArgument("manifest invalid: an index within an index")

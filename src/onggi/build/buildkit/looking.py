@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import stat
@@ -14,6 +15,7 @@ from onggi.build.request import Built
 from onggi.kernel.fds import Fd
 from onggi.kernel.paths import Resolve, openat2
 from onggi.store.layers import Layers
+from onggi.store.unpack import is_whiteout
 
 _READ_LIMIT: Final = 16 * 1024 * 1024 - 4096
 _ENTRIES_LIMIT: Final = 100_000
@@ -57,6 +59,8 @@ def read_directory(layers: Layers, built: Built, request: gateway_pb2.ReadDirReq
         found = []
         for name in names:
             status = os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False)
+            if is_whiteout(status):
+                continue
             link = os.readlink(name, dir_fd=directory.fileno()) if stat.S_ISLNK(status.st_mode) else ""
             found.append(_stat(name, status, link))
         return found
@@ -65,10 +69,11 @@ def read_directory(layers: Layers, built: Built, request: gateway_pb2.ReadDirReq
 def _opened(root: Fd, path: str, flags: int) -> Fd:
     try:
         return openat2(root, path.lstrip("/") or ".", flags, Resolve.IN_ROOT | Resolve.NO_MAGICLINKS)
-    except FileNotFoundError:
-        raise RpcError(Code.NOT_FOUND, f"open {path}: no such file or directory") from None
     except OSError as error:
-        raise RpcError(Code.UNKNOWN, f"open {path}: {error.strerror}") from None
+        # ENXIO: a whiteout, in a result that is a difference.
+        if error.errno not in (errno.ENOENT, errno.ENXIO):
+            raise RpcError(Code.UNKNOWN, f"open {path}: {error.strerror}") from None
+        raise RpcError(Code.NOT_FOUND, f"open {path}: no such file or directory") from None
 
 
 def _stat(path: str, status: os.stat_result, link: str = "") -> fsutil_pb2.Stat:

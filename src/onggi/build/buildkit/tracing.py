@@ -129,6 +129,20 @@ class Trace:
         self.tell(control_pb2.StatusResponse(vertexes=[message]))
         return step
 
+    def operation(
+        self, digest: str, name: str, inputs: Sequence[Vertex], group: ops_pb2.ProgressGroup | None = None
+    ) -> Step:
+        """A step of a graph that the client has made, which it knows by this digest."""
+        known = self._steps.get(digest)
+        if known is not None:
+            return known
+        message = control_pb2.Vertex(
+            digest=digest, name=name, inputs=[each.digest for each in inputs], progressGroup=group
+        )
+        step = self._steps[digest] = Step(self, message)
+        self.tell(control_pb2.StatusResponse(vertexes=[message]))
+        return step
+
     def warn(self, warning: Warned) -> None:
         self.warnings += 1
         message = control_pb2.VertexWarning(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from onggi import __version__
+from onggi.build.buildkit.llb.capabilities import GRAPHS
 from onggi.build.buildkit.pb import caps_pb2, ops_pb2, worker_pb2
 from onggi.oci.platform import Platform, host_platform
 
@@ -21,12 +22,9 @@ _GATEWAY: Final = (
 )  # fmt: skip
 """Source of the names: moby buildkit frontend/gateway/pb/caps.go."""
 
-_SOURCES: Final = (
-    "source.image", "source.image.resolvemode", "source.local", "source.local.unique", "source.local.sessionid",
-    "source.local.includepatterns", "source.local.followpaths", "source.local.excludepatterns",
-    "source.local.sharedkeyhint", "source.http", "source.http.checksum",
+_BESIDE_GRAPHS: Final = (
     "exporter.image.annotations", "exporter.image.attestations", "exporter.sourcedateepoch", "exporter.multiple",
-    "platform", "constraints", "gc.freespacefilter", "history.filter",
+    "gc.freespacefilter", "history.filter",
 )  # fmt: skip
 """Source of the names: moby buildkit solver/pb/caps.go."""
 
@@ -40,7 +38,7 @@ def gateway_caps() -> list[caps_pb2.APICap]:
 
 
 def llb_caps() -> list[caps_pb2.APICap]:
-    return caps(_SOURCES)
+    return caps((*GRAPHS, *_BESIDE_GRAPHS))
 
 
 def platform_message(platform: Platform) -> ops_pb2.Platform:
