@@ -130,6 +130,7 @@ def test_a_frontend_may_warn_fail_and_name_no_build_of_others(daemon: Daemon) ->
 
 @pytest.mark.row("F-263")
 @pytest.mark.row("F-295")
+@pytest.mark.row("F-265")
 def test_a_frontend_named_in_solve_needs_no_gateway(daemon: Daemon) -> None:
     async def work(client: Client, directory: Directory) -> None:
         attrs = {"build-arg:A": "straight", "unknown-attribute": "ignored"}
@@ -141,6 +142,14 @@ def test_a_frontend_named_in_solve_needs_no_gateway(daemon: Daemon) -> None:
             await call.send(history)
             call.end()
             assert await call.receive(pb.BuildHistoryEvent) is None  # internal: no record
+        # A client on a busy machine asks what was told when all is over; it gives up after 3 s.
+        async with asyncio.timeout(2), client.channel.call(CONTROL + "Status") as call:
+            await call.send(pb.StatusRequest(Ref=client.ref))
+            call.end()
+            message = await call.receive(pb.StatusResponse)
+            assert message is not None
+            assert "exporting to image" in {vertex.name for vertex in message.vertexes}
+            assert await call.receive(pb.StatusResponse) is None
 
     run(daemon, {"Dockerfile": b"FROM scratch\nARG A\nLABEL said=$A\n"}, work)
     assert daemon.say("inspect", "-f", "{{.Config.Labels.said}}", "straight") == "straight"

@@ -83,8 +83,8 @@ class Control:
             for message in await asyncio.to_thread(self._door.history.log, request.Ref):
                 await call.send(message)
             return
-        job = await self._door.jobs.get(request.Ref)
-        async for message in job.trace.follow():
+        trace = await self._door.jobs.trace(request.Ref)
+        async for message in trace.follow():
             await call.send(message)
 
     async def _session(self, call: ServerCall) -> None:

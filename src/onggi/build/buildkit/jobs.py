@@ -20,6 +20,10 @@ _WAIT_S: Final = 10.0
 """How long a call waits for its job: clients make several calls at once, in any order."""
 
 
+_REMEMBERED_S: Final = 30.0
+"""How long what a job has told is kept after its end: a client on a busy machine asks for it late, and gives up 3 s after the end."""
+
+
 class _Closable(Protocol):
     def close(self) -> None: ...
 
@@ -117,6 +121,7 @@ class Jobs:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self._jobs: dict[str, Job] = {}
+        self._ended: dict[str, Trace] = {}
         self._news = asyncio.Condition()
 
     @asynccontextmanager
@@ -144,6 +149,8 @@ class Jobs:
             if ended is not None:
                 ended.outcome.cancel()
                 ended.trace.end()
+                self._ended[request.Ref] = ended.trace
+                asyncio.get_running_loop().call_later(_REMEMBERED_S, self._forget, request.Ref, ended.trace)
 
     def result(self, identifier: str) -> Built:
         """Of any job that runs: a client may hand results on to its other builds. Raises RpcError."""
@@ -154,9 +161,25 @@ class Jobs:
 
     async def get(self, ref: str) -> Job:
         """Waits a little for it. Raises RpcError when it doesn't come."""
+        await self._wait_for(ref)
+        job = self._jobs.get(ref)
+        if job is None:
+            raise RpcError(Code.NOT_FOUND, f"no such job {ref}")
+        return job
+
+    async def trace(self, ref: str) -> Trace:
+        """What a job tells, also of one that has just ended: it may be over before whoever waits for it is woken. Raises as `get`."""
+        await self._wait_for(ref)
+        job = self._jobs.get(ref)
+        return self._ended[ref] if job is None else job.trace
+
+    async def _wait_for(self, ref: str) -> None:
         try:
             async with asyncio.timeout(_WAIT_S), self._news:
-                await self._news.wait_for(lambda: ref in self._jobs)
-                return self._jobs[ref]
+                await self._news.wait_for(lambda: ref in self._jobs or ref in self._ended)
         except TimeoutError:
             raise RpcError(Code.NOT_FOUND, f"no such job {ref}") from None
+
+    def _forget(self, ref: str, trace: Trace) -> None:
+        if self._ended.get(ref) is trace:
+            del self._ended[ref]
