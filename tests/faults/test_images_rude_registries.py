@@ -76,6 +76,7 @@ def test_a_pull_that_is_cut_off_goes_on_where_it_stopped(tmp_path):
     assert registry.sent < 1.1 * sum(len(blob) for blob in IMAGE.blobs) + len(IMAGE.manifest)
 
 
+@pytest.mark.row("I-073")
 @pytest.mark.row("R-13")
 def test_another_pull_goes_on_where_a_failed_one_stopped_also_after_a_restart(tmp_path):
     size = len(IMAGE.layers[0])
@@ -222,6 +223,7 @@ def test_a_manifest_by_digest_must_have_it(tmp_path):
     asyncio.run(run())
 
 
+@pytest.mark.row("I-077")
 @pytest.mark.row("S-48")
 def test_redirects_end_lead_to_no_inner_address_and_carry_no_password(tmp_path):
     async def run() -> None:

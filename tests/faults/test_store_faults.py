@@ -145,6 +145,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.row("I-058")
 @pytest.mark.row("R-11")
 @pytest.mark.row("K-20")
 @pytest.mark.parametrize("point", POINTS)

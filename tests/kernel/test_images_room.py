@@ -271,6 +271,7 @@ def test_what_is_not_here_is_not_pushed(tmp_path):
     run(test)
 
 
+@pytest.mark.row("I-139")
 @pytest.mark.row("E-046")
 @pytest.mark.row("E-048")
 @pytest.mark.row("S-52")
@@ -462,6 +463,7 @@ def test_an_image_goes_with_its_last_name(tmp_path):
     run(test)
 
 
+@pytest.mark.row("I-137")
 @pytest.mark.row("E-035")
 @pytest.mark.row("E-264")
 def test_images_in_use_are_refused_in_dockers_words(tmp_path):
@@ -520,6 +522,7 @@ def test_parents_without_a_name_go_with_their_last_child(tmp_path):
     run(test)
 
 
+@pytest.mark.row("I-138")
 @pytest.mark.row("E-037")
 def test_prune_takes_what_has_no_tag_and_no_container(tmp_path):
     async def test() -> None:
@@ -544,6 +547,7 @@ def test_prune_takes_what_has_no_tag_and_no_container(tmp_path):
     run(test)
 
 
+@pytest.mark.row("I-062")
 @pytest.mark.row("R-31")
 def test_layers_that_are_leased_outlive_their_image(tmp_path):
     async def test() -> None:

@@ -9,7 +9,8 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,97 +18,15 @@ import zstandard
 
 from onggi.errors import Corrupt
 from onggi.oci.digest import Digest, sha256_of
-from onggi.store.content import Content
-from onggi.store.layers import LayerInfo, Layers
-from onggi.store.snapshots import Snapshots
 from onggi.store.unpack import Limits
-from onggi.store.workers import Workers
+from tests.kernel.layering import Store, entry, folder, link, tar, with_store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files of any owner are made")
 
 
-def entry(
-    name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", **fields: object
-) -> tuple[tarfile.TarInfo, bytes]:
-    info = tarfile.TarInfo(name)
-    info.type = kind
-    info.size = len(data)
-    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
-    info.mtime = 1_600_000_000
-    for key, value in fields.items():
-        setattr(info, key, value)
-    return info, data
-
-
-def folder(name: str, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, tarfile.DIRTYPE, **fields)
-
-
-def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, kind, linkname=target)
-
-
-def tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for info, data in members:
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-class Store:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.workers = Workers()
-        self.content = Content(root)
-        self.layers = Layers(root, self.content, self.workers)
-        self.snapshots = Snapshots(root, self.layers, self.workers)
-
-    async def apply(self, archive: bytes, **options: object) -> LayerInfo:
-        async def pieces():
-            yield archive
-
-        return await self.layers.apply(pieces(), **options)
-
-    def tree(self, *layers: LayerInfo) -> dict[str, str]:
-        """What a container of these layers sees, without the stubs: path → content, or a word on what it is."""
-        snapshot = self.snapshots.prepare("c" * 64, [layer.diff_id for layer in layers])
-        found = {}
-        with self.snapshots.mounted(snapshot) as root:
-            for path, _, files, fd in os.fwalk(".", dir_fd=root.fileno()):
-                for name in files:
-                    at = os.path.normpath(f"{path}/{name}")
-                    status = os.lstat(name, dir_fd=fd)
-                    if stat.S_ISLNK(status.st_mode):
-                        found[at] = "-> " + os.readlink(name, dir_fd=fd)
-                    elif stat.S_ISREG(status.st_mode):
-                        found[at] = Path(f"/proc/self/fd/{fd}/{name}").read_text()
-                    else:
-                        found[at] = f"mode {status.st_mode:o}"
-        self.snapshots.remove("c" * 64)
-        return {
-            path: text
-            for path, text in found.items()
-            if path.split("/")[0] not in {"dev", ".dockerenv", "etc", "proc", "sys"}
-        }
-
-
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[[Callable[[Store], Awaitable[None]]], None]]:
-    def run(scenario: Callable[[Store], Awaitable[None]]) -> None:
-        async def main() -> None:
-            store = Store(tmp_path / "root")
-            try:
-                await scenario(store)
-            finally:
-                await store.snapshots.close()
-                await store.workers.close()
-            assert os.listdir(tmp_path / "root" / "ingest") == []
-
-        os.makedirs(tmp_path / "root")
-        asyncio.run(main())
-
-    return run
+def run(tmp_path: Path) -> Callable[[Callable[[Store], Awaitable[None]]], None]:
+    return partial(with_store, tmp_path)
 
 
 @pytest.mark.row("I-028")
@@ -228,6 +147,7 @@ def test_a_link_on_the_way_is_followed_inside_the_layer_only(run, tmp_path: Path
     run(scenario)
 
 
+@pytest.mark.row("I-047", "I-050")
 @pytest.mark.row("I-037")
 def test_modes_owners_and_times_are_those_of_the_tar(run) -> None:
     async def scenario(store: Store) -> None:
@@ -430,6 +350,7 @@ def test_a_captured_layer_says_in_plain_tar_what_the_upper_directory_says(run) -
     run(scenario)
 
 
+@pytest.mark.row("I-056")
 @pytest.mark.row("E-006")
 def test_changes_are_listed_as_docker_lists_them(run) -> None:
     async def scenario(store: Store) -> None:

@@ -35,6 +35,7 @@ def _zeros(pack, times: int) -> bytes:
     return pack(_header(10 * GIB)) + pack(bytes(16 << 20)) * times
 
 
+@pytest.mark.row("I-176")
 @pytest.mark.parametrize(
     "bomb",
     [

@@ -225,6 +225,7 @@ def test_a_path_without_version_means_the_newest(tmp_path: Path) -> None:
     assert json.loads(ask(tmp_path, get("/v1.24/things/a/json"))[2])["version"] == 24
 
 
+@pytest.mark.row("I-009")
 def test_names_keep_slashes_and_percent_escapes(tmp_path: Path) -> None:
     assert json.loads(ask(tmp_path, get("/things/a/b:c/json"))[2])["name"] == "a/b:c"
     assert json.loads(ask(tmp_path, get("/v1.40/things/a%2Fb%20c/json"))[2])["name"] == "a/b c"

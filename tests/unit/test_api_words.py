@@ -154,6 +154,7 @@ def test_a_first_key_alone_is_held_then_passed_on() -> None:
     assert scanner.found
 
 
+@pytest.mark.row("I-117")
 @pytest.mark.row("E-235")
 @pytest.mark.parametrize("encode", [base64.urlsafe_b64encode, base64.b64encode])
 @pytest.mark.parametrize("padded", [True, False])
@@ -167,6 +168,7 @@ def test_credentials_come_in_either_alphabet_padded_or_not(encode: object, padde
     assert decode_auth(base64.urlsafe_b64encode(b"{}").decode()) is None
 
 
+@pytest.mark.row("I-131")
 @pytest.mark.row("D-06")
 def test_credentials_are_never_printed() -> None:
     assert "hush" not in repr(RegistryAuth(username="me", password="hush", identitytoken="hush"))

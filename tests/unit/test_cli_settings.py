@@ -214,6 +214,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return bin_
 
 
+@pytest.mark.row("I-112", "I-116")
 @pytest.mark.row("CL-064", "CL-065", "CL-151")
 def test_a_helper_keeps_credentials_and_the_file_only_their_server(folder: Path, helper: Path) -> None:
     store = Credentials(write(folder, credsStore="test"))
@@ -236,6 +237,7 @@ def test_a_helper_that_isnt_there_is_an_error_and_one_for_a_server_wins(folder: 
     assert Credentials(write(folder, credsStore="gone", credHelpers={"a.example": "test"})).get("a.example") == {}
 
 
+@pytest.mark.row("I-111", "I-115")
 @pytest.mark.row("CL-064", "CL-148")
 def test_credentials_of_the_file_and_of_the_environment_are_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch

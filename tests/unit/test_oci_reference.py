@@ -60,6 +60,7 @@ BAD = {
 }
 
 
+@pytest.mark.row("I-001", "I-002", "I-007")
 @pytest.mark.row("F-3")
 @pytest.mark.parametrize("text", GOOD)
 def test_a_name_means_what_docker_makes_of_it(text: str) -> None:
@@ -67,6 +68,7 @@ def test_a_name_means_what_docker_makes_of_it(text: str) -> None:
     assert (str(reference), reference.familiar()) == GOOD[text]
 
 
+@pytest.mark.row("I-001", "I-004", "I-005", "I-008")
 @pytest.mark.row("F-3")
 @pytest.mark.row("E-269")
 @pytest.mark.parametrize("text", BAD)
