@@ -454,6 +454,7 @@ def test_names_that_are_none_lead_nowhere(tmp_path, path):
     assert set(os.listdir(tmp_path)) - before == {"root"}
 
 
+@pytest.mark.row("I-208")
 @pytest.mark.row("R-37")
 def test_a_moving_tag_is_never_missing(tmp_path):
     async def test(session):

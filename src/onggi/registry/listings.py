@@ -61,7 +61,7 @@ class Listings:
     ) -> tuple[Sequence[Descriptor], bool]:
         found: list[Descriptor] = []
         size = 0
-        for digest in self._repositories.referrers(name, subject):
+        for digest in sorted({*self._repositories.referrers(name, subject), *self._by_tag(name, subject)}):
             if digest <= last:
                 continue
             try:
@@ -77,6 +77,15 @@ class Listings:
                 return found, True
             found.append(entry)
         return found, False
+
+    def _by_tag(self, name: Repository, subject: Digest) -> Sequence[Digest]:
+        """What older clients have put under the tag that stood in for this list (dist-spec, "Referrers Tag Schema")."""
+        try:
+            kept = self._repositories.resolve(name, subject.replace(":", "-"))
+            index = decode_manifest(self._repositories.content.read(kept))
+        except (OnggiError, LookupError):
+            return []
+        return [entry.digest for entry in index.manifests] if isinstance(index, Index) else []
 
 
 def _described(document: Manifest | Index, digest: Digest, size: int) -> Descriptor:
