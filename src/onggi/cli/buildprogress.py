@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from onggi.cli.main import Exit
+from onggi.cli.command import Exit
 from onggi.cli.units import clean
 
 TYPE_CHECKING = False
