@@ -79,6 +79,7 @@ async def build(
     *,
     said: list[str] | None = None,
     body: bytes = b"",
+    secrets: Mapping[str, bytes] | None = None,
     **query: str,
 ) -> Built:
     """Raises what the build raises; `said` gets its text as it comes."""
@@ -96,7 +97,7 @@ async def build(
         if said is not None:
             said.append(decoded.get("stream", ""))
 
-    image_id = await engine.builder.build(chunks(), options_from_query(words), output)
+    image_id = await engine.builder.build(chunks(), options_from_query(words), output, secrets)
     return Built(engine.images.resolve(image_id), "".join(m.get("stream", "") for m in messages), messages)
 
 

@@ -24,14 +24,20 @@ CONTENT = b"from the network\n"
 DATED = {"Last-Modified": "Wed, 01 Jan 2020 00:00:00 GMT"}
 
 
-@contextlib.asynccontextmanager
-async def served(files: dict[str, bytes]) -> AsyncIterator[str]:
-    """A server of `files`; its address."""
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 
+
+def files_of(files: dict[str, bytes]) -> Handler:
     async def answer(request: web.Request) -> web.Response:
         body = files.get(request.path)
         return web.Response(status=404) if body is None else web.Response(body=body, headers=DATED)
 
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Handler) -> AsyncIterator[str]:
+    """A server; its address."""
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     runner = web.AppRunner(app)
@@ -46,7 +52,7 @@ async def served(files: dict[str, bytes]) -> AsyncIterator[str]:
 
 def with_server(root: Path, files: dict[str, bytes], test: Callable[[Engine, str], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with an_engine(root) as engine, served(files) as address:
+        async with an_engine(root) as engine, serving(files_of(files)) as address:
             async with asyncio.timeout(60):
                 await test(engine, address)
 
@@ -108,3 +114,73 @@ def test_a_context_may_be_the_url_of_an_archive_or_of_a_dockerfile(tmp_path: Pat
             await build(engine, "", remote="client-session")
 
     with_server(tmp_path, files, test)
+
+
+class Server:
+    """One file with an ETag or a time, behind a token; `asked` is what each request had, `sent` how many bodies went out."""
+
+    def __init__(self) -> None:
+        self.body, self.headers = CONTENT, {"ETag": '"1"'}
+        self.asked: list[tuple[str, str, str]] = []
+        self.sent = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        given = request.headers
+        conditions = given.get("If-None-Match", ""), given.get("If-Modified-Since", "")
+        self.asked.append((*conditions, given.get("Authorization", "")))
+        if given.get("Authorization") not in ("Bearer let-me-in", "Basic whole-header"):
+            return web.Response(status=401)
+        if any(conditions) and any(each in self.headers.values() for each in conditions):
+            return web.Response(status=304)
+        self.sent += 1
+        return web.Response(body=self.body, headers=self.headers)
+
+
+def with_locked_server(root: Path, server: Server, test: Callable[[Engine, str], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with serving(server.answer) as address, asyncio.timeout(60):
+            async with an_engine(root) as engine:
+                await test(engine, address)
+            async with an_engine(root) as engine:
+                before = server.sent
+                await test_again(engine, address)
+                assert server.sent == before
+
+    async def test_again(engine: Engine, address: str) -> None:
+        """Another engine over the same data knows what the server said."""
+        await build(engine, f"FROM busybox\nADD {address}/f /f\n", secrets=TOKEN)
+
+    asyncio.run(main())
+
+
+TOKEN = {"HTTP_AUTH_TOKEN_127.0.0.1": b"let-me-in"}
+
+
+@pytest.mark.row("F-099", "F-100")
+def test_a_file_that_its_server_calls_unchanged_is_not_sent_again(tmp_path: Path) -> None:
+    server = Server()
+
+    async def test(engine: Engine, address: str) -> None:
+        dockerfile = f"FROM busybox\nADD {address}/f /f\n"
+        with pytest.raises(BuildFailed, match="with status 401"):
+            await build(engine, dockerfile)
+        first = await build(engine, dockerfile, secrets=TOKEN)
+        again = await build(engine, dockerfile, secrets={"HTTP_AUTH_HEADER_127.0.0.1": b"Basic whole-header"})
+        assert (again.cached, server.sent, server.asked[-1]) == (1, 1, ('"1"', "", "Basic whole-header"))
+        assert again.image.id == first.image.id
+        # A step that isn't in the cache needs the bytes after all.
+        elsewhere = await build(engine, f"FROM busybox\nADD {address}/f /elsewhere\n", secrets=TOKEN)
+        assert tree(engine, elsewhere.image)["elsewhere"] == f"600 0:0 {CONTENT.decode()}"
+        # A time does where there is no tag, and another body is another step.
+        server.body, server.headers, server.sent = b"new\n", DATED, 0
+        changed = await build(engine, dockerfile, secrets=TOKEN)
+        assert tree(engine, changed.image)["f"] == "600 0:0 new\n"
+        assert ((await build(engine, dockerfile, secrets=TOKEN)).cached, server.sent) == (1, 1)
+        assert server.asked[-1][:2] == ("", DATED["Last-Modified"])
+        wrong = f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {address}/f /f\n"
+        with pytest.raises(BuildFailed, match="digest mismatch"):
+            await build(engine, wrong, secrets=TOKEN)
+        for path in tmp_path.rglob("*"):
+            assert not path.is_file() or b"let-me-in" not in path.read_bytes(), path
+
+    with_locked_server(tmp_path, server, test)

@@ -35,6 +35,7 @@ from onggi.build.remote import Remotes
 from onggi.build.request import Built, Request, Solved
 from onggi.build.runner import StepRunner
 from onggi.build.solving import Explain, Outcome, Script, Solving
+from onggi.build.validators import Validators
 from onggi.build.vertices import Progress, SourceFile
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.images import Images
@@ -71,6 +72,7 @@ class Builder:
         self.cache = BuildCache(images, layers, database)
         self.cache_mounts = CacheMounts(self.root)
         self.explainer = Explainer(database)
+        self.validators = Validators(database)
         self.earlier_copies = EarlierCopies()
         self.flights: Flights[Outcome] = Flights()
         self._running: dict[str, asyncio.Task[object]] = {}
@@ -83,6 +85,7 @@ class Builder:
         """Reads the cache's rows, and clears what an ended engine has left."""
         self.cache.restore()
         self.explainer.restore()
+        self.validators.restore()
         self.cache_mounts.clean()
         self.private.clean()
 

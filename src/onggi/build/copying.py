@@ -99,6 +99,8 @@ class Copying:
     async def make(self, listener: Listener) -> LayerInfo:
         """Raises BuildFailed."""
         del listener
+        for item, url in self._found.absent:
+            item.entries[0] = await self._solving.fetcher.body(url, item.entries[0])
         layering = self._solving.builder.layering
         spools = [
             self._context.spool if self._context else self._solving.fetcher.fd,

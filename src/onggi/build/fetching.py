@@ -8,7 +8,7 @@ import email.utils
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -21,10 +21,17 @@ from onggi.oci.digest import parse_digest
 if TYPE_CHECKING:
     import aiohttp
 
+    from onggi.build.request import Secrets
+    from onggi.build.validators import Validators
+
 _SIZE_LIMIT: Final = 64 * 1024**3
 _CONNECT_S: Final = 30
 _SILENCE_S: Final = 120
 _PIECE: Final = 256 * 1024
+_NOT_MODIFIED: Final = 304
+
+ABSENT: Final = -1
+"""The offset of a file whose body hasn't come: its server said that it is the one of the last time."""
 
 
 def is_remote(source: str) -> bool:
@@ -59,10 +66,10 @@ class Spool:
 
 
 class Fetcher:
-    """Appends to one spool, one file at a time."""
+    """Appends to one spool, one file at a time. `secrets` may have credentials for servers (BuildKit's HTTP_AUTH_…)."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._file = spool
+    def __init__(self, spool: Spool, validators: Validators, secrets: Secrets) -> None:
+        self._file, self._validators, self._secrets = spool, validators, secrets
         self._lock = asyncio.Lock()
 
     @property
@@ -76,28 +83,62 @@ class Fetcher:
             os.pwrite(self._file.fd, data, offset)
         return Entry("", FILE, mode, time.time_ns(), len(data), offset, hashlib.sha256(data).digest())
 
-    async def fetch(self, url: str, checksum: str) -> Entry:
-        """Raises BuildFailed, InvalidArgument. Cancelled: the connection is closed, some bytes lie unused in the spool."""
+    async def look(self, url: str, checksum: str) -> Entry:
+        """The file, with its body when the server has another one than the last time; else its `offset` is ABSENT.
+
+        Raises BuildFailed, InvalidArgument. Cancelled: the connection is closed, some bytes lie unused in the spool.
+        """
         wanted = parse_digest(checksum) if checksum else None
         if wanted is not None and not wanted.startswith("sha256:"):
             raise InvalidArgument(f"unsupported checksum {checksum}: only sha256 is")
-        async with self._lock, opened(url) as response:
-            start = offset = os.lseek(self._file.fd, 0, os.SEEK_END)
-            hasher = hashlib.sha256()
-            async for piece in response.content.iter_chunked(_PIECE):
-                hasher.update(piece)
-                os.pwrite(self._file.fd, piece, offset)
-                offset += len(piece)
-                if offset - start > _SIZE_LIMIT:
-                    raise BuildFailed(f"ADD failed: {url} has more than {_SIZE_LIMIT} bytes")
-            modified = _modified(response.headers.get("Last-Modified", ""))
-        if wanted is not None and wanted != f"sha256:{hasher.hexdigest()}":
-            raise BuildFailed(f"ADD failed: digest mismatch sha256:{hasher.hexdigest()}: {wanted}")
+        known = self._validators.find(url)
+        headers = {**await self._credentials(url), **(known.conditions if known else {})}
+        async with self._lock, opened(url, headers) as response:
+            if known is not None and response.status == _NOT_MODIFIED:
+                entry = Entry("", FILE, 0o600, known.mtime_ns, known.size, ABSENT, bytes.fromhex(known.digest))
+            else:
+                entry = await self._spooled(url, response)
+        found = f"sha256:{entry.digest.hex()}"
+        if wanted not in (None, found):
+            raise BuildFailed(f"ADD failed: digest mismatch {found}: {wanted}")
+        return entry
+
+    async def body(self, url: str, looked: Entry) -> Entry:
+        """What `look` left out. Raises BuildFailed, also when it is another by now."""
+        async with self._lock, opened(url, await self._credentials(url)) as response:
+            entry = await self._spooled(url, response)
+        if entry.digest != looked.digest:
+            raise BuildFailed(f"ADD failed: {url} changed while it was being fetched")
+        return entry
+
+    async def _spooled(self, url: str, response: aiohttp.ClientResponse) -> Entry:
+        start = offset = os.lseek(self._file.fd, 0, os.SEEK_END)
+        hasher = hashlib.sha256()
+        async for piece in response.content.iter_chunked(_PIECE):
+            hasher.update(piece)
+            os.pwrite(self._file.fd, piece, offset)
+            offset += len(piece)
+            if offset - start > _SIZE_LIMIT:
+                raise BuildFailed(f"ADD failed: {url} has more than {_SIZE_LIMIT} bytes")
+        modified = _modified(response.headers.get("Last-Modified", ""))
+        self._validators.add(url, response.headers, hasher.hexdigest(), offset - start, modified)
         return Entry("", FILE, 0o600, modified, offset - start, start, hasher.digest())
+
+    async def _credentials(self, url: str) -> dict[str, str]:
+        """What the client's secrets say for this host; a redirection to another host doesn't get it (aiohttp drops it)."""
+        host = split_address(url).hostname or ""
+        for name, before in (("HTTP_AUTH_TOKEN_", "Bearer "), ("HTTP_AUTH_HEADER_", "")):
+            data = await self._secrets.secret(f"{name}{host}")
+            if data:
+                text = data.decode("utf-8", "replace").strip()
+                if not text.isprintable():
+                    raise InvalidArgument(f"secret {name}{host} has more than one line")
+                return {"Authorization": f"{before}{text}"}
+        return {}
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+async def opened(url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
     """The answer of a GET. Raises BuildFailed in docker's words."""
     import aiohttp
 
@@ -105,7 +146,7 @@ async def opened(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=True, auto_decompress=False) as session,
-            session.get(url, headers={"Accept-Encoding": "identity"}) as response,
+            session.get(url, headers={"Accept-Encoding": "identity", **(headers or {})}) as response,
         ):
             if response.status >= 400:
                 raise BuildFailed(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}: ")

@@ -84,7 +84,7 @@ class Solving:
     ) -> None:
         self.builder, self.request, self.progress, self.file = builder, request, progress, file
         self.options, self.sources = request.options, sources
-        self.fetcher = Fetcher(Spool(builder.ingest, stack))
+        self.fetcher = Fetcher(Spool(builder.ingest, stack), builder.validators, request.secrets)
         self._plans, self._stack, self._explain = plans, stack, explain
         self._vertices: dict[tuple[int, int, int], Vertex] = {}
         self._bases: dict[tuple[int, int], Vertex] = {}

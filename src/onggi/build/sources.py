@@ -14,7 +14,7 @@ from onggi.build.context import Context, Node
 from onggi.build.copyjob import InTree, Spooled
 from onggi.build.entries import DIRECTORY, Entry
 from onggi.build.errors import BuildFailed
-from onggi.build.fetching import Fetcher, name_of
+from onggi.build.fetching import ABSENT, Fetcher, name_of
 from onggi.build.plan import CopyStepPlan
 from onggi.globs import has_wildcard
 from onggi.ignore import IgnoreRules
@@ -41,6 +41,8 @@ class Sources:
     files: list[tuple[str, str]] = field(default_factory=list)
     spools: list[int] = field(default_factory=list)
     """Of repositories: their numbers follow OWN_SPOOL."""
+    absent: list[tuple[Spooled, str]] = field(default_factory=list)
+    """Files from the network whose bodies haven't come, with their addresses."""
 
     @property
     def digest(self) -> str:
@@ -90,9 +92,12 @@ async def add_bodies(found: Sources, step: CopyStepPlan, fetcher: Fetcher) -> No
 async def add_remote(found: Sources, step: CopyStepPlan, url: str, fetcher: Fetcher) -> None:
     """A file from the network. Raises BuildFailed, InvalidArgument."""
     name = name_of(url, needed=step.destination.endswith("/"))
-    entry = await fetcher.fetch(url, step.copy.checksum)
+    entry = await fetcher.look(url, step.copy.checksum)
     digest = entry.digest + str(entry.mtime_ns).encode()
     found.add(name, [entry], digest, "file", unpack=bool(step.copy.unpack), spool=OWN_SPOOL)
+    item = found.items[-1]
+    if entry.offset == ABSENT and isinstance(item, Spooled):
+        found.absent.append((item, url))
 
 
 async def add_repository(found: Sources, step: CopyStepPlan, url: str, solving: Solving, vertex: Vertex) -> None:
