@@ -83,6 +83,11 @@ class Fetcher:
             os.pwrite(self._file.fd, data, offset)
         return Entry("", FILE, mode, time.time_ns(), len(data), offset, hashlib.sha256(data).digest())
 
+    async def fetch(self, url: str, checksum: str) -> Entry:
+        """The file with its body. As `look`."""
+        looked = await self.look(url, checksum)
+        return await self.body(url, looked) if looked.offset == ABSENT else looked
+
     async def look(self, url: str, checksum: str) -> Entry:
         """The file, with its body when the server has another one than the last time; else its `offset` is ABSENT.
 
