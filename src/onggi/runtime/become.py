@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import Never
 
 from onggi.errors import InvalidArgument
-from onggi.kernel import capabilities, paths, process, seccomp
+from onggi.kernel import capabilities, paths, process
 from onggi.kernel.fds import Fd
 from onggi.kernel.syscalls import libc
 from onggi.oci.runtime import Capabilities, Linux, Process
@@ -57,6 +57,9 @@ class Program:
         self.inheritable = capabilities.parse_caps(caps.inheritable) & own
         self.ambient = capabilities.parse_caps(caps.ambient) & own
         self.filter, self.filter_flags = filter, 0
+        if filter:
+            # On this side of the clone, and only for who has one: it takes as long as a dozen other modules.
+            from onggi.kernel import seccomp  # noqa: F401 - the child needs it
         self.found = b""
         self.lent = _ADMIN & own if filter and not spec.no_new_privileges else 0
         self.attributes = Attributes(spec, linux)
@@ -135,6 +138,8 @@ def drop_rights(program: Program, identity: Identity) -> None:
 def confine(program: Program) -> None:
     """Step 5 at once, for a process of ours that stays in the container instead of becoming the program."""
     if program.filter:
+        from onggi.kernel import seccomp  # there since Program
+
         seccomp.load(program.filter, program.filter_flags)
         program.filter = b""
     capabilities.set_caps(program.effective, program.permitted, program.inheritable)
@@ -143,6 +148,8 @@ def confine(program: Program) -> None:
 def hand_over_filter(program: Program, link: ChildLink) -> None:
     """Step 5 for a filter with a listener, which our parent passes on before any call can wait for an answer."""
     program.found = find_program(program.arguments[0], program.environment)
+    from onggi.kernel import seccomp  # there since Program
+
     link.hand_over(seccomp.load(program.filter, program.filter_flags | seccomp.FilterFlag.NEW_LISTENER))
     program.filter = b""
 
@@ -172,6 +179,8 @@ def exec_program(program: Program) -> Never:
     envp = (ctypes.c_char_p * (len(program.environment) + 1))(*program.environment, None)
     process.close_range(program.first_fd, on_exec=True)
     if program.filter:
+        from onggi.kernel import seccomp  # there since Program
+
         seccomp.load(program.filter, program.filter_flags)
     _execve(found, argv, envp)
     number = ctypes.get_errno()

@@ -26,7 +26,11 @@ import sys
 import time
 from typing import Final, Never
 
-from onggi.kernel import cgroups, process
+from onggi.kernel import (
+    cgroups,
+    process,
+    seccomp,  # noqa: F401 - of all processes that it forks (become.py)
+)
 from onggi.kernel.cgroups.cradle import sweep
 from onggi.runtime import handover, protocol, warm, zygote
 from onggi.runtime.handover import NoSpare, SpareReady

@@ -8,16 +8,17 @@ Blocking code: the shim calls it, and the engine for single files that the kerne
 
 from __future__ import annotations
 
-import functools
-import os
-
 from onggi.kernel.cgroups import finding, membership
 from onggi.kernel.cgroups.abilities import abilities
 from onggi.kernel.cgroups.face import Cgroup, CgroupStats
+from onggi.kernel.cgroups.machine import ROOT, is_unified
 from onggi.kernel.cgroups.none import NoCgroup
 from onggi.kernel.cgroups.resources import Pids, Resources
 from onggi.kernel.cgroups.v1 import CgroupV1, mounted_hierarchies
-from onggi.kernel.cgroups.v2 import CgroupV2
+
+if is_unified():
+    # For all that a process forks, but not on a machine of v1: every onggi-runtime would read it for nothing.
+    from onggi.kernel.cgroups.v2 import CgroupV2
 
 __all__ = [
     "NOWHERE",
@@ -35,15 +36,8 @@ __all__ = [
     "open_beside",
 ]
 
-ROOT = "/sys/fs/cgroup"
 NOWHERE = "none:"
 """A path that begins so is no group: for a user to whom none is delegated."""
-
-
-@functools.cache
-def is_unified() -> bool:
-    """Whether this machine has v2 alone."""
-    return os.path.exists(f"{ROOT}/cgroup.controllers")
 
 
 def create(path: str, resources: Resources) -> Cgroup:
