@@ -215,6 +215,6 @@ def test_features_name_what_there_is(bundle: Bundle) -> None:
     assert {"rro", "ridmap", "tmpcopyup", "rstrictatime", "unbindable"} <= set(features["mountOptions"])
     assert "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" in features["linux"]["seccomp"]["supportedFlags"]
     assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
-    assert features["linux"]["intelRdt"] == {"enabled": False}
+    assert features["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
     assert "CAP_BPF" in features["linux"]["capabilities"]
     assert features["potentiallyUnsafeConfigAnnotations"] == ["run.oci."]

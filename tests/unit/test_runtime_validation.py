@@ -40,7 +40,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("CL-198", {"linux": {"netDevices": {"e/f": {}}}}, "invalid network device name 'e/f'"),
     ("CL-198", {"linux": {"netDevices": {"e": {"name": "x" * 16}}}}, f"invalid network device name '{'x' * 16}'"),
     ("CL-204", {"linux": {"rootfsPropagation": "wide"}}, "rootfsPropagation=wide is not supported"),
-    ("CL-205", {"linux": {"intelRdt": {"closID": "a"}}}, "intelRdt is specified in config, but Intel RDT is not"),
+    ("CL-205", {"linux": {"intelRdt": {"closID": "a/b"}}}, "intelRdt: closID 'a/b' is no name of a group"),
+    ("CL-205", {"linux": {"intelRdt": {"closID": "info"}}}, "intelRdt: closID 'info' is no name of a group"),
+    ("CL-205", {"linux": {"intelRdt": {"memBwSchema": "L3:0=f"}}}, "memBwSchema 'L3:0=f' does not start with MB:"),
+    ("CL-205", {"linux": {"intelRdt": {"schemata": ["L3:0=f\nMB:0=1"]}}}, "is not one line such as L3:0=f;1=f"),
 ]
 
 

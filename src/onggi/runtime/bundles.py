@@ -41,6 +41,10 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     hooks: msgspec.Raw = msgspec.Raw(b"{}")
     shares_pids: bool = False
     """It has no pid namespace of its own: its other processes outlive the first one."""
+    resctrl: str = ""
+    """Its group there, if the spec asks for one (resctrl.py)."""
+    resctrl_made: list[str] = []
+    """What of it goes with the container."""
 
     def decoded_hooks(self) -> Hooks:
         return msgspec.json.decode(self.hooks, type=Hooks)

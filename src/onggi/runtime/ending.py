@@ -115,6 +115,10 @@ def forget(bundles: Bundles, state: ContainerState, log: Log) -> None:
     cgroup.kill_all()
     _wait_dead(state)
     cgroup.remove()
+    if state.resctrl_made:
+        from onggi.runtime import resctrl
+
+        resctrl.remove(state.resctrl_made)
     for hook in state.decoded_hooks().poststop:
         try:
             hooks.run([hook], state.told("stopped"))

@@ -41,6 +41,14 @@ class Enabled(msgspec.Struct):
     enabled: bool
 
 
+class IntelRdt(msgspec.Struct):
+    """What this runtime can, whatever the machine has."""
+
+    enabled: bool = True
+    schemata: bool = True
+    monitoring: bool = True
+
+
 class MountExtensions(msgspec.Struct):
     idmap: Enabled
 
@@ -57,7 +65,7 @@ class LinuxFeatures(msgspec.Struct, rename="camel"):
     seccomp: Seccomp
     apparmor: Enabled
     selinux: Enabled
-    intel_rdt: Enabled
+    intel_rdt: IntelRdt
     memory_policy: MemoryPolicy
     mount_extensions: MountExtensions
     net_devices: Enabled
@@ -96,7 +104,7 @@ def features() -> Features:
             ),
             apparmor=Enabled(enabled=True),
             selinux=Enabled(enabled=True),
-            intel_rdt=Enabled(enabled=False),
+            intel_rdt=IntelRdt(),
             memory_policy=MemoryPolicy(list(scheduling.MEMORY_MODES), list(scheduling.MEMORY_FLAGS)),
             mount_extensions=MountExtensions(Enabled(enabled=True)),
             net_devices=Enabled(enabled=True),

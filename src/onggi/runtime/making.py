@@ -22,6 +22,7 @@ from onggi.runtime.processes import start_time
 from onggi.runtime.runtimelog import Log
 
 if TYPE_CHECKING:
+    from onggi.runtime import resctrl
     from onggi.runtime.filters import Filter
 
 PROGRAM: Final = "onggi-runtime"
@@ -78,7 +79,8 @@ class _Making:
             cgroup = cgroupspaths.make(cgroup_path, spec.linux_resources)
             undo.callback(cgroup.remove)
             undo.callback(cgroup.kill_all)
-            spawned = self._spawn(plan, cgroup, fifo, tty=tty)
+            group = _resctrl_group(spec, self.container_id, undo)
+            spawned = self._spawn(plan, cgroup, fifo, group, tty=tty)
             state = ContainerState(
                 id=self.container_id,
                 pid=spawned.pid,
@@ -92,6 +94,8 @@ class _Making:
                 annotations=spec.annotations,
                 hooks=msgspec.Raw(msgspec.json.encode(spec.hooks or Hooks())),
                 shares_pids=not _has_own_pids(spec),
+                resctrl=group.path if group is not None else "",
+                resctrl_made=group.made if group is not None else [],
             )
             self.bundles.save(state)
             console = consoles.hand_over(spawned, self.given.text("console-socket"))
@@ -166,9 +170,13 @@ class _Making:
         # Open both ways: neither side ever waits for the other to open it.
         return os.open(f"{directory}/{FIFO}", os.O_RDWR | os.O_CLOEXEC)
 
-    def _spawn(self, plan: InitPlan, cgroup: cgroups.Cgroup, fifo: int | None, *, tty: bool) -> init.Spawned:
+    def _spawn(
+        self, plan: InitPlan, cgroup: cgroups.Cgroup, fifo: int | None, group: resctrl.Group | None, *, tty: bool
+    ) -> init.Spawned:
         def beside(pid: int) -> None:
             spec = plan.spec
+            if group is not None:
+                group.add(pid)
             if spec.hooks is not None:
                 # Prestart hooks are the spec 1.0's, and were run when the state was this (crun says so to this day).
                 told = State(spec.oci_version, self.container_id, "created", pid, plan.bundle, spec.annotations)
@@ -203,6 +211,17 @@ def filter_of(spec: Spec) -> Filter | None:
     if spec.annotations.get("run.oci.seccomp_fail_unknown_syscall", "0") != "0":
         check_names(spec.linux.seccomp)
     return from_spec(spec.linux.seccomp)
+
+
+def _resctrl_group(spec: Spec, container_id: str, undo: contextlib.ExitStack) -> resctrl.Group | None:
+    """Where its processes share the processor's caches, if the spec says so."""
+    if spec.linux is None or spec.linux.intel_rdt is None:
+        return None
+    from onggi.runtime import resctrl
+
+    group = resctrl.Group(spec.linux.intel_rdt, container_id, resctrl.mounted())
+    undo.callback(resctrl.remove, group.made)
+    return group
 
 
 def preserved(given: Given) -> int:

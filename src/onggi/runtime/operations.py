@@ -13,7 +13,7 @@ from onggi.runtime.ending import forget
 from onggi.runtime.flags import Given
 from onggi.runtime.reports import status_of
 from onggi.runtime.runtimelog import Log
-from onggi.runtime.updates import resources
+from onggi.runtime.updates import resources, schemata_of
 
 _PROGRAM_WITHIN_MS: Final = 10_000
 """A startContainer hook stands between, and may take its time."""
@@ -88,5 +88,10 @@ def update(options: Given, given: Given) -> int:
     state = bundles.load(given.rest[0])
     if not is_alive(state):
         raise Conflict("container not running")
-    cgroupspaths.find(state.cgroup_path).apply(resources(given))
+    wanted, schemata = resources(given), schemata_of(given, state.resctrl)
+    cgroupspaths.find(state.cgroup_path).apply(wanted)
+    if schemata:
+        from onggi.runtime import resctrl
+
+        resctrl.write_schemata(state.resctrl, schemata)
     return 0

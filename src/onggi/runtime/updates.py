@@ -39,8 +39,6 @@ def resources(given: Given) -> Resources:
             return msgspec.json.decode(content, type=Resources)
         except msgspec.DecodeError as error:
             raise InvalidArgument(f"resources: {error}") from None
-    if any(given.text(flag) for flag in _INTEL_RDT):
-        raise InvalidArgument("Intel RDT: resctrl is not mounted on this machine or not supported, nothing is changed")
     parts: dict[str, dict[str, int | str]] = {}
     for flag, (part, field) in _NUMBERS.items():
         if given.text(flag):
@@ -49,3 +47,13 @@ def resources(given: Given) -> Resources:
         if given.text(flag):
             parts.setdefault(part, {})[field] = given.text(flag)
     return msgspec.convert(parts, Resources)
+
+
+def schemata_of(given: Given, group: str) -> list[str]:
+    """What is to be written to a container's group of resctrl. Raises InvalidArgument when it has none."""
+    lines = [given.text(flag) for flag in _INTEL_RDT if given.text(flag)]
+    if lines and not group:
+        raise InvalidArgument(
+            "Intel RDT: the container has no group, or resctrl is not mounted here; nothing is changed"
+        )
+    return lines

@@ -122,4 +122,6 @@ def _linux(linux: Linux, kinds: set[str]) -> Iterator[str]:
             if not _is_device_name(word):
                 yield f"invalid network device name {word!r}"
     if linux.intel_rdt is not None:
-        yield "intelRdt is specified in config, but Intel RDT is not supported or enabled"
+        from onggi.runtime import resctrl  # few containers have it
+
+        resctrl.check(linux.intel_rdt)
