@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from onggi.build.lending import Lender, Lent
 from onggi.build.options import BuildOptions
-from onggi.images.challenge import RegistryAuth
+from onggi.images.challenge import Keeper, RegistryAuth
 from onggi.oci.digest import Digest
 from onggi.oci.image import ImageConfig
 from onggi.oci.platform import Platform
@@ -64,7 +64,7 @@ class Agents(Protocol):
 class Credentials(Protocol):
     """Logins of the client."""
 
-    async def credentials(self, domain: str) -> RegistryAuth | None:
+    async def credentials(self, domain: str) -> RegistryAuth | Keeper | None:
         """For a registry as `Reference.domain` names it; None: the client has none."""
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 _SCHEME: Final = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|$))|\s+|(?=,)|$)")
 """A scheme, with its token68 if it has one (`Negotiate oYG…==`)."""
@@ -58,14 +59,26 @@ class RegistryAuth(Protocol):
     def registrytoken(self) -> str: ...
 
 
+@runtime_checkable
+class Keeper(Protocol):
+    """Who has the logins, and answers for them: they stay there where tokens are enough."""
+
+    async def log_in(self) -> tuple[str, str]:
+        """User and password, for a registry that takes nothing else; empty without a login."""
+
+    async def token(self, realm: str, service: str, scopes: Sequence[str]) -> tuple[str, int]:
+        """A bearer token, and for how many seconds it is good. Raises Unauthorized."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """For one registry. Without any, everything is empty; never printed."""
+    """For one registry. Without any, everything is empty; never printed. With a `keeper` all else is asked of that."""
 
     user: str = ""
     password: str = ""
     refresh_token: str = ""
     bearer: str = ""
+    keeper: Keeper | None = None
 
     def basic(self) -> str:
         """The header, "" when there is no user."""
@@ -77,10 +90,12 @@ class Credentials:
         return f"Credentials(user={self.user!r}, ***)"
 
 
-def credentials_of(auth: RegistryAuth | None) -> Credentials:
+def credentials_of(auth: RegistryAuth | Keeper | None) -> Credentials:
     """`auth`, the base64 of user:password as config.json has it, stands in for the two fields."""
     if auth is None:
         return Credentials()
+    if isinstance(auth, Keeper):
+        return Credentials(keeper=auth)
     user, password = auth.username, auth.password
     if not user and auth.auth:
         try:

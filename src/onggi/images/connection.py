@@ -194,8 +194,13 @@ class RegistryClient:
         if self._challenge is None:
             return ""
         if self._challenge.scheme == "basic":
-            return self._credentials.basic()
+            return await self._basic()
         return await self._tokens.header(self._challenge, scope)
+
+    async def _basic(self) -> str:
+        if self._credentials.keeper is not None:
+            self._credentials = Credentials(*await self._credentials.keeper.log_in())
+        return self._credentials.basic()
 
     async def _challenged(self, answer: aiohttp.ClientResponse, scope: str) -> bool:
         """Whether asking again makes sense: there is something new to answer with."""
@@ -203,7 +208,7 @@ class RegistryClient:
         if challenge is None:
             return False
         if challenge.scheme == "basic":
-            again = self._challenge != challenge and bool(self._credentials.basic())
+            again = self._challenge != challenge and bool(await self._basic())
             self._challenge = challenge
             return again
         self._challenge = challenge

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import removing
 from onggi.images.catalog import Catalog, Image
-from onggi.images.challenge import RegistryAuth, credentials_of
+from onggi.images.challenge import Keeper, RegistryAuth, credentials_of
 from onggi.images.endpoints import endpoints
 from onggi.images.options import RegistryOptions
 from onggi.images.removing import Users
@@ -69,7 +69,7 @@ class Images(Catalog):
         self,
         reference: Reference,
         *,
-        auth: RegistryAuth | None,
+        auth: RegistryAuth | Keeper | None,
         platform: Platform | None,
         progress: Output,
     ) -> None:
@@ -90,7 +90,7 @@ class Images(Catalog):
 
         await self._at(reference, auth, work)
 
-    async def push(self, reference: Reference, *, auth: RegistryAuth | None, progress: Output) -> None:
+    async def push(self, reference: Reference, *, auth: RegistryAuth | Keeper | None, progress: Output) -> None:
         """All tags of the repository when the reference has none. Raises NotFound, Unauthorized, Forbidden, Unavailable."""
         from onggi.images.push import Push, announce
 
@@ -111,7 +111,7 @@ class Images(Catalog):
         media_type: str,
         blobs: Sequence[Descriptor],
         *,
-        auth: RegistryAuth | None,
+        auth: RegistryAuth | Keeper | None,
     ) -> None:
         """A manifest that is no image here, after `blobs`, which are in the store. Raises as `push`."""
         from onggi.images.push import Push
@@ -122,7 +122,7 @@ class Images(Catalog):
         await self._at(reference, auth, work, pushing=True)
 
     async def read_remote(
-        self, reference: Reference, *, auth: RegistryAuth | None, limit: int
+        self, reference: Reference, *, auth: RegistryAuth | Keeper | None, limit: int
     ) -> tuple[Manifest, bytes]:
         """A registry's manifest (of an index: the host's) and its config's bytes, whatever they are. Raises as `pull`."""
         from onggi.images.remote import choose_manifest, fetch_document, fetch_small
@@ -137,7 +137,7 @@ class Images(Catalog):
         return await self._at(reference, auth, work)
 
     async def fetch_layer(
-        self, reference: Reference, diff_id: Digest, blob: Descriptor, *, auth: RegistryAuth | None
+        self, reference: Reference, diff_id: Digest, blob: Descriptor, *, auth: RegistryAuth | Keeper | None
     ) -> None:
         """A layer from a registry into the store, without an image. Raises as `pull`."""
         from onggi.images.pull import Pull
@@ -179,14 +179,14 @@ class Images(Catalog):
 
         return save(self, names)
 
-    async def look_up(self, reference: Reference, *, auth: RegistryAuth | None) -> Found:
+    async def look_up(self, reference: Reference, *, auth: RegistryAuth | Keeper | None) -> Found:
         """What stands under a name, without pulling it. Raises NotFound, Unauthorized."""
         from onggi.images.lookup import look_up
 
         return await self._at(reference, auth, lambda client: look_up(client, reference))
 
     async def search(
-        self, term: str, limit: int, wanted: Callable[[SearchResult], bool], *, auth: RegistryAuth | None
+        self, term: str, limit: int, wanted: Callable[[SearchResult], bool], *, auth: RegistryAuth | Keeper | None
     ) -> list[SearchResult]:
         """Repositories by a word. Raises InvalidArgument in docker's words, Unavailable."""
         from onggi.images.search import search
@@ -207,7 +207,7 @@ class Images(Catalog):
     async def _at(
         self,
         reference: Reference,
-        auth: RegistryAuth | None,
+        auth: RegistryAuth | Keeper | None,
         work: Callable[[RegistryClient], Awaitable[T]],
         *,
         pushing: bool = False,

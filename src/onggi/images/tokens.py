@@ -70,6 +70,9 @@ class Tokens:
     async def _get(self, challenge: Challenge, scope: str, *, offline: bool) -> _Answer:
         realm = challenge.parameters.get("realm", "")
         service = challenge.parameters.get("service", "")
+        if self._credentials.keeper is not None:
+            token, expires_in = await self._credentials.keeper.token(realm, service, scope.split())
+            return _Answer(token=token, expires_in=expires_in)
         try:
             url = URL(realm)
         except ValueError:

@@ -19,12 +19,13 @@ from onggi.build.buildkit.rpc import Call, Code, RpcError
 from onggi.build.buildkit.session import Session
 from onggi.build.context import Context
 from onggi.build.vertices import Vertex
-from onggi.errors import NotFound
-from onggi.images.challenge import RegistryAuth
+from onggi.errors import NotFound, Unauthorized
+from onggi.images.challenge import Keeper, RegistryAuth
 from onggi.oci.reference import DEFAULT_DOMAIN
 from onggi.store.durable import disk_errors
 
 _CREDENTIALS: Final = "/moby.filesync.v1.Auth/Credentials"
+_FETCH_TOKEN: Final = "/moby.filesync.v1.Auth/FetchToken"  # noqa: S105  # a method's name
 _SECRET: Final = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105  # a method's name
 _CHECK_AGENT: Final = "/moby.sshforward.v1.SSH/CheckAgent"
 _FORWARD_AGENT: Final = "/moby.sshforward.v1.SSH/ForwardAgent"
@@ -179,15 +180,45 @@ class SessionCredentials:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def credentials(self, domain: str) -> RegistryAuth | None:
-        if not self._session.supports(_CREDENTIALS):
-            return None
+    async def credentials(self, domain: str) -> RegistryAuth | Keeper | None:
         host = _HUB_HOST if domain == DEFAULT_DOMAIN else domain
-        answer = await self._session.channel.unary(
-            _CREDENTIALS, auth_pb2.CredentialsRequest(Host=host), auth_pb2.CredentialsResponse, timeout_s=_ASK_S
-        )
-        if not answer.Secret:
+        if self._session.supports(_FETCH_TOKEN):
+            return SessionKeeper(self._session, host)
+        user, secret = await _login(self._session, host)
+        if not secret:
             return None
-        if not answer.Username:
-            return Login(identitytoken=answer.Secret)
-        return Login(username=answer.Username, password=answer.Secret)
+        return Login(username=user, password=secret) if user else Login(identitytoken=secret)
+
+
+class SessionKeeper:
+    """A client that asks token servers itself: its passwords stay there, but for registries that take nothing else.
+
+    Tokens are asked for by each build and shared with no other, so nobody has to prove that two clients have the same login
+    (GetTokenAuthority, VerifyTokenAuthority).
+    """
+
+    def __init__(self, session: Session, host: str) -> None:
+        self._session, self._host = session, host
+
+    async def log_in(self) -> tuple[str, str]:
+        return await _login(self._session, self._host)
+
+    async def token(self, realm: str, service: str, scopes: Sequence[str]) -> tuple[str, int]:
+        request = auth_pb2.FetchTokenRequest(
+            ClientID="onggi", Host=self._host, Realm=realm, Service=service, Scopes=scopes
+        )
+        try:
+            answer = await self._session.channel.unary(
+                _FETCH_TOKEN, request, auth_pb2.FetchTokenResponse, timeout_s=_ASK_S
+            )
+        except RpcError as error:
+            raise Unauthorized(f"failed to fetch token from the client: {error}") from error
+        return answer.Token, answer.ExpiresIn
+
+
+async def _login(session: Session, host: str) -> tuple[str, str]:
+    if not session.supports(_CREDENTIALS):
+        return "", ""
+    request = auth_pb2.CredentialsRequest(Host=host)
+    answer = await session.channel.unary(_CREDENTIALS, request, auth_pb2.CredentialsResponse, timeout_s=_ASK_S)
+    return answer.Username, answer.Secret
