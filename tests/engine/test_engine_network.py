@@ -11,6 +11,7 @@ import pytest
 from onggi.engine.config import EndpointSettings, Mount, PortBinding, TmpfsOptions, VolumeOptions
 from onggi.engine.engine import Engine
 from onggi.errors import Conflict, InvalidArgument, OnggiError
+from onggi.network import mac_of
 from tests.engine.engines import body, document, execute, needs_root, output, recorded, run, with_engine
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
@@ -56,6 +57,39 @@ def test_a_published_port_is_served_by_the_container(tmp_path: Path) -> None:
         await engine.containers.remove(container, force=True)
         await engine.containers.start("second")
         assert await asyncio.to_thread(get, port) == document(engine, "second")["Config"]["Hostname"]
+
+    with_engine(tmp_path, test)
+
+
+@pytest.mark.row("E-209")
+@pytest.mark.parametrize("mac", ["02:42:ac:11:00:99", "92:d0:c6:0a:29:33"])
+def test_an_address_that_was_asked_for_outlives_a_stop_and_one_that_was_not_follows_the_ip(
+    tmp_path: Path, mac: str
+) -> None:
+    async def test(engine: Engine) -> None:
+        networks = {"bridge": EndpointSettings(mac_address=mac)}
+        container = await run(engine, "sleep", "60", host=BRIDGE, networks=networks)
+        plain = await run(engine, "sleep", "60", host=BRIDGE)
+        for _ in range(2):
+            assert document(engine, container)["NetworkSettings"]["Networks"]["bridge"]["MacAddress"] == mac
+            assert mac in (await execute(engine, container, "cat", "/sys/class/net/eth0/address"))[1]
+            endpoint = document(engine, plain)["NetworkSettings"]["Networks"]["bridge"]
+            assert endpoint["MacAddress"] == mac_of(endpoint["IPAddress"])
+            for each in (plain, container):
+                await engine.containers.stop(each, timeout=0)
+            for each in (container, plain):
+                await engine.containers.start(each)
+
+    with_engine(tmp_path, test)
+
+
+def test_an_internal_network_has_no_way_out_and_tells_no_gateway(tmp_path: Path) -> None:
+    async def test(engine: Engine) -> None:
+        await engine.endpoints.create_network("inner", internal=True)
+        container = await run(engine, "sleep", "60", host={"network_mode": "inner"})
+        assert document(engine, container)["NetworkSettings"]["Networks"]["inner"]["Gateway"] == ""
+        _, routes = await execute(engine, container, "cat", "/proc/net/route")
+        assert "00000000" not in [line.split()[1] for line in routes.splitlines()[1:]]
 
     with_engine(tmp_path, test)
 

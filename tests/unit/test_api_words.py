@@ -195,6 +195,10 @@ def test_inspect_of_old_versions_has_the_flat_address_and_new_ones_do_not() -> N
     assert "DNSNames" not in old["NetworkSettings"]["Networks"]["bridge"]
     assert "Annotations" not in old["HostConfig"]
     assert "OnBuild" in old["Config"]
+    # One that was made from the IPv4 address wasn't asked for.
+    assert "MacAddress" not in old["Config"]
+    asked = json.loads(inspect_at(newest.replace(b"02:42:ac:11:00:02", b"02:42:ac:11:00:99"), 51))
+    assert list(asked["Config"].items())[-2:] == [("MacAddress", "02:42:ac:11:00:99"), ("OnBuild", None)]
 
 
 @pytest.mark.row("E-220")

@@ -14,6 +14,7 @@ import msgspec
 from onggi.api.answers import encode_json
 from onggi.engine.config import CreateBody, EndpointSettings, HostConfig, NetworkingConfig
 from onggi.errors import InvalidArgument
+from onggi.network import mac_of
 
 Document = dict[str, Any]
 
@@ -59,6 +60,8 @@ def _inspect(found: Document, version: int) -> None:
     networks = found.get("NetworkSettings", {})
     # 1.52: the default network's values stand in its endpoint alone, empty values of the config are left out.
     _flat_network(found, networks)
+    if mac := _asked_mac(found):
+        config = found["Config"] = _with_before(config, "OnBuild", {"MacAddress": mac})
     config.setdefault("OnBuild", None)
     if version < 48:
         found.pop("ImageManifestDescriptor", None)
@@ -77,18 +80,35 @@ def _inspect(found: Document, version: int) -> None:
     _endpoints(found, version)
 
 
+def _asked_mac(found: Document) -> str:
+    """The address that the endpoint of the network mode was asked to have, "" for one that follows from its IPv4 address."""
+    mode = found.get("HostConfig", {}).get("NetworkMode", "")
+    endpoint = found["NetworkSettings"]["Networks"].get("bridge" if mode in ("", "default") else mode) or {}
+    mac, address = endpoint.get("MacAddress", ""), endpoint.get("IPAddress", "")
+    return "" if address and mac == mac_of(address) else mac
+
+
+def _with_before(found: Document, name: str, more: Document) -> Document:
+    names = list(found)
+    at = names.index(name) if name in found else len(names)
+    return {**{one: found[one] for one in names[:at]}, **more, **{one: found[one] for one in names[at:]}}
+
+
 def _flat_network(found: Document, networks: Document) -> None:
     mode = found.get("HostConfig", {}).get("NetworkMode", "")
     name = "bridge" if mode in ("", "default", "bridge") else ""
     endpoint = (networks.get("Networks") or {}).get(name) or {}
-    networks.setdefault("Bridge", "")
-    networks.setdefault("HairpinMode", False)
-    networks.setdefault("LinkLocalIPv6Address", "")
-    networks.setdefault("LinkLocalIPv6PrefixLen", 0)
-    networks.setdefault("SecondaryIPAddresses", None)
-    networks.setdefault("SecondaryIPv6Addresses", None)
-    for key in _FLAT:
-        networks[key] = endpoint.get(key) or (0 if key.endswith("Len") else "")
+    found["NetworkSettings"] = {
+        "Bridge": "",
+        **{key: value for key, value in networks.items() if key != "Networks"},
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        **{key: endpoint.get(key) or (0 if key.endswith("Len") else "") for key in _FLAT},
+        "Networks": networks.get("Networks"),
+    }
 
 
 def _endpoints(found: Document, version: int) -> None:

@@ -11,7 +11,7 @@ from onggi.engine import links
 from onggi.engine.config import EndpointSettings, PortBinding
 from onggi.engine.container import TABLE, Container, PublishedPort
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
-from onggi.network import Endpoint, EndpointRequest, Network, PortRequest, Published
+from onggi.network import Endpoint, EndpointRequest, Network, PortRequest, Published, mac_of
 from onggi.runtime.plan import LinkPlan
 from onggi.store.database import Put
 
@@ -246,10 +246,10 @@ def told(
 
 def asked(settings: EndpointSettings) -> EndpointSettings:
     """The settings without what only a running container has."""
-    wanted_mac = settings.mac_address if settings.mac_address and not settings.mac_address.startswith("02:42:") else ""
+    made_here = settings.ip_address and settings.mac_address == mac_of(settings.ip_address)
     return msgspec.structs.replace(
         settings, endpoint_id="", gateway="", ip_address="", ip_prefix_len=0, ipv6_gateway="", global_ipv6_address="",
-        global_ipv6_prefix_len=0, mac_address=wanted_mac,
+        global_ipv6_prefix_len=0, mac_address="" if made_here else settings.mac_address,
     )  # fmt: skip
 
 

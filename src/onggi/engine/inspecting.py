@@ -14,7 +14,7 @@ import msgspec
 
 from onggi.durations import human_duration
 from onggi.engine import healthprobes, links, security
-from onggi.engine.config import ContainerConfig
+from onggi.engine.config import ContainerConfig, Resources
 from onggi.engine.container import Container, State, time_text
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 Shape = Callable[[list[dict[str, Any]], int], list[dict[str, Any]]]
 _STATUS = b'"Status":"\\u0000"'
 """Where the status goes. No other value can hold these bytes: a quote inside a string is escaped."""
+_RESOURCES = tuple(field.encode_name for field in msgspec.structs.fields(Resources))
 _SHOWN = {State.STARTING: State.CREATED}
 
 
@@ -123,19 +124,18 @@ def ports(engine: Engine, container: Container) -> list[dict[str, Any]]:
 
 
 def mount_document(point: Any) -> dict[str, Any]:
-    found = {
+    named = {"Name": point.name} if point.type in ("volume", "image") else {}
+    driven = {"Driver": point.driver} if point.type == "volume" else {}
+    return {
         "Type": point.type,
+        **named,
         "Source": point.source,
         "Destination": point.destination,
+        **driven,
         "Mode": point.mode,
         "RW": point.rw,
         "Propagation": point.propagation,
     }
-    if point.type == "volume":
-        found = {"Type": "volume", "Name": point.name, **found, "Driver": point.driver}
-    elif point.type == "image":
-        found = {"Type": "image", "Name": point.name, **found}
-    return found
 
 
 def inspect(engine: Engine, container: Container) -> bytes:
@@ -149,7 +149,7 @@ def inspect(engine: Engine, container: Container) -> bytes:
 def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
     row = container.row
     directory = engine.snapshots.directory(row.id)
-    host = msgspec.to_builtins(row.host_config)
+    host = _in_dockers_order(msgspec.to_builtins(row.host_config))
     host["Links"] = links.shown(engine.containers, container)
     for name in ("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs"):
         if host[name] is None or host[name] in ({}, []):
@@ -187,6 +187,21 @@ def inspect_document(engine: Engine, container: Container) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _in_dockers_order(host: dict[str, Any]) -> dict[str, Any]:
+    """Resources behind Isolation (a struct has its base's fields first), maps by their keys: people compare two inspects."""
+    own = [name for name in host if name not in _RESOURCES]
+    at = own.index("Isolation") + 1
+    found = {name: host[name] for name in (*own[:at], *_RESOURCES, *own[at:])}
+    for name in ("Annotations", "PortBindings", "StorageOpt", "Sysctls", "Tmpfs"):
+        found[name] = _sorted(found[name])
+    found["LogConfig"]["Config"] = _sorted(found["LogConfig"]["Config"])
+    return found
+
+
+def _sorted(found: Any) -> Any:
+    return dict(sorted(found.items())) if found else found
+
+
 def beyond_docker(container: Container) -> dict[str, Any]:
     """The `Onggi` part of inspect, for clients that ask: extensions as they were asked for, and why the last run ended."""
     row = container.row
@@ -206,6 +221,8 @@ def config_document(config: ContainerConfig, container: Container) -> dict[str, 
     if container.row.host_config.network_mode == "host" and not config.hostname:
         found["Hostname"] = os.uname().nodename
     found["Labels"] = config.labels or {}
+    for name in ("Labels", "ExposedPorts", "Volumes"):
+        found[name] = _sorted(found.get(name))
     for name in (
         "Healthcheck",
         "MacAddress",
@@ -256,6 +273,6 @@ def network_document(engine: Engine, container: Container) -> dict[str, Any]:
     return {
         "SandboxID": row.id if pid else "",
         "SandboxKey": f"/proc/{pid}/ns/net" if pid else "",
-        "Ports": mapped,
-        "Networks": networks,
+        "Ports": _sorted(mapped),
+        "Networks": _sorted(networks),
     }

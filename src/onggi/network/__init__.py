@@ -10,6 +10,6 @@ table is never flushed; (3) an address belongs to one endpoint at a time; (4) a 
 
 from onggi.network.networks import Networks
 from onggi.network.ports import PortRequest, Published
-from onggi.network.records import Endpoint, EndpointRequest, IpamConfig, Network
+from onggi.network.records import Endpoint, EndpointRequest, IpamConfig, Network, mac_of
 
-__all__ = ["Endpoint", "EndpointRequest", "IpamConfig", "Network", "Networks", "PortRequest", "Published"]
+__all__ = ["Endpoint", "EndpointRequest", "IpamConfig", "Network", "Networks", "PortRequest", "Published", "mac_of"]
