@@ -53,8 +53,10 @@ def test_a_name_in_both_places_is_an_error_that_shows_both() -> None:
 
 @pytest.mark.row("P-343")
 def test_a_refused_name_says_why() -> None:
-    with pytest.raises(InvalidArgument, match="userns-remap is not supported: user namespaces"):
-        merge(parse_arguments(["--userns-remap=default"]), {})
+    with pytest.raises(
+        InvalidArgument, match="bip6 is not supported: the default bridge takes its IPv6 subnet from the pools"
+    ):
+        merge(parse_arguments(["--bip6=2001:db8::1/64"]), {})
     with pytest.raises(InvalidArgument, match="live-restore can't be switched off"):
         merge({}, parse_file(b'{"live-restore": false}'))
     merge({}, parse_file(b'{"live-restore": true, "iptables": false}'))

@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from onggi.api.options import Settings
+from onggi.engine import userns
 from onggi.engine.engine import EngineOptions
 from onggi.errors import InvalidArgument
 from onggi.images import RegistryOptions
@@ -43,6 +44,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         labels=settings.texts("label"),
         debug=settings.flag("debug"),
         rootless=settings.flag("rootless"),
+        id_maps=userns.maps_of(settings.text("userns-remap")),
     )
 
 

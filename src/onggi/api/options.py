@@ -60,6 +60,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("cgroup-parent", "cgroup-parent", Kind.TEXT, "Parent cgroup of all containers"),
     Option("config-file", "", Kind.TEXT, "Configuration file"),
     Option("data-root", "data-root", Kind.TEXT, "Where everything is kept"),
+    Option(
+        "userns-remap", "userns-remap", Kind.TEXT, "Whose subordinate ids containers have: default, or USER[:GROUP]"
+    ),
     Option("debug", "debug", Kind.FLAG, "Debug mode", "D"),
     Option(
         "default-address-pool",
@@ -171,7 +174,6 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _refused("seccomp-profile", "seccomp-profile", Kind.TEXT, "give --security-opt seccomp=FILE to the container"),
     _refused("selinux-enabled", "selinux-enabled", Kind.FLAG, "SELinux labels are not set"),
     _refused("storage-opt", "storage-opts", Kind.LIST, "the store has no options"),
-    _refused("userns-remap", "userns-remap", Kind.TEXT, "user namespaces are not offered yet"),
 )
 
 DEFAULTS: Final[dict[str, Value]] = {

@@ -34,7 +34,7 @@ class Archive:
     async def stat(self, view: RootView, path: str) -> PathStat:
         """Raises NotFound, InvalidArgument."""
         _check_path(path)
-        with open_view(view, self._snapshots) as opened:
+        with open_view(view, self._snapshots, ids=False) as opened:
             # A few calls that open nothing (O_PATH): a thread does, as a volume's file system may hang.
             return await asyncio.to_thread(stat_path, Look(_spec(view, opened), path), opened.fds)
 
@@ -138,6 +138,7 @@ def _spec(view: RootView, opened: OpenView) -> ViewSpec:
         [(mount.destination, mount.read_only) for mount, _ in opened.joined],
         [(mount.destination, mount.read_only) for mount in opened.seen],
         view.read_only_root,
+        opened.user_namespace is not None,
     )
 
 

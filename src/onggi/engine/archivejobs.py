@@ -13,6 +13,8 @@ import msgspec
 
 from onggi.engine.pathwalk import Found, Join, PathWalk, lexical, view_directories
 from onggi.errors import Forbidden, InvalidArgument, NotFound, OnggiError
+from onggi.kernel import process
+from onggi.kernel.clone import CloneFlag
 from onggi.runtime.users import lookup, read_lines
 from onggi.store.compression import PIECE_BYTES, open_reader
 from onggi.store.sink import Sink
@@ -42,6 +44,8 @@ class ViewSpec(msgspec.Struct, frozen=True):
     joins: list[tuple[str, bool]] = []
     seen: list[tuple[str, bool]] = []
     read_only_root: bool = False
+    enters: bool = False
+    """The descriptor after the root is the user namespace to enter, for owners that are the container's own."""
 
 
 class PathStat(msgspec.Struct, frozen=True):
@@ -93,7 +97,7 @@ def get(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 -
     """Writes HEAD, PathStat and the tar of a path to the last descriptor."""
     look = msgspec.msgpack.decode(args, type=Look)
     out = fds[-1]
-    walk = _walk(look.view, fds)
+    walk = _enter(look.view, fds)
     with _find(walk, look, follow_last=False) as found:
         head = msgspec.json.encode(_path_stat(walk, found, look.path))
         os.write(out, HEAD.pack(len(head)) + head)
@@ -114,7 +118,7 @@ def get(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 -
 def export(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
     """Writes the tar of the whole root without its mounts to the last descriptor."""
     look = msgspec.msgpack.decode(args, type=Look)
-    walk = _walk(look.view, fds)
+    walk = _enter(look.view, fds)
     with walk.find("/") as found:
         directory = _reopen(found)
         try:
@@ -129,7 +133,7 @@ def export(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG00
 def put(args: bytes, fds: list[int], report: Report) -> bytes:  # noqa: ARG001 - a Job's shape
     """Unpacks the archive, packed in any known way, that the last descriptor gives into a directory of the container."""
     request = msgspec.msgpack.decode(args, type=Put)
-    walk = _walk(request.view, fds)
+    walk = _enter(request.view, fds)
     look = Look(request.view, request.path)
     with _find(walk, look) as found:
         if not stat.S_ISDIR(found.status.st_mode):
@@ -168,6 +172,15 @@ def _owner(user: str, root: int) -> tuple[int, int] | None:
         return None
     found = lookup(user, (), read_lines(root, "/etc/passwd"), read_lines(root, "/etc/group"))
     return found.uid, found.gid
+
+
+def _enter(view: ViewSpec, fds: list[int]) -> PathWalk:
+    """The walk of a job: as the container's root, if that has ids of its own, so that owners are what they are inside."""
+    if view.enters:
+        process.setns(fds[1], CloneFlag.NEWUSER)
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    return _walk(view, fds)
 
 
 def _walk(view: ViewSpec, fds: list[int]) -> PathWalk:

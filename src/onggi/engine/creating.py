@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onggi.engine import binds, checks, endpointspecs, extensions, links, modes, names
+from onggi.engine import binds, checks, endpointspecs, extensions, links, modes, names, userns
 from onggi.engine.config import ContainerConfig, CreateBody, HealthConfig, HostConfig, MountPoint, config_part, words
 from onggi.engine.container import TABLE, Container, ContainerRow
 from onggi.engine.endpointspecs import wanted_networks
@@ -53,8 +53,9 @@ class Creation:
         extensions.check(body.onggi)
         modes.by_id(host, lambda text: engine.containers.get(text).id)
         config = merge(config, image.config.run)
-        host.links = links.by_id(host, engine.containers.get)
         warnings += checks.check(config, host, engine.options.default_log_driver, engine.options.default_log_options)
+        userns.check(engine.options.id_maps, host)
+        host.links = links.by_id(host, engine.containers.get)
         identifier = secrets.token_hex(32)
         # Taken at once: two requests for one name must not both go on.
         given = engine.containers.reserve(names.check(name) if name else "", identifier)

@@ -40,6 +40,7 @@ from onggi.images import Image, Images, RegistryOptions
 from onggi.images.healing import heal_all
 from onggi.images.importing import import_image
 from onggi.kernel import cgroups
+from onggi.kernel.userns import IdMaps
 from onggi.network import Networks
 from onggi.network.addresses import DEFAULT_POOLS, Pools
 from onggi.oci.digest import Digest
@@ -85,6 +86,8 @@ class EngineOptions:
     labels: list[str] = field(default_factory=list)
     debug: bool = False
     rootless: bool = False
+    id_maps: IdMaps | None = None
+    """Ids that containers have in user namespaces of their own (--userns-remap)."""
 
     @property
     def data_root_path(self) -> Path:

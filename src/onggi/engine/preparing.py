@@ -6,7 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from onggi.engine import cdi, files, logconfig, modes, mountspecs, propagation, spec
+from onggi.engine import cdi, files, logconfig, modes, mountspecs, propagation, spec, userns
 from onggi.engine.config import EndpointSettings, MountPoint
 from onggi.engine.container import Container
 from onggi.errors import Conflict, InvalidArgument, NotFound
@@ -71,6 +71,7 @@ class Preparation:
                     for one in host.mounts or ()
                     if one.type == "tmpfs"
                 },
+                id_maps=userns.of_container(engine.options.id_maps, host),
                 images=self._images(row.mounts),
             ),
         )

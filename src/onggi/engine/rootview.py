@@ -46,24 +46,30 @@ class OpenView:
     joined: list[tuple[Mounted, int]]
     seen: list[Mounted]
     """Mounts that are in the root already."""
+    user_namespace: int | None = None
+    """For a job to enter, so that owners are the container's own."""
 
     @property
     def fds(self) -> list[int]:
-        return [self.root, *(fd for _, fd in self.joined)]
+        entered = [] if self.user_namespace is None else [self.user_namespace]
+        return [self.root, *entered, *(fd for _, fd in self.joined)]
 
 
 @contextlib.contextmanager
 def open_view(
-    view: RootView, snapshots: Snapshots, *, writable: bool = False, volumes: bool = True
+    view: RootView, snapshots: Snapshots, *, writable: bool = False, volumes: bool = True, ids: bool = True
 ) -> Iterator[OpenView]:
-    """Holds: the container can't change between running and not (its lock), until the block's begin at least.
+    """`ids`: owners matter. Holds: the container can't change between running and not (its lock), until the block's begin at least.
 
     Raises Conflict when the process ended under our hands, OSError when the merged tree can't be had.
     """
     with contextlib.ExitStack() as opened:
         if view.pid is not None:
             root = opened.enter_context(open_process_root(view.pid, view.pidfd, view.container_id))
-            yield OpenView(root, [], view.mounts if volumes else [])
+            namespace = _user_namespace(view.pid) if ids else None
+            if namespace is not None:
+                opened.callback(os.close, namespace)
+            yield OpenView(root, [], view.mounts if volumes else [], namespace)
             return
         merged = snapshots.mounted(view.snapshot, writable=writable)
         opened.callback(merged.close)
@@ -77,6 +83,15 @@ def open_view(
                 opened.callback(os.close, fd)
                 joined.append((mount, fd))
         yield OpenView(merged.fileno(), joined, [])
+
+
+def _user_namespace(pid: int) -> int | None:
+    """Of a process that isn't in ours: its files have other ids for us than for itself."""
+    fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    if os.path.samestat(os.fstat(fd), os.stat("/proc/self/ns/user")):
+        os.close(fd)
+        return None
+    return fd
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities
 from onggi.kernel.cgroups.resources import DeviceRule
 from onggi.kernel.seccomp import compile_profile
-from onggi.oci.runtime import Box, Device, Linux, Mount, Namespace, Process, Root, Spec
+from onggi.kernel.userns import IdMaps
+from onggi.oci.runtime import Box, Device, IdMapping, Linux, Mount, Namespace, Process, Root, Spec
 from onggi.runtime import defaults
 from onggi.runtime.devicerules import DEFAULT_RULES
 from onggi.runtime.plan import InitPlan, LinkPlan, RootfsPlan
@@ -39,6 +40,8 @@ class Surroundings:
     unified: bool = False
     tmpfs_options: dict[str, list[str]] = field(default_factory=dict)
     """By destination: what docker's mount points have no field for."""
+    id_maps: IdMaps | None = None
+    """Of the user namespace that it gets; None without one."""
     images: dict[str, list[str]] = field(default_factory=dict)
     """By destination of an image's mount: its layers' directories, topmost first."""
 
@@ -148,11 +151,19 @@ def _namespaces(linux: Linux, host: HostConfig, around: Surroundings) -> None:
     elif host.cgroupns_mode == "private" and not any(kind.type == "cgroup" for kind in kinds):
         kinds.append(Namespace("cgroup"))
     linux.namespaces = kinds
+    if around.id_maps is not None:
+        linux.namespaces.append(Namespace("user"))
+        linux.uid_mappings = [IdMapping(*entry) for entry in around.id_maps.uids]
+        linux.gid_mappings = [IdMapping(*entry) for entry in around.id_maps.gids]
 
 
 def _sysctls(linux: Linux, host: HostConfig) -> dict[str, str]:
     own_net = any(kind.type == "network" and not kind.path for kind in linux.namespaces)
-    return (dict(defaults.SYSCTLS) if own_net else {}) | (host.sysctls or {})
+    usual = dict(defaults.SYSCTLS) if own_net else {}
+    if linux.uid_mappings:
+        # It names groups that a user namespace doesn't have; as dockerd, without pings for ordinary users then.
+        usual.pop("net.ipv4.ping_group_range", None)
+    return usual | (host.sysctls or {})
 
 
 def _mounts(spec: Spec, host: HostConfig, around: Surroundings) -> None:
@@ -192,7 +203,21 @@ def _mounts(spec: Spec, host: HostConfig, around: Surroundings) -> None:
     for destination, source in around.files.items():
         if destination != "/dev/shm" and destination not in taken:
             wanted.append(Mount(destination, "bind", source, ["rbind", "rprivate", *(["ro"] if read_only else [])]))
+    if around.id_maps is not None:
+        _map_ids(wanted, around)
     spec.mounts += sorted(wanted, key=lambda mount: mount.destination.rstrip("/").count("/"))
+
+
+def _map_ids(wanted: list[Mount], around: Surroundings) -> None:
+    """What is the engine's own belongs to root on disk, and is the container's root's inside. Binds show the host's owners."""
+    own = {point.destination for point in around.mounts if point.type in ("volume", "image")} | set(around.files)
+    for mount in wanted:
+        if mount.destination in own:
+            if mount.type == "overlay":
+                raise InvalidArgument(
+                    f"{mount.destination}: an image of several layers can't be mounted in a user namespace (use --userns=host)"
+                )
+            mount.options = [*mount.options, "idmap"]
 
 
 def _words(text: str) -> list[str]:

@@ -81,7 +81,7 @@ class System:
             "LiveRestoreEnabled": True, "Isolation": "", "InitBinary": "onggi-init",
             "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": ""}, "InitCommit": {"ID": ""},
             "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if cgroups.is_unified() else []),
-                                *(["name=rootless"] if options.rootless else [])],
+                                *(["name=rootless"] if options.rootless else []), *(["name=userns"] if options.id_maps else [])],
             "FirewallBackend": {"Driver": "nftables"}, "CDISpecDirs": list(cdi.DIRECTORIES), "DiscoveredDevices": [{"Source": "cdi", "ID": name} for name in sorted(cdi.read().devices)], "Warnings": engine.warnings,
             "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in options.address_pools],
         }  # fmt: skip

@@ -250,10 +250,10 @@ def _overlay_by_page(
             with Fd(os.open(lower[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as top:
                 return open_tree(top, "", clone=True)
 
-    return make() if own_namespace else _in_a_namespace_of_its_own(make)
+    return make() if own_namespace else in_a_namespace_of_its_own(make)
 
 
-def _in_a_namespace_of_its_own(make: Callable[[], Fd]) -> Fd:
+def in_a_namespace_of_its_own(make: Callable[[], Fd]) -> Fd:
     """A thread for it: unshare(2) with CLONE_NEWNS is for the calling thread alone, and descriptors are for all."""
     import threading
 

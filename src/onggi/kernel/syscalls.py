@@ -36,6 +36,8 @@ class NR:
     mount = 165 if _X86_64 else 40
     umount2 = 166 if _X86_64 else 39
     getcwd = 79 if _X86_64 else 17
+    setfsuid = 122 if _X86_64 else 151
+    setfsgid = 123 if _X86_64 else 152
     personality = 135 if _X86_64 else 92
     prlimit64 = 302 if _X86_64 else 261
     ioprio_set = 251 if _X86_64 else 30

@@ -96,7 +96,7 @@ def make_private() -> None:
     mounts.mount(None, "/", None, MountFlag.REC | MountFlag.PRIVATE)
 
 
-_OVERLAY_OPTIONS = {"source": "overlay", "redirect_dir": "off", "metacopy": "off", "index": "off"}
+OVERLAY_OPTIONS = {"source": "overlay", "redirect_dir": "off", "metacopy": "off", "index": "off"}
 """Whatever this kernel's own defaults: an upper directory must be complete in itself to become a layer."""
 
 
@@ -106,7 +106,7 @@ def open_rootfs(plan: RootfsPlan, opened: Fd | None) -> Fd:
         root = opened
     elif plan.lower:
         root = mounts.overlay(
-            plan.lower, plan.upper or None, plan.work or None, options=_OVERLAY_OPTIONS, own_namespace=True
+            plan.lower, plan.upper or None, plan.work or None, options=OVERLAY_OPTIONS, own_namespace=True
         )
     else:
         root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
@@ -175,7 +175,7 @@ def mount_one(root: MountedRoot, mount: PreparedMount, cgroups: CgroupView) -> N
             case "cgroup" | "cgroup2":
                 cgroups.mount(root.fd, mount)
             case "overlay" if mount.lower:
-                with mounts.overlay(mount.lower, None, None, options=_OVERLAY_OPTIONS) as tree:
+                with mounts.overlay(mount.lower, None, None, options=OVERLAY_OPTIONS) as tree:
                     _bind_tree(root.fd, mount, tree)
             case _:
                 ready = root.ready.mounts.pop(mount.key, None)

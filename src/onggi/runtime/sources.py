@@ -23,7 +23,7 @@ from onggi.kernel.userns import IdMaps, IdRange
 from onggi.oci.runtime import Device, Linux
 from onggi.runtime.devices import node_type
 from onggi.runtime.plan import RootfsPlan
-from onggi.runtime.rootfs import PreparedMount, explain
+from onggi.runtime.rootfs import OVERLAY_OPTIONS, PreparedMount, explain
 from onggi.runtime.spaces import Spaces, id_maps
 from onggi.runtime.steps import StepFailed
 
@@ -46,6 +46,8 @@ class Sources:
         everything = spaces.has_user and bool(capabilities.get_caps().effective & _ADMIN)
         if everything:
             self._open_root()
+            if rootfs.lower and spaces.maps is not None:
+                self.root = self._map_layers(rootfs, spaces.maps)
         for mount in prepared:
             is_mapped = any(mount.id_mappings) or mount.options.id_map
             if is_mapped and mount.type != "bind":
@@ -91,6 +93,18 @@ class Sources:
             propagation = MountFlag.SLAVE if self._is_slave else MountFlag.PRIVATE
             mounts.mount_setattr(self.root, propagation=propagation, recursive=True)
             self._opened.append(self.root)
+
+    def _map_layers(self, rootfs: RootfsPlan, maps: IdMaps) -> Fd:
+        """The engine's layers belong to root on disk, whoever is root inside."""
+        from onggi.kernel.mappedlayers import mapped_overlay  # few containers need it
+
+        namespace = self._maps[maps] = userns.namespace(maps)
+        owner = userns.outside(maps.uids, 0), userns.outside(maps.gids, 0)
+        root = mapped_overlay(
+            rootfs.lower, rootfs.upper, rootfs.work, options=OVERLAY_OPTIONS, userns=namespace, owner=owner
+        )
+        self._opened.append(root)
+        return root
 
     def _open(self, mount: PreparedMount, *, is_mapped: bool) -> None:
         options = mount.options
