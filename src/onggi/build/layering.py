@@ -18,6 +18,7 @@ from onggi.build.copyjob import NO_OWNER, CopyArgs
 from onggi.build.errors import BuildFailed
 from onggi.build.runner import RunStep, StepEnd, StepRunner
 from onggi.errors import Corrupt, InvalidArgument, NotFound, RuntimeStepError
+from onggi.kernel.faults import point
 from onggi.oci.digest import Digest
 from onggi.store.layers import LayerInfo, Layers
 from onggi.store.snapshots import Snapshot, Snapshots
@@ -48,6 +49,7 @@ class Layering:
             identifier = new_id()
             snapshot = self._snapshots.prepare(identifier, diff_ids)
             try:
+                point("build.step.prepared")
                 yield snapshot
             finally:
                 self._snapshots.remove(identifier)

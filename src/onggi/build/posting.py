@@ -22,6 +22,7 @@ from onggi.build.remote import indexed
 from onggi.build.request import Built, Remains, Request
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import Image
+from onggi.kernel.faults import point
 from onggi.oci.digest import sha256_of
 from onggi.oci.image import ImageConfig, RootFS, RunConfig, encode_image_config
 from onggi.oci.platform import host_platform
@@ -168,12 +169,14 @@ class Posting:
             os.close(spool)
             raise
         try:
+            point("build.received")
             yield context
         finally:
             context.close()
 
     async def _named(self, built: Built) -> Image:
         """The image and its names, in one commit."""
+        point("build.solved")
         images = self._builder.images
         known = images.find(sha256_of(encode_image_config(built.config)))
         image = known or await images.create(built.config, names=self._options.tags)

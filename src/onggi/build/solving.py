@@ -26,6 +26,7 @@ from onggi.build.sources import tree_of
 from onggi.build.together import together
 from onggi.build.vertices import Location, Progress, SourceFile, Vertex
 from onggi.errors import InvalidArgument, NotFound, OnggiError
+from onggi.kernel.faults import point
 from onggi.oci.digest import Digest
 from onggi.store.layers import LayerInfo
 
@@ -264,6 +265,7 @@ class Solving:
             made = await make(listener)
             if step.fresh and by_content is not None:
                 keys.append(await by_content())
+            point("build.step.made")
             outcome = Outcome(made.diff_id, state.now_text(), key.digest)
             self.remember(keys, step.name, outcome, fresh=step.fresh)
             return outcome

@@ -46,6 +46,10 @@ POINTS: Final[dict[str, str]] = {
     "store.layer.synced": "a layer is durable under its temporary name",
     "store.layer.renamed": "a layer has its name, its directory isn't synced",
     "store.snapshot.renamed": "a container's directory has its name for deletion, nothing is deleted",
+    "build.received": "a build's context has come whole, nothing of it is read",
+    "build.step.prepared": "a step's directories are there, nothing is done in them",
+    "build.step.made": "a step's layer is whole and has its name, no row names it",
+    "build.solved": "all steps of a build are done, its image isn't made",
     "volumes.copy.copied": "an image's content is copied for a volume under a temporary name",
     "volumes.copy.renamed": "the copied content is the volume's, the directory isn't synced",
 }
