@@ -155,7 +155,10 @@ def test_a_device_with_a_name_brings_its_node_its_environment_and_its_files(
             }
         )
     )  # fmt: skip
-    (folder / "other.yaml").write_text("kind: x/y\n")
+    (folder / "other.yaml").write_text("kind: x/y\ndevices: &all\n")
+    (folder / "gpu.yaml").write_text(
+        "cdiVersion: 0.5.0\nkind: vendor.example/gpu\ndevices:\n- name: '0'\n  containerEdits:\n    env:\n    - GPU=first\n"
+    )
     monkeypatch.setattr(cdi.read, "__defaults__", ((str(folder),),))
 
     async def test(engine: Engine) -> None:
@@ -164,8 +167,10 @@ def test_a_device_with_a_name_brings_its_node_its_environment_and_its_files(
             engine, "sh", "-c", "echo $THING; cat /lib/thing; echo x > /dev/thing && ls -l /dev/thing | cut -c1", host={"device_requests": request}
         )  # fmt: skip
         assert text == "1\ndriver\nc\n"
+        request = [DeviceRequest("cdi", device_ids=["vendor.example/gpu=0"])]
+        assert await output(engine, "sh", "-c", "echo $GPU", host={"device_requests": request}) == "first\n"
         for wanted, answer in (
-            (DeviceRequest("cdi", device_ids=["x/y=z"]), "CDI device injection failed: unresolvable CDI devices x/y=z .*YAML"),
+            (DeviceRequest("cdi", device_ids=["x/y=z"]), "CDI device injection failed: unresolvable CDI devices x/y=z .*line 2: an anchor is not read"),
             (DeviceRequest("cdi", count=1), "unexpected count in CDI device request"),
             (DeviceRequest("cdi", device_ids=["a/b=c"], options={"x": "y"}), "unexpected options in CDI device request"),
             (DeviceRequest("", -1, capabilities=[["gpu"]]), r'could not select device driver "" with capabilities: \[\[gpu\]\]'),
@@ -174,7 +179,8 @@ def test_a_device_with_a_name_brings_its_node_its_environment_and_its_files(
             with pytest.raises(InvalidArgument, match=answer):
                 await engine.containers.start(made.id)
         assert (await engine.system.info())["DiscoveredDevices"] == [
-            {"Source": "cdi", "ID": "vendor.example/thing=one"}
+            {"Source": "cdi", "ID": "vendor.example/gpu=0"},
+            {"Source": "cdi", "ID": "vendor.example/thing=one"},
         ]
 
     with_engine(tmp_path, test)

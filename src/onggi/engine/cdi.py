@@ -1,7 +1,7 @@
 """Devices by name (Container Device Interface): `vendor/class=name`, described by files that their drivers install.
 
-Source: github.com/cncf-tags/container-device-interface, SPEC.md 1.0. Files in JSON; a YAML file that nothing asks for is left
-alone, one that is asked for can't be told from one that isn't there, and the error says so.
+Source: github.com/cncf-tags/container-device-interface, SPEC.md 1.0. Files in JSON or YAML (plainyaml.py: what
+nvidia-ctk and its like write); one that can't be read is named when a device isn't found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from onggi.engine.config import DeviceRequest
 from onggi.errors import InvalidArgument
 from onggi.kernel.cgroups.resources import DeviceRule
 from onggi.oci.runtime import Device, Hook, Hooks, Mount, Spec
+from onggi.plainyaml import parse
 
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 _NVIDIA = "nvidia.com/gpu"
@@ -89,9 +90,7 @@ def read(directories: Iterable[str] = DIRECTORIES) -> Registry:
             continue
         for name in names:
             path = os.path.join(directory, name)
-            if name.endswith((".yaml", ".yml")):
-                found.unread.append(f"{path} is YAML, and only JSON is read")
-            elif name.endswith(".json"):
+            if name.endswith((".json", ".yaml", ".yml")):
                 _read_file(path, found)
     return found
 
@@ -99,8 +98,12 @@ def read(directories: Iterable[str] = DIRECTORIES) -> Registry:
 def _read_file(path: str, found: Registry) -> None:
     try:
         with open(path, "rb") as file:
-            content = msgspec.json.decode(file.read(1 << 22), type=_File)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+            data = file.read(1 << 22)
+        if path.endswith(".json"):
+            content = msgspec.json.decode(data, type=_File)
+        else:
+            content = msgspec.convert(parse(data.decode()), _File)
+    except (OSError, ValueError) as error:  # of msgspec, of plainyaml, of a text that isn't UTF-8
         found.unread.append(f"{path}: {error}")
         return
     for device in content.devices:
