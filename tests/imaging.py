@@ -102,7 +102,7 @@ async def serving(root: Path, access: Access | None = None) -> AsyncIterator[tup
 
 
 async def upload(session: aiohttp.ClientSession, repository: str, data: bytes) -> str:
-    async with session.post(f"/v2/{repository}/blobs/uploads/?digest={digest(data)}", data=data) as answer:
+    async with session.post(f"/v2/{repository}/blobs/uploads/?digest={digest(data)}", data=io.BytesIO(data)) as answer:
         assert answer.status == 201, await answer.text()
     return digest(data)
 
@@ -190,6 +190,8 @@ class RudeRegistry:
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
     host: str = ""
+    close: Callable[[], Awaitable[None]] = field(init=False)
+    """Nobody answers any more."""
 
     def add(self, repository: str, tag: str, image: TestImage) -> None:
         for blob in image.blobs:
@@ -212,6 +214,8 @@ class RudeRegistry:
                 status=404, body=b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}'
             )
         status, headers = 200, {"Content-Type": media_type}
+        if "/manifests/" in request.path:
+            headers["Docker-Content-Digest"] = digest(data)
         if wanted := request.headers.get("Range"):
             first = int(wanted.removeprefix("bytes=").partition("-")[0])
             headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
@@ -230,6 +234,7 @@ async def rude_registry(host: str = "127.0.0.1", tls: ssl.SSLContext | None = No
     await runner.setup()
     await web.TCPSite(runner, host, 0, ssl_context=tls).start()
     registry.host = f"{host}:{runner.addresses[0][1]}"
+    registry.close = runner.cleanup
     try:
         yield registry
     finally:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from onggi.registry.answers import Refused
 from onggi.registry.routes import Match
+
+Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
+"""Answers a call of one action."""
 
 _CONTENT_RANGE: Final = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d{1,18}|\*))?")
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")

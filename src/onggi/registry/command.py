@@ -13,8 +13,9 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.registry.access import Access
@@ -22,6 +23,10 @@ from onggi.registry.collector import DAY_S, collect
 from onggi.registry.repositories import Repositories
 from onggi.registry.server import Registry
 from onggi.registry.uploads import Uploads
+from onggi.registry.upstreams import parse_upstream, read_credentials
+
+if TYPE_CHECKING:
+    from onggi.images.challenge import RegistryAuth
 
 log = logging.getLogger("onggi.registry")
 
@@ -55,6 +60,20 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--anonymous-pull", action="store_true", help="everybody may pull (needs --htpasswd to push)")
     serve.add_argument("--tls-cert", metavar="FILE")
     serve.add_argument("--tls-key", metavar="FILE")
+    serve.add_argument(
+        "--mirror", action="append", default=[], metavar="PREFIX=HOST",
+        help="keep what is pulled of another registry below PREFIX/; =HOST: everything here is its",
+    )  # fmt: skip
+    serve.add_argument(
+        "--mirror-credentials", metavar="FILE", help="a config.json of docker login, for those registries"
+    )
+    serve.add_argument(
+        "--mirror-fresh",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="so long a tag isn't asked for again; default %(default)s",
+    )
     collector = commands.add_parser("collect", help="delete what no manifest names; a server may run meanwhile")
     collector.add_argument("--grace", type=float, default=DAY_S, metavar="SECONDS", help="default a day")
     for command in (serve, collector):
@@ -68,7 +87,10 @@ async def _serve(options: argparse.Namespace) -> None:
         raise InvalidArgument(
             f"{options.listen} is open to others, and everybody could push: give --htpasswd FILE, or listen on 127.0.0.1"
         )
-    registry = Registry(options.root, Access(options.htpasswd, anonymous_pull=options.anonymous_pull))
+    registry = Registry(
+        options.root, Access(options.htpasswd, anonymous_pull=options.anonymous_pull),
+        upstreams=[parse_upstream(text) for text in options.mirror], credentials=_credentials(options.mirror_credentials), fresh_s=options.mirror_fresh,
+    )  # fmt: skip
     await registry.listen(host, port, _tls(options))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,6 +98,13 @@ async def _serve(options: argparse.Namespace) -> None:
     log.info("serving %s on %s", options.root, options.listen)
     await stop.wait()
     await registry.close()
+
+
+def _credentials(path: str | None) -> Mapping[str, RegistryAuth]:
+    if path is None:
+        return {}
+    with open(path, "rb") as file:
+        return read_credentials(file.read())
 
 
 def _collect(options: argparse.Namespace) -> None:

@@ -126,6 +126,13 @@ class Repositories:
         for tag in tags:
             self._put(self._tag(name, tag), digest.encode())
 
+    def move_tag(self, name: Repository, tag: str, digest: Digest) -> None:
+        """Holds: the repository shows the manifest. Nothing is written when the tag leads there already."""
+        with contextlib.suppress(Refused):
+            if self.resolve(name, tag) == digest:
+                return
+        self._put(self._tag(name, tag), digest.encode())
+
     def delete_tag(self, name: Repository, tag: str) -> None:
         if not self._take(self._tag(name, tag)):
             raise Refused("MANIFEST_UNKNOWN", "manifest unknown", detail=tag)

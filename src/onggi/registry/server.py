@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -14,12 +15,17 @@ from onggi.registry import routes
 from onggi.registry.access import Access
 from onggi.registry.answers import HEADERS, Refused
 from onggi.registry.blobs import Blobs
-from onggi.registry.call import Call
+from onggi.registry.call import Call, Handler
 from onggi.registry.listings import Listings
 from onggi.registry.manifests import Manifests
 from onggi.registry.repositories import Repositories
 from onggi.registry.routes import Action
 from onggi.registry.uploads import Uploads
+
+if TYPE_CHECKING:
+    from onggi.images.challenge import RegistryAuth
+    from onggi.registry.mirrors import Mirrors
+    from onggi.registry.upstreams import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +37,22 @@ _LINGER_S: Final = 1.0
 class Registry:
     """A registry on one root. `await listen(...)`, and `await close()` at the end."""
 
-    def __init__(self, root: str, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        access: Access | None = None,
+        *,
+        upstreams: Sequence[Upstream] = (),
+        credentials: Mapping[str, RegistryAuth] | None = None,
+        fresh_s: float = 60.0,
+    ) -> None:
         self.repositories = Repositories(root)
         self.uploads = Uploads(root, self.repositories.content)
         self._access = access or Access()
         blobs = Blobs(self.repositories, self.uploads, self._access)
         manifests = Manifests(self.repositories)
         listings = Listings(self.repositories)
-        self._handlers = {
+        self._handlers: dict[Action, Handler] = {
             Action.BASE: listings.base,
             Action.CATALOG: listings.catalog,
             Action.TAGS: listings.tags,
@@ -54,6 +68,17 @@ class Registry:
             Action.PUT_MANIFEST: manifests.put,
             Action.DELETE_MANIFEST: manifests.delete,
         }
+        self._mirrors: Mirrors | None = None
+        if upstreams:
+            # Late: most registries mirror nothing, and need none of what speaks to others.
+            from onggi.images import RegistryOptions
+            from onggi.registry.mirrors import Mirrors
+
+            options = RegistryOptions(tries=2)
+            self._mirrors = Mirrors(
+                self.repositories, self._handlers, upstreams, credentials or {}, options, fresh_s=fresh_s
+            )
+            self._handlers = self._mirrors.handlers()
         self._runner: web.ServerRunner | None = None
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
@@ -70,6 +95,8 @@ class Registry:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+        if self._mirrors:
+            await self._mirrors.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The boundary: whatever happens inside becomes an answer."""
