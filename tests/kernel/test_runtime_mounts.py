@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,41 @@ def test_a_tmpfs_is_as_closed_as_the_directory_under_it(container: Box) -> None:
     for path, *options in (("/closed", "ro"), ("/new",), ("/said", "mode=0755")):
         container.mount("tmpfs", path, *options, type="tmpfs")
     assert container.sh("stat -c '%a %n' /closed /new /said").out == "710 /closed\n1777 /new\n755 /said\n"
+
+
+LINKS = {
+    "nowhere": "/made/below/it",
+    "beside": "made/beside",
+    "up": "../../../made/up",
+    "out": "/../../../../../made/out",
+    "twice": "/place/beside/more",
+}
+
+
+@pytest.mark.row("CL-194", "S-05")
+@pytest.mark.parametrize("is_directory", [True, False])
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_that_leads_nowhere_leads_to_what_is_made_below_the_root(
+    container: Box, tmp_path: Path, name: str, *, is_directory: bool
+) -> None:
+    """An image's /etc/localtime is such a link, and people mount the host's on it. As runc and docker have it."""
+    place = container.rootfs / "place"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    for link, target in LINKS.items():
+        (place / link).symlink_to(target)
+    (tmp_path / "file").write_text("there")
+    container.mount(tmp_path if is_directory else tmp_path / "file", f"/place/{name}", "bind")
+    shown = f"/place/{name}/file" if is_directory else f"/place/{name}"
+    assert container.sh(f"cat {shown}").out == "there"
+    assert not Path("/made").exists()
+
+
+def test_a_link_that_leads_round_is_no_place_for_a_mount(container: Box, tmp_path: Path) -> None:
+    (container.rootfs / "round").symlink_to("/round/more")
+    container.mount(tmp_path, "/round", "bind")
+    with pytest.raises(RuntimeStepError, match="too many levels of symbolic links"):
+        container.run("true")
 
 
 @pytest.fixture

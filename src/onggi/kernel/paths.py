@@ -17,6 +17,8 @@ from onggi.kernel import syscalls
 from onggi.kernel.fds import AnyFd, Fd, number
 
 _TRIES = 32
+_MAX_LINKS = 40
+"""As MAXSYMLINKS in include/linux/namei.h."""
 
 
 class Resolve(IntFlag):
@@ -112,6 +114,51 @@ def make_file_in_root(root: AnyFd, path: str, mode: int = 0o644) -> Fd:
         found.close()
         raise OSError(errno.EISDIR, f"open {path}: is a directory")
     return found
+
+
+def make_target_in_root(root: AnyFd, path: str, *, is_directory: bool = True) -> Fd:
+    """What something is mounted on: the directory or the file `path` below `root` (O_PATH), made where it is missing.
+
+    A link on the way that leads nowhere leads to what is made then, inside the root, as with runc and docker: images have
+    such an /etc/localtime. Raises OSError.
+    """
+    make = make_dirs_in_root if is_directory else make_file_in_root
+    try:
+        return make(root, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+    # Whatever the links are by now, the kernel finds and makes below the root (CVE-2024-45310).
+    return make(root, _followed(root, path))
+
+
+def _followed(root: AnyFd, path: str) -> str:
+    """`path` with the links that are on it now replaced by what they lead to, there or not. Raises OSError ELOOP."""
+    left, walked, links = path.split("/")[::-1], list[str](), 0
+    while left:
+        name = left.pop()
+        if name == "..":
+            walked = walked[:-1]
+        elif name not in ("", "."):
+            walked.append(name)
+            target = _link_target(root, "/".join(walked))
+            if target is not None:
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, f"open {path}: too many levels of symbolic links")
+                walked = [] if target.startswith("/") else walked[:-1]
+                left += target.split("/")[::-1]
+    return "/" + "/".join(walked)
+
+
+def _link_target(root: AnyFd, path: str) -> str | None:
+    """None when there is no link at `path`."""
+    try:
+        with open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW) as found:
+            is_link = stat.S_ISLNK(os.fstat(found.fileno()).st_mode)
+            return os.readlink("", dir_fd=found.fileno()) if is_link else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def reopen(fd: AnyFd, flags: int) -> Fd:

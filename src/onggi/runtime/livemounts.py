@@ -35,8 +35,10 @@ def attach(pid: int, source: str, destination: str, *, read_only: bool, recursiv
                 mounts.mount_setattr(tree, set=MountAttr.RDONLY, recursive=recursive)
             is_directory = stat.S_ISDIR(os.fstat(tree.fileno()).st_mode)
             _enter(pid)
-            make = paths.make_dirs_in_root if is_directory else paths.make_file_in_root
-            with _root() as root, make(root, destination) as target:
+            with (
+                _root() as root,
+                paths.make_target_in_root(root, destination, is_directory=is_directory) as target,
+            ):
                 mounts.move_mount(tree, target)
 
     _in_thread(work, destination)
@@ -49,7 +51,7 @@ def attach_tmpfs(pid: int, destination: str, options: dict[str, str | None]) -> 
         attributes = MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC
         with mounts.new_mount("tmpfs", {"source": "tmpfs", **options}, attributes) as tree:
             _enter(pid)
-            with _root() as root, paths.make_dirs_in_root(root, destination) as target:
+            with _root() as root, paths.make_target_in_root(root, destination, is_directory=True) as target:
                 mounts.move_mount(tree, target)
 
     _in_thread(work, destination)

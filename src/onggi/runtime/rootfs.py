@@ -203,8 +203,8 @@ def _file_system(root: AnyFd, mount: PreparedMount, ready: Fd | None) -> Fd:
     options = mount.options
     made = ready or _make(mount, _data_at(root, mount))
     # A link there would lead the mount elsewhere, and who writes to /proc after it with it (CVE-2023-27561, CVE-2026-41579).
-    make = _make_plain_directory if mount.is_kernels else paths.make_dirs_in_root
-    with make(root, mount.destination) as target:
+    place = mount.destination
+    with _make_plain_directory(root, place) if mount.is_kernels else paths.make_target_in_root(root, place) as target:
         if not mount.is_kernels:
             _check_covered(target, mount)
         if options.copy_up:
@@ -320,9 +320,8 @@ def _attach(root: AnyFd, mount: PreparedMount, source: Fd) -> None:
     """`source`, a detached tree, at the mount's place with its attributes."""
     options = mount.options
     is_directory = stat.S_ISDIR(os.fstat(source.fileno()).st_mode)
-    make = paths.make_dirs_in_root if is_directory else paths.make_file_in_root
     try:
-        target = make(root, mount.destination)
+        target = paths.make_target_in_root(root, mount.destination, is_directory=is_directory)
     except IsADirectoryError as error:
         raise OSError(errno.ENOTDIR, f"mount a file on a directory: {error.strerror}") from None
     with target:
