@@ -138,6 +138,8 @@ class Container:
         self.restarting_by_hand = False
         self.burial: asyncio.Task[Any] | None = None
         """The last run's shim is told to go, and takes the cgroup with it."""
+        self.wanted_again = asyncio.Event()
+        """A start waits for the burial: what doesn't go is left to it."""
         self.attaching: list[Any] = []
         self.execs: set[str] = set()
         self.documents: dict[str, bytes] = {}

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from onggi.engine import exitreason, restart, uses
 from onggi.engine.container import TABLE, Container, State
 from onggi.engine.extensions import ExitReason
 from onggi.errors import OnggiError
+from onggi.runtime.client import CgroupInUse
 from onggi.runtime.protocol import ExitRecord
 from onggi.store.database import Put
 
@@ -99,7 +102,29 @@ class Exits:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 60.0)
             durable = await self.write_end(container)
-        await shim.forget()
+        await self._forget(container, shim.forget)
+
+    def forget_later(self, container: Container) -> None:
+        """A start has failed, and could not remove the cgroup that it had made."""
+        work = self._forget(container, partial(self._engine.runtime.forget, container.id))
+        container.burial = self._engine.tasks.begin(work, f"cgroup of {container.name} goes")
+
+    async def _forget(self, container: Container, forget: Callable[[], Awaitable[None]]) -> None:
+        """A cgroup that the kernel doesn't let go of is tried again, until the container starts anew in it (K-11)."""
+        delay = 0.5
+        while True:
+            try:
+                await forget()
+            except CgroupInUse as error:
+                log.warning("container %s has ended: %s; tried again in %s s", container.name, error, delay)
+            else:
+                return
+            try:
+                async with asyncio.timeout(delay):
+                    await container.wanted_again.wait()
+                    return
+            except TimeoutError:
+                delay = min(delay * 2, 60.0)
 
     def tell(self, container: Container, code: int) -> None:
         """Whoever waits for its next exit knows."""

@@ -17,6 +17,7 @@ from onggi.engine.container import TABLE, Container, State
 from onggi.errors import OnggiError
 from onggi.kernel import cgroups
 from onggi.network import EndpointRequest, Published
+from onggi.runtime.client import CgroupInUse
 from onggi.runtime.handles import Shim
 from onggi.runtime.protocol import ExitRecord
 from onggi.store.database import Put
@@ -57,6 +58,9 @@ async def reconcile(engine: Engine) -> None:
 async def _settle(engine: Engine, container: Container) -> None:
     """The container's state becomes what is true now."""
     found = await engine.runtime.adopt(container.id)
+    if engine.runtime.has_left(container.id):
+        with contextlib.suppress(CgroupInUse):  # its next start takes the cgroup over
+            await engine.runtime.forget(container.id)
     state = container.state
     if container.row.replaces and container.row.replaces in engine.containers:
         await _give_up(engine, container, found)
@@ -150,8 +154,9 @@ async def _clean(engine: Engine, known: set[str]) -> None:
         if isinstance(found, Shim):
             log.warning("container %s has no record: it is ended", container_id[:12])
             await _end(found)
-        elif found is not None:
-            await engine.runtime.forget(container_id)
+        else:
+            with contextlib.suppress(CgroupInUse):  # said in the log, and tried again by the next engine
+                await engine.runtime.forget(container_id)
     for container_id in engine.snapshots.known():
         if container_id not in known:
             engine.snapshots.remove(container_id)

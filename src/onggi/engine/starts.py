@@ -57,9 +57,12 @@ class Starts:
         """Holds: the container's lock, and `writing`. Raises as `start`."""
         engine = self._engine
         if container.burial is not None:
-            # The last run's shim ends whatever is in the cgroup of this id: only then may there be a new one.
+            # The last run's shim ends whatever is in the cgroup of this id: only then may there be a new one. One that
+            # can't be removed is nobody's any more, and the start takes it over.
             burial, container.burial = container.burial, None
+            container.wanted_again.set()
             await asyncio.wait({burial})
+            container.wanted_again.clear()
         attached, container.attaching = container.attaching, []
         container.restart_wanted, container.is_dying, container.act = False, False, ""
         former = container.row
@@ -122,6 +125,8 @@ class Starts:
 
     async def _start_failed(self, container: Container, error: BaseException, former: ContainerRow) -> None:
         """Nothing of the start is left; the container is what it was, and keeps the reason (E-275)."""
+        if self._engine.runtime.has_left(container.id):
+            self._engine.exits.forget_later(container)
         code = error.exit_code if isinstance(error, RuntimeStepError) else 128
         await uses.release(self._engine, container)
         after = State.CREATED if former.state == State.CREATED else State.EXITED

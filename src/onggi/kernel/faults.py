@@ -6,6 +6,9 @@ Actions: `kill` (SIGKILL to this process), `stop` (SIGSTOP), `raise` (RuntimeErr
 `sleep:SECONDS`. `@n` acts at the nth time only, `%p` each time with probability p (0 to 1, seeded by ONGGI_FAULT_SEED).
 Hits are counted for each process apart; a forked one goes on from its parent's count.
 
+`@PATH` instead of faults: the file's first line has them now, and may be another at each hit (`Board`). Who writes it also
+learns there which points were ever hit. It is a mapping: a process sees it in whatever mount namespace it is.
+
 Unset, `point` is a function with nothing in it. All names of all rooms stand in `POINTS`, in the order of what happens: a
 misspelt one in the variable ends the program at import, so that no test passes because its fault never came. Whoever
 sets a variable in root's environment can kill root's processes anyway: there is nothing to protect here.
@@ -24,8 +27,17 @@ POINTS: Final[dict[str, str]] = {
     "launcher.fork.after": "a spare shim has been forked",
     "shim.request.read": "the shim has its request, nothing is done yet",
     "shim.clone.before": "directory and socket are there, the container's process isn't",
+    "start.cgroup.named": "the cgroup has its name or is made, its limits aren't set",
     "init.cgroup.added": "the child is in its cgroup, it has no links yet and waits",
     "init.links.made": "the child's links are made, it waits",
+    "init.ahead.made": "a child made ahead has its namespaces and the kernel's file systems, and waits for a plan next",
+    "init.root.mount": "the child is in its mount namespace, its root is about to be mounted",
+    "init.root.mounted": "root, mounts and devices are there",
+    "init.network.configure": "the child's links are about to get their addresses and routes",
+    "init.pivot": "everything is in place, the host's tree is still there",
+    "init.rights": "the child is in its root, its rights are about to be dropped",
+    "init.filter": "the system call filter is about to be loaded",
+    "init.exec": "the program is about to be executed",
     "shim.clone.after": "the container's process runs, nobody knows",
     "shim.running": "the engine has been told that the container runs",
     "shim.log.write": "a chunk of output is about to be logged",
@@ -52,6 +64,11 @@ POINTS: Final[dict[str, str]] = {
     "build.solved": "all steps of a build are done, its image isn't made",
     "volumes.copy.copied": "an image's content is copied for a volume under a temporary name",
     "volumes.copy.renamed": "the copied content is the volume's, the directory isn't synced",
+    "network.port.bind": "a port of the host is about to be bound",
+    "network.rules.add": "rules of published ports are about to be written",
+    "network.rules.remove": "rules of published ports are about to be taken away",
+    "network.link.delete": "the host's end of a container's link is about to be deleted",
+    "cgroup.remove": "a cgroup's directories are about to be removed",
 }
 """Name → what is true there."""
 
@@ -92,7 +109,47 @@ def _known(action: str) -> bool:
     return action in {"kill", "stop", "raise"} or action.startswith("sleep:") or action in errno.errorcode.values()
 
 
-_faults = parse(os.environ.get("ONGGI_FAULT", ""))
+class Board:
+    """A file that tells all processes of one engine which faults there are now, and is told which points were hit.
+
+    Its first `TEXT_BYTES` are the faults, ended by a NUL; then one byte for each of POINTS, in their order, 1 when it was hit.
+    """
+
+    TEXT_BYTES: Final = 4096
+    SIZE: Final = TEXT_BYTES + len(POINTS)
+
+    def __init__(self, path: str) -> None:
+        """Makes the file if there is none. Raises OSError."""
+        import mmap  # only for a board: the launcher does without
+
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.truncate(fd, self.SIZE)
+            self._shared = mmap.mmap(fd, self.SIZE)
+        finally:
+            os.close(fd)
+        self._text, self._known = b"", dict[str, _Fault]()
+
+    def write(self, text: str) -> None:
+        """From now on, in all processes. Raises ValueError on what can't be read."""
+        parse(text)
+        self._shared[: self.TEXT_BYTES] = text.encode().ljust(self.TEXT_BYTES, b"\0")
+
+    def hit(self) -> set[str]:
+        """Points that any process has come to since the file was made."""
+        return {name for name, flag in zip(POINTS, self._shared[self.TEXT_BYTES :], strict=True) if flag}
+
+    def fault(self, name: str) -> _Fault | None:
+        self._shared[self.TEXT_BYTES + list(POINTS).index(name)] = 1
+        text = self._shared[: self.TEXT_BYTES].rstrip(b"\0")
+        if text != self._text:
+            self._text, self._known = text, parse(text.decode())
+        return self._known.get(name)
+
+
+_variable = os.environ.get("ONGGI_FAULT", "")
+_board = Board(_variable[1:]) if _variable.startswith("@") else None
+_faults = {} if _board is not None else parse(_variable)
 _seed = int(os.environ.get("ONGGI_FAULT_SEED", "1"))
 
 
@@ -104,7 +161,7 @@ def _chance() -> float:
 
 
 def _act(name: str) -> None:
-    fault = _faults.get(name)
+    fault = _faults.get(name) if _board is None else _board.fault(name)
     if fault is None:
         return
     fault.hits += 1
@@ -113,6 +170,7 @@ def _act(name: str) -> None:
     match fault.action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(128 + signal.SIGKILL)  # the first of a PID namespace: no signal from inside reaches it
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "raise":
@@ -128,4 +186,4 @@ def _nothing(name: str) -> None:
     """No fault is set."""
 
 
-point = _act if _faults else _nothing
+point = _act if _faults or _board is not None else _nothing

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from onggi.kernel import netlink
 from onggi.kernel.clone import CloneFlag
+from onggi.kernel.faults import point
 from onggi.kernel.namespaces import NamespaceKind, open_of
 from onggi.kernel.process import setns
 from onggi.network.records import Endpoint, Network
@@ -95,9 +96,8 @@ def connect(link: LinkPlan, pid: int) -> None:
         _add_default_routes(inside, [(link.gateway4, link.gateway6)])
 
 
-def disconnect(host_name: str, pid: int, gateways: Iterable[tuple[str, str]]) -> None:
-    """The link goes, its other end with it; the first of the `gateways` (IPv4, IPv6) takes a default route that went too."""
-    delete(host_name)
+def replace_gateway(pid: int, gateways: Iterable[tuple[str, str]]) -> None:
+    """A link has gone: the first of the `gateways` (IPv4, IPv6) takes the default route if it went too."""
     with (
         contextlib.suppress(OSError),  # the process may have ended
         open_of(pid, NamespaceKind.NETWORK) as namespace,
@@ -144,9 +144,14 @@ def name_sockets(pid: int) -> list[int]:
 
 
 def delete(name: str) -> None:
-    """What isn't there is fine."""
-    with netlink.Route() as route, contextlib.suppress(OSError):
-        route.delete(name)
+    """What isn't there is fine. Raises OSError."""
+    point("network.link.delete")
+    with netlink.Route() as route:
+        try:
+            route.delete(name)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
 
 def forward(*, ipv6: bool) -> None:

@@ -49,11 +49,13 @@ class Networks:
         self.table = self._alias = f"onggi-{tag}"
         self._rows: dict[str, Network] = {}
         self.members = Members(tag)
-        self.ports = Ports(self.table, self._address6_of, self._binding_of, host_ports)
+        self.ports = Ports(self.table, self._address6_of, self._binding_of, host_ports, in_doubt=self._look_again)
         self.resolver = Resolver(self._lookup, self._reverse, self._may_forward, upstream)
         self._lock = asyncio.Lock()
         self._skeleton: frozenset[str] = frozenset()
         """Our table without its elements, as the kernel showed it right after it was written."""
+        self._undeleted: set[str] = set()
+        """Links of endpoints that are gone: the kernel refused to delete them."""
         self._watch = Watch(self.repair, self._bridges)
 
     # Restoring
@@ -130,10 +132,16 @@ class Networks:
             is_whole = bool(self._skeleton) and have == (self._skeleton, firewall.elements(self.ports.forwards()))
         if is_whole:
             await asyncio.to_thread(firewall.pass_foreign_drops, self.table, self._bridges())
-            return
-        if self._skeleton:
-            log.warning("the nft table %s was changed by another program: it is written anew", self.table)
-        await self.write_table()
+        else:
+            if self._skeleton:
+                log.warning("the nft table %s isn't what it must be: it is written anew", self.table)
+            await self.write_table()
+        for name in list(self._undeleted):
+            await asyncio.to_thread(bridges.delete, name)
+            self._undeleted.discard(name)
+
+    def _look_again(self) -> None:
+        self._watch.look()
 
     def _mend_links(self) -> None:
         with netlink.Route() as route:
@@ -279,7 +287,7 @@ class Networks:
             await asyncio.to_thread(bridges.connect, link, pid)
             await self.ensure_names(endpoint.container_id, pid)
         except OSError as error:
-            await asyncio.to_thread(bridges.delete, endpoint.host_name)
+            await self._delete_link(endpoint)
             raise OnggiError(f"failed to connect to network: {error.strerror}") from error
 
     async def disconnect_running(self, endpoint: Endpoint, pid: int = 0) -> None:
@@ -288,7 +296,17 @@ class Networks:
             return
         others = [e for e in self.members.of(endpoint.container_id).values() if e.id != endpoint.id and not e.internal]
         gateways = [(e.gateway4, e.gateway6) for e in others]
-        await asyncio.to_thread(bridges.disconnect, endpoint.host_name, pid, gateways)
+        await self._delete_link(endpoint)
+        await asyncio.to_thread(bridges.replace_gateway, pid, gateways)
+
+    async def _delete_link(self, endpoint: Endpoint) -> None:
+        """Its addresses go to others: a link that can't be deleted now is, as soon as it can be (K-11)."""
+        try:
+            await asyncio.to_thread(bridges.delete, endpoint.host_name)
+        except OSError as error:
+            log.warning("link %s of a container is not deleted yet: %s", endpoint.host_name, error.strerror)
+            self._undeleted.add(endpoint.host_name)
+            self._look_again()
 
     # Names
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from onggi.errors import Conflict, InvalidArgument, OnggiError
 from onggi.kernel import conntrack, nftables
+from onggi.kernel.faults import point
 from onggi.network.firewall import EVERYWHERE, Forward, changes_text
 from onggi.rootless.hostports import HostPorts
 from onggi.rootless.messages import Key, Target
@@ -65,11 +66,14 @@ class Ports:
         address6_of: Callable[[str], str],
         binding_of: Callable[[str], str],
         host: HostPorts | None = None,
+        *,
+        in_doubt: Callable[[], None],
     ) -> None:
         """`binding_of` a container: the host's address for ports that are published without one; empty for all of them.
 
-        `host`: whom ports are asked of and who carries their connections, where this network isn't the host's.
+        `in_doubt` is called when the table isn't what `forwards` says, and could not be made so. `host`: whom ports are asked of and who carries their connections, where this network isn't the host's.
         """
+        self._in_doubt = in_doubt
         self._table, self._address6_of, self._binding_of, self._host = table, address6_of, binding_of, host
         self._published: dict[str, list[Published]] = {}
         self._addresses: dict[str, Addresses] = {}
@@ -150,9 +154,11 @@ class Ports:
                 del self._owners[_key(one)]
             self._owners |= {key: name for key, (name, _) in heirs.items()}
             if mine:
-                # The table may not be what we think: whoever notices writes it anew from `forwards`.
-                with contextlib.suppress(OnggiError):
+                try:
                     await self._change(remove=[one.forward(addresses) for one in mine], add=add)
+                except OnggiError as error:
+                    log.warning("ports of container %s: %s; the whole table is written anew", container_id[:12], error)
+                    self._in_doubt()
 
     def _waiting_for(self, key: tuple[str, str, int]) -> tuple[str, Published] | None:
         for container_id, ports in self._published.items():
@@ -265,6 +271,7 @@ class Ports:
             if self._is_ours(request.protocol, address, port):
                 continue
             try:
+                point("network.port.bind")
                 sock = self._bind(request.protocol, address, port)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and len(candidates) > 1:
@@ -291,6 +298,10 @@ def _apply(table: str, remove: Sequence[Forward], add: Sequence[Forward]) -> Non
 
     A flow to a container that has lost the port stays only while another takes it over (`move`): that container still runs.
     """
+    if add:
+        point("network.rules.add")
+    if remove:
+        point("network.rules.remove")
     nftables.apply(changes_text(table, remove=remove, add=add))
     addresses = {one.address for one in remove if one.protocol == "udp"} if not add else set()
     ports = {one.host_port for one in add if one.protocol == "udp"}

@@ -18,6 +18,8 @@ from onggi.kernel import netlink, nftables
 log = logging.getLogger(__name__)
 BETWEEN_S = 0.2
 """Two looks are this far apart at least: a firewall that reloads makes many transactions."""
+_LONGEST_S = 30.0
+"""Between two tries of a repair that fails."""
 
 
 class Watch:
@@ -37,6 +39,10 @@ class Watch:
             self._sockets.append(sock)
             loop.add_reader(sock, self._read, sock, notice)
         self._task = loop.create_task(self._run(), name="watch over table and bridges")
+
+    def look(self) -> None:
+        """Something of ours could not be made as it must be: tried again, later and later."""
+        self._changed.set()
 
     async def close(self) -> None:
         """A repair under way ends first: its thread can't be stopped, and would write what the caller may remove."""
@@ -65,16 +71,19 @@ class Watch:
 
     async def _run(self) -> None:
         """Ends when cancelled; a repair under way may be half done then, and is done again at the next start."""
+        pause_s = BETWEEN_S
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
                 async with self._busy:
                     await self._repair()
+                pause_s = BETWEEN_S
             except (OSError, OnggiError) as error:
-                log.warning("networks could not be repaired: %s", error)
+                log.warning("networks could not be repaired: %s; tried again in %s s", error, pause_s)
                 self._changed.set()
-            await asyncio.sleep(BETWEEN_S)
+                pause_s = min(pause_s * 2, _LONGEST_S)
+            await asyncio.sleep(pause_s)
 
 
 def _is_of_others(data: bytes) -> bool:

@@ -22,6 +22,7 @@ import msgspec
 from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel import filesystem, mounts, paths, process
 from onggi.kernel.clone import CloneFlag
+from onggi.kernel.faults import point
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import is_rootless
@@ -116,6 +117,7 @@ def _wait(enter: Callable[[], None] | None, link: ChildLink) -> Never:
         loopback.set_up()
         ready = _file_systems()
         _rehearse()
+    point("init.ahead.made")
     link.waiting()
     request, fds = _receive(link)
     view = CgroupView(request.hierarchies, unified=request.unified)

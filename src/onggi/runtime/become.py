@@ -23,6 +23,7 @@ from typing import Never
 
 from onggi.errors import InvalidArgument
 from onggi.kernel import capabilities, paths, process
+from onggi.kernel.faults import point
 from onggi.kernel.fds import Fd
 from onggi.kernel.syscalls import libc
 from onggi.oci.runtime import Capabilities, Linux, Process
@@ -181,7 +182,9 @@ def exec_program(program: Program) -> Never:
     if program.filter:
         from onggi.kernel import seccomp  # there since Program
 
+        point("init.filter")
         seccomp.load(program.filter, program.filter_flags)
+    point("init.exec")
     _execve(found, argv, envp)
     number = ctypes.get_errno()
     name = program.arguments[0].decode("utf-8", "replace")

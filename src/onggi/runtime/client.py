@@ -69,6 +69,10 @@ def _prepare(exec_root: Path) -> Path:
     return shims
 
 
+class CgroupInUse(OnggiError):
+    """Nothing runs any more, and the kernel doesn't let go of the group."""
+
+
 class Runtime:
     """All containers of one engine. Made by `open`."""
 
@@ -153,6 +157,8 @@ class Runtime:
         except FileNotFoundError:
             return None
         try:
+            if exitfile.is_left_over(directory):
+                return None
             sock = _connect(directory)
             if sock is None:
                 return exitfile.read_exit(directory) or await self._bury_unknown(container_id)
@@ -175,6 +181,10 @@ class Runtime:
         """Ids of all containers that have a shim's directory."""
         return sorted(os.listdir(self._shims))
 
+    def has_left(self, container_id: str) -> bool:
+        """Whether a cgroup of a container that is forgotten could not be removed: `forget` tries again."""
+        return os.path.lexists(self._shims / container_id / exitfile.LEFT)
+
     @property
     def launcher_pid(self) -> int:
         """0: there is none."""
@@ -183,7 +193,8 @@ class Runtime:
     async def forget(self, container_id: str) -> None:
         """Remove what a shim that is gone has left: directory and cgroup. Its exit is committed.
 
-        One that lives after all is told to go first: nobody could reach it afterwards.
+        One that lives after all is told to go first: nobody could reach it afterwards. Raises CgroupInUse: all but the
+        cgroup is gone, and calling it again tries again.
         """
         try:
             directory = os.open(self._shims / container_id, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
@@ -191,13 +202,15 @@ class Runtime:
             return
         try:
             path = exitfile.read_cgroup_path(directory)
-            if path is not None:
-                await asyncio.to_thread(_remove_cgroup, path)
+            is_removed = path is None or await asyncio.to_thread(_remove_cgroup, path)
             sock = _connect(directory)
         finally:
             os.close(directory)
         if sock is not None:
             await self._dismiss(sock)
+        if not is_removed:
+            exitfile.leave(str(self._shims / container_id))
+            raise CgroupInUse(f"the cgroup of container {container_id[:12]} can't be removed: {path}")
         exitfile.remove_directory(str(self._shims / container_id))
 
     async def _dismiss(self, sock: socket.socket) -> None:
@@ -359,7 +372,13 @@ def _kill_cgroup(path: str) -> None:
     cgroups.open(path).kill_all()
 
 
-def _remove_cgroup(path: str) -> None:
+def _remove_cgroup(path: str) -> bool:
+    """False: the kernel refuses (a process in it can't be killed now, somebody has made a group below it)."""
     group = cgroups.open(path)
     group.kill_all()
-    group.remove()
+    try:
+        group.remove()
+    except OSError as error:
+        log.warning("%s", error.strerror)
+        return False
+    return True

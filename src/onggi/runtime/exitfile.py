@@ -23,6 +23,9 @@ SOCKET: Final = "sock"
 CGROUP: Final = "cgroup"
 """A symbolic link whose target is the cgroup's path: made before the container, so that it can be ended in any case."""
 
+LEFT: Final = "left"
+"""The same link when the container is forgotten and its cgroup could not be removed (K-11): alone in the directory then."""
+
 _STATE: Final = "state.json"
 _EXIT: Final = "exit.json"
 _LIMIT: Final = 64 * 1024
@@ -64,23 +67,41 @@ def read_exit(directory: int) -> ExitRecord | None:
 
 
 def read_cgroup_path(directory: int) -> str | None:
-    try:
-        return os.readlink(CGROUP, dir_fd=directory)
-    except FileNotFoundError:
-        return None
+    for name in (CGROUP, LEFT):
+        with contextlib.suppress(FileNotFoundError):
+            return os.readlink(name, dir_fd=directory)
+    return None
+
+
+def is_left_over(directory: int) -> bool:
+    """Whether all that is left of the container is a cgroup that could not be removed."""
+    names = os.listdir(directory)
+    return LEFT in names and CGROUP not in names
+
+
+def leave(path: str) -> None:
+    """Instead of remove_directory, when the cgroup could not be removed: nothing but its path stays."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(f"{path}/{CGROUP}", f"{path}/{LEFT}")
+    for name in set(_names(path)) - {LEFT}:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}/{name}")
 
 
 def remove_directory(path: str) -> None:
     """Remove a shim's directory with what is in it; it may be gone."""
-    try:
-        names = os.listdir(path)
-    except FileNotFoundError:
-        return
-    for name in names:
+    for name in _names(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}/{name}")
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(path)
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
 
 
 def _write(directory: int, name: str, content: bytes) -> None:

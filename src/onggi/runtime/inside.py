@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from onggi.kernel import mounts, paths, process, pty
 from onggi.kernel.clone import CloneFlag
+from onggi.kernel.faults import point
 from onggi.kernel.fds import Fd
 from onggi.kernel.mounts import MountAttr
 from onggi.kernel.namespaces import NamespaceKind, is_rootless
@@ -140,6 +141,7 @@ class Start:
         """Root, mounts and devices. Returns when the parent has done its part too."""
         self.sources.open_propagating()
         rootfs.make_private()
+        point("init.root.mount")
         root = MountedRoot(rootfs.open_rootfs(self.plan.rootfs, self.sources.root), ready)
         if self.supervised and self.plan.rootfs.lower:
             link.hand_out([root.fd.fileno()])
@@ -157,6 +159,7 @@ class Start:
             self.pid = link.wait()
         elif waits:
             self._enter_cgroup(link)
+        point("init.root.mounted")
         return root
 
     def _enter_cgroup(self, link: ChildLink) -> None:
@@ -182,6 +185,7 @@ class Start:
         # There already: __init__ has seen to it, or who made this child ahead.
         from onggi.runtime import links
 
+        point("init.network.configure")
         if CloneFlag.NEWNET in self.new:
             links.configure(self.plan.links, root.proc, ipv6_off=root.ready.ipv6_off)
         if self.devices_moved:
@@ -210,6 +214,7 @@ class Start:
         self._make_working_directory(root.fd)
         if self.plan.spec.root and self.plan.spec.root.readonly:
             mounts.mount_setattr(root.fd, set=MountAttr.RDONLY)
+        point("init.pivot")
         leave_host = pivoting.move_over if self.plan.rootfs.no_pivot else pivoting.pivot
         leave_host(root.fd, self.linux.rootfs_propagation)
 
@@ -238,6 +243,7 @@ class Start:
             become.take_stdio(self.stdio)
             devices.give_stdio(identity.uid, identity.gid)
         become.apply_limits(program)
+        point("init.rights")
         if self.exec_fifo is None:
             link.becoming()
         become.drop_rights(program, identity)

@@ -97,8 +97,10 @@ class Parent:
             try:
                 prepare(spawned.pid)
             except (OSError, OnggiError) as error:
-                # If the child has failed already, its words are the cause and this is what follows from it.
+                # If the child has failed already, its words are the cause and this is what follows from it; or its death.
                 link.receive(wait=False)
+                if _has_ended(spawned):
+                    raise _killed() from error
                 raise as_step_error(error) from error
             link.go(spawned.pid)
             self._listen(link, spawned)
@@ -190,9 +192,7 @@ class Parent:
             elif kind or became:
                 return
             else:
-                raise RuntimeStepError(
-                    "init", errno.ESRCH, "init: the process was killed before its program began", FAILED
-                )
+                raise _killed()
 
     @staticmethod
     def _take(what: str, fds: list[Fd], spawned: Spawned) -> None:
@@ -222,6 +222,16 @@ def _come_back() -> None:
         except PermissionError:
             if not is_rootless():
                 raise
+
+
+def _killed() -> RuntimeStepError:
+    return RuntimeStepError("init", errno.ESRCH, "init: the process was killed before its program began", FAILED)
+
+
+def _has_ended(spawned: Spawned) -> bool:
+    poll = select.poll()
+    poll.register(spawned.pidfd.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def kill(spawned: Spawned) -> None:

@@ -9,6 +9,7 @@ gone) → forgotten (directory gone; clients may still read what they have not r
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -235,7 +236,8 @@ class Shim:
         now = time.monotonic()
         for client in self.clients:
             client.end(now)
-        cgroup.remove()
+        with contextlib.suppress(OSError):  # it is in use still: tried again when the container is forgotten
+            cgroup.remove()
 
     def _drain(self) -> None:
         """Take what the container wrote last."""
@@ -394,7 +396,12 @@ class Shim:
         point("shim.forget")
         self._forgotten = True
         self._listener.close()
-        exitfile.remove_directory(self._path)
+        try:
+            cgroups.open(self._state.cgroup_path).remove()
+        except OSError:
+            exitfile.leave(self._path)  # the engine looks for it
+        else:
+            exitfile.remove_directory(self._path)
         for engine in list(self._engines):
             self._drop(engine)
 

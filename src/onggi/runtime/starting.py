@@ -53,7 +53,7 @@ def start(
     with contextlib.ExitStack() as closing, contextlib.ExitStack() as undo:
         directory = exitfile.make_directory(request.directory, request.cgroup_path)
         closing.callback(os.close, directory)
-        undo.callback(exitfile.remove_directory, request.directory)
+        undo.callback(_forget, request)
         listener = closing.enter_context(_listen(directory))
         if request.log.driver == "json-file":
             # A log that can't be opened fails the start, not the shim.
@@ -118,6 +118,20 @@ def start(
             doze.set_alarm(alarm, watched)
 
 
+def _remove(cgroup: Cgroup) -> None:
+    """What has failed is told, not what follows from it."""
+    with contextlib.suppress(OSError):
+        cgroup.remove()
+
+
+def _forget(request: StartContainer) -> None:
+    """A cgroup that can't be removed now stays known to the engine."""
+    if cgroups.open(request.cgroup_path).exists():
+        exitfile.leave(request.directory)
+    else:
+        exitfile.remove_directory(request.directory)
+
+
 def _spawn(
     request: StartContainer,
     stdio: tuple[int, int, int],
@@ -141,8 +155,9 @@ def _spawn(
             # What the child may use is settled before its program runs.
             named.apply(msgspec.structs.replace(resources, devices=[]))
 
-    undo.callback(cgroup.remove)
+    undo.callback(_remove, cgroup)
     undo.callback(cgroup.kill_all)
+    point("start.cgroup.named")
     if made is None:
         return cgroup, init.spawn(request.plan, stdio=stdio, tty=request.tty, cgroup=cgroup)
     placed = named is not None

@@ -47,6 +47,9 @@ class Cgroup(Protocol):
 
     unified: bool
 
+    def exists(self) -> bool:
+        """Whether any of its directories is there."""
+
     def make(self) -> None:
         """Makes the directories; those that are there stay."""
 

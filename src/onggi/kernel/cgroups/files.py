@@ -6,6 +6,8 @@ import errno
 import os
 import time
 
+from onggi.kernel.faults import point
+
 
 def write(path: str, value: str | int) -> None:
     """One write(2): the kernel takes a value whole. Raises OSError with the file and the value in its text."""
@@ -59,6 +61,7 @@ def remove_tree(path: str, deadline_s: float = 2.0) -> None:
     end = time.monotonic() + deadline_s
     while True:
         try:
+            point("cgroup.remove")
             _remove_once(path)
         except FileNotFoundError:
             return

@@ -16,6 +16,9 @@ class NoCgroup:
 
     unified = False
 
+    def exists(self) -> bool:
+        return False
+
     def make(self) -> None:
         return
 

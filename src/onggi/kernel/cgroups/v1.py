@@ -76,6 +76,9 @@ class CgroupV1:
         """One in each hierarchy."""
         return self._directories
 
+    def exists(self) -> bool:
+        return any(map(os.path.isdir, self._directories))
+
     def make(self) -> None:
         cpuset = self._by_controller.get("cpuset")
         for directory in self._directories:

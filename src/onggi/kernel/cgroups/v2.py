@@ -42,6 +42,9 @@ class CgroupV2:
         self.path = path
         self._fd: int | None = None
 
+    def exists(self) -> bool:
+        return os.path.isdir(self.path)
+
     def make(self) -> None:
         """Controllers are handed down from the root to the parent; a leaf that holds processes hands nothing on."""
         root = "/sys/fs/cgroup"
