@@ -16,6 +16,7 @@ import pytest
 
 from onggi.doctor import engine_tag
 from tests.engine.engines import busybox_tar
+from tests.patience import SLOW
 
 DOCKER = shutil.which("docker") or ""
 NUMBER = os.getpid() % 200
@@ -38,7 +39,7 @@ class Daemon:
         """Returns when it answers."""
         self.launch(*words)
         assert self.process is not None
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * SLOW
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"onggid didn't start:\n{self.log.read_text()}")
@@ -59,7 +60,7 @@ class Daemon:
         import socket
 
         with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
-            sock.settimeout(5)
+            sock.settimeout(5 * SLOW)
             sock.connect(str(self.socket))
             sock.sendall(b"HEAD /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
             return sock.recv(64).startswith(b"HTTP/1.1 200")
@@ -69,13 +70,13 @@ class Daemon:
         """As systemd does it. What runs goes on running."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(20) == 0, self.log.read_text()
+            assert self.process.wait(20 * SLOW) == 0, self.log.read_text()
             self.process = None
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(10 * SLOW)
         self.process = None
 
     def docker(self, *words: str, text: str = "", timeout: float = 30) -> subprocess.CompletedProcess[str]:
@@ -84,7 +85,7 @@ class Daemon:
             input=text,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * SLOW,
             check=False,
             env={**os.environ, "DOCKER_CONFIG": str(self.root / "config"), "DOCKER_BUILDKIT": "0"},
         )

@@ -23,6 +23,7 @@ from onggi.errors import OnggiError
 from onggi.images.importing import import_image
 from onggi.oci.image import RunConfig
 from onggi.oci.reference import parse_reference
+from tests.patience import SLOW
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = (
@@ -114,7 +115,7 @@ async def an_engine(root: Path, **words: Any) -> AsyncIterator[Engine]:
 async def left_over(engine: Engine, bridges: frozenset[str]) -> list[str]:
     """What a closed engine that had no containers any more has left on the machine."""
     where = DoctorEngine(engine.options.data_root_path, engine.options.exec_root_path, bridges)
-    for _ in range(50):
+    for _ in range(50 * SLOW):
         left = sorted(map(str, await asyncio.to_thread(footprint, where)))
         if not left:
             break
@@ -127,7 +128,7 @@ def with_engine(root: Path, test: Callable[[Engine], Awaitable[None]], **words: 
 
     async def main() -> None:
         async with an_engine(root, **words) as engine:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(60 * SLOW):
                 await test(engine)
 
     asyncio.run(main())
@@ -203,7 +204,7 @@ async def execute(engine: Engine, container: str, *command: str, **words: Any) -
     attachment = await engine.execs.start(made, ExecStartBody(tty=words.get("tty", False)))
     data = await read_all(attachment.sock)
     text = data.decode() if attachment.tty else b"".join(content for _, content in frames(data)).decode()
-    await asyncio.wait_for(engine.execs.get(made).ended.wait(), 10)
+    await asyncio.wait_for(engine.execs.get(made).ended.wait(), 10 * SLOW)
     code = engine.execs.inspect(made)["ExitCode"]
     assert isinstance(code, int)
     return code, text

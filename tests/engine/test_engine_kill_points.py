@@ -15,7 +15,8 @@ from onggi.doctor import Engine as Where
 from onggi.doctor import footprint
 from tests.clients.daemon import Daemon
 from tests.engine.engines import busybox_tar, needs_root
-from tests.engine.test_engine_reconcile import clear, client, create, execute, leaks, state, within
+from tests.engine.test_engine_reconcile import clear, client, create, execute, leaks, state
+from tests.patience import within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 

@@ -19,7 +19,8 @@ from onggi.engine.engine import Engine
 from onggi.errors import Conflict, NotFound, NotModified
 from tests.clients.daemon import Daemon
 from tests.engine.engines import body, busybox_tar, document, execute, healthcheck, needs_root, policy, run, with_engine
-from tests.engine.test_engine_reconcile import clear, client, create, leaks, state, within
+from tests.engine.test_engine_reconcile import clear, client, create, leaks, state
+from tests.patience import within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 

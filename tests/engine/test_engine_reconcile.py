@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from onggi.doctor import footprint
 from tests.clients.daemon import Daemon
 from tests.engine.engines import busybox_tar, needs_root
 from tests.engine.test_engine_network import SERVER, get
+from tests.patience import SLOW, within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 
@@ -52,7 +53,7 @@ def clear(daemon: Daemon) -> frozenset[str]:
 
 
 def client(daemon: Daemon) -> Client:
-    return Client(daemon.host, timeout=30)
+    return Client(daemon.host, timeout=30 * SLOW)
 
 
 def create(engine: Client, *command: str, name: str | None = None, **config: Any) -> str:
@@ -93,16 +94,6 @@ def execute(engine: Client, container: str, *command: str) -> tuple[int, bytes]:
             data += piece
     assert within(5, lambda: not engine(execs.inspect(made))["Running"])
     return int(engine(execs.inspect(made))["ExitCode"] or 0), data
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether it holds before the deadline: what is watched is another process's, which tells nobody."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.row("B-08", "E-281")

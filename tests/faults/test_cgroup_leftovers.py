@@ -13,7 +13,8 @@ from onggi.client import containers, images
 from onggi.doctor import engine_tag
 from tests.clients.daemon import Daemon
 from tests.engine.engines import busybox_tar, needs_root
-from tests.engine.test_engine_reconcile import clear, client, leaks, run, state, within
+from tests.engine.test_engine_reconcile import clear, client, leaks, run, state
+from tests.patience import within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 OURS, ASKED = f"/og-own-{os.getpid()}", f"/og-asked-{os.getpid()}"

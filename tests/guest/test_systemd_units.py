@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.engine.engines import busybox_tar
-from tests.rootless.people import SLOW, Person, a_person
+from tests.patience import SLOW
+from tests.rootless.people import Person, a_person
 
 pytestmark = [
     pytest.mark.root,

@@ -18,11 +18,9 @@ from pathlib import Path
 import pytest
 
 import onggi
+from tests.patience import SLOW
 
 _NUMBERS = itertools.count()
-SLOW = int(os.environ.get("GUEST_SCALE", "1"))
-"""How much longer everything takes in a machine that is emulated."""
-
 SOURCE = Path(onggi.__file__).parents[1]
 LIBRARIES = next(path for path in sys.path if path.endswith("site-packages"))
 

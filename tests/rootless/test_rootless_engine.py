@@ -14,7 +14,8 @@ import pytest
 
 from onggi.kernel import cgroups
 from tests.engine.engines import busybox_tar
-from tests.rootless.people import SLOW, Person, a_person
+from tests.patience import SLOW
+from tests.rootless.people import Person, a_person
 
 pytestmark = pytest.mark.root
 ADDRESS = f"10.66.{os.getpid() % 250}.1"

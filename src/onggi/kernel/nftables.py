@@ -10,6 +10,7 @@ import ctypes
 import errno
 import functools
 import json
+import os
 import socket
 import struct
 import threading
@@ -43,8 +44,9 @@ def _library() -> ctypes.CDLL:
 
 
 @functools.cache
-def _context() -> int:
-    """One for the process, kept: its socket must have a small number, and at the engine's start it has.
+def _context(process: int) -> int:  # noqa: ARG001 - one for each
+    """One for the process, kept: its socket must have a small number, and at the engine's start it has. The socket stays in
+    the network namespace where it was made: a forked child, which may be in another one, has its own.
 
     libmnl waits with select(2), and glibc ends a program that gives it a descriptor of 1024 or more. The ruleset that is
     cached in a context is thrown away when the kernel's generation is another (nft_cache_update in src/cache.c).
@@ -61,7 +63,7 @@ def _context() -> int:
 def _run(commands: str, flags: int) -> str:
     lib = _library()
     with _lock:
-        context = _context()
+        context = _context(os.getpid())
         lib.nft_ctx_output_set_flags(context, flags)
         failed = lib.nft_run_cmd_from_buffer(context, commands.encode())
         output: bytes = lib.nft_ctx_get_output_buffer(context) or b""
