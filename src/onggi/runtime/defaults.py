@@ -83,7 +83,7 @@ def masked_paths() -> tuple[str, ...]:
 def _thermal_paths() -> list[str]:
     """Over possible CPUs, since one that is offline may come back."""
     try:
-        with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+        with open("/sys/devices/system/cpu/possible", encoding="utf-8") as file:
             text = file.read().strip()
     except OSError:
         return []

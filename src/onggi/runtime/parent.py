@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import socket
 
 _KILLED_WITHIN_MS = 10_000
+_ENDS_WITHIN_MS = 100
 _ERRNO = struct.Struct("=i")
 Through = Sequence[tuple[Fd, CloneFlag]]
 
@@ -99,7 +100,7 @@ class Parent:
             except (OSError, OnggiError) as error:
                 # If the child has failed already, its words are the cause and this is what follows from it; or its death.
                 link.receive(wait=False)
-                if _has_ended(spawned):
+                if isinstance(error, OSError) and error.errno == errno.ESRCH and _is_ending(spawned):
                     raise _killed() from error
                 raise as_step_error(error) from error
             link.go(spawned.pid)
@@ -228,10 +229,11 @@ def _killed() -> RuntimeStepError:
     return RuntimeStepError("init", errno.ESRCH, "init: the process was killed before its program began", FAILED)
 
 
-def _has_ended(spawned: Spawned) -> bool:
+def _is_ending(spawned: Spawned) -> bool:
+    """A process lets go of its namespaces before its end is told (do_exit in kernel/exit.c)."""
     poll = select.poll()
     poll.register(spawned.pidfd.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(_ENDS_WITHIN_MS))
 
 
 def kill(spawned: Spawned) -> None:
