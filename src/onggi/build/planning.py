@@ -234,7 +234,7 @@ class Planning:
                 if origin.kind is Kind.SCRATCH
                 else StageState(platform)
             )
-        if stage.start.platform and config.platform.architecture != platform.architecture:
+        if (config.platform.os, config.platform.architecture) != (platform.os, platform.architecture):
             self.checker.run(
                 Rule.InvalidBaseImagePlatform,
                 stage.start,

@@ -18,6 +18,7 @@ from onggi.build.request import Remains
 from onggi.build.runmounts import RunMount
 from onggi.build.runner import RunStep
 from onggi.oci.digest import Digest
+from onggi.oci.platform import Platform, host_platform
 from onggi.oci.runtime import Mount
 from onggi.store.layers import LayerInfo
 from onggi.store.snapshots import Snapshot
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _SECRET_LIMIT: Final = 500 * 1024
 """BuildKit's own (session/secrets): a secret goes in one message there."""
+
+
+_NO_EMULATION: Final = "exec format error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,8 @@ class Running:
             try:
                 return await layering.run(run)
             except BuildFailed as error:
+                if str(error).endswith(_NO_EMULATION) and (other := _emulation(step.platform)):
+                    raise BuildFailed(f"{error}: {other}") from error
                 if self._solving.options.keep_failed and error.code:
                     layer = (await layering.capture(snapshot)).diff_id
                     self._solving.hold(layer)
@@ -158,6 +164,17 @@ class Running:
     def _lasts(self, source: str) -> bool:
         """Whether a mount's source is still there when the step has ended: not a secret, not a socket, not a script."""
         return not source.startswith(self._solving.builder.private.root) and "/containers/" not in source
+
+
+def _emulation(platform: Platform | None) -> str:
+    """What a program for another machine would need; "" for one that is for this."""
+    here = host_platform()
+    if platform is None or platform.architecture == here.architecture:
+        return ""
+    return (
+        f"emulation not available for {platform}: this machine is {here}, "
+        f"and binfmt_misc has no program registered that runs {platform.architecture} (qemu-user-static brings them)"
+    )
 
 
 def _script(snapshot: Snapshot, name: str, body: str) -> Mount:
