@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,8 @@ ONGGI = str(Path(sys.executable).parent / "onggi")
 BOTH = pytest.mark.parametrize("program", [DOCKER, ONGGI], ids=["docker", "onggi"])
 LONG = bytes(8_000_000)
 """More than all buffers between a client and a container hold."""
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +70,26 @@ def test_dial_stdio_ends_with_a_client_that_leaves_an_answer_unread(daemon: Daem
         assert select.select([ours], [], [], 20)[0]
     _, said = child.communicate(timeout=20)
     assert said == b""
+
+
+@pytest.mark.row("E-238", "E-239")
+def test_output_comes_after_the_head_has_been_read(daemon: Daemon) -> None:
+    """docker-py loses what it reads together with the head, and on a busy machine it reads late."""
+    daemon.say("run", "-d", "--name", "early", "--network", "none", "busybox", "sleep", "1000")
+    address = daemon.host.removeprefix("unix://")
+    asked = http.client.HTTPConnection("d")
+    asked.sock = socket.socket(socket.AF_UNIX)
+    asked.sock.connect(address)
+    asked.request("POST", "/containers/early/exec", '{"Cmd":["echo","x"],"AttachStdout":true}', JSON)
+    made = json.loads(asked.getresponse().read())["Id"]
+    asked.close()
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(address)
+        start = f"POST /exec/{made}/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        late.sendall(start.encode())
+        time.sleep(0.3)
+        head = late.recv(65536)
+        assert head.startswith(b"HTTP/1.1 101 UPGRADED\r\n")
+        assert head.endswith(b"\r\n\r\n")
+        assert late.recv(65536) == b"\x01\0\0\0\0\0\0\x02x\n"
+    daemon.docker("rm", "-f", "early")

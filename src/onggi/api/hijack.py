@@ -10,15 +10,17 @@ a client whose stdin was longer than the container read would report that instea
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import socket
 import struct
+import termios
+import time
 from typing import TYPE_CHECKING, Final, cast
 
 from onggi.api.answers import head
 from onggi.api.connection import TakenOver
 
 if TYPE_CHECKING:
-    import socket
-
     from onggi.api.call import Call
     from onggi.api.detachkeys import DetachScanner
 
@@ -29,6 +31,8 @@ _header: Final = struct.Struct(">BxxxI").pack
 _HIGH_WATER: Final = 1 << 18
 _FLUSH_S: Final = 300.0
 _LINGER_S: Final = 5.0
+_HEAD_S: Final = 1.0
+_HEAD_POLL_S: Final = 0.001
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -189,6 +193,12 @@ class Hijack:
 
         Cancelled: both are closed. What runs in the container isn't touched.
         """
+        try:
+            await self._head_read()
+        except BaseException:
+            sock.close()
+            self._client.close()
+            raise
         container = _ContainerEnd()
         container.other, self._client.other = self._client, container
         try:
@@ -207,6 +217,22 @@ class Hijack:
             container.close()
             self._client.close()
         return TakenOver()
+
+    async def _head_read(self) -> None:
+        """Until the client has read our head, or doesn't in a while: docker-py loses what it reads together with that.
+
+        Only a Unix socket tells (SIOCOUTQ in net/unix/af_unix.c: what the peer hasn't read). Behind TCP the head's way is
+        as long as that of the bytes after it, so there is nothing to be gained.
+        """
+        deadline = time.monotonic() + _HEAD_S
+        while (transport := self._client.transport) is not None:
+            sock = transport.get_extra_info("socket")
+            if sock is None or sock.family != socket.AF_UNIX or time.monotonic() > deadline:
+                return
+            unread = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+            if not any(unread):
+                return
+            await asyncio.sleep(_HEAD_POLL_S)
 
     async def close(self) -> TakenOver:
         """The end, when there is nothing to join."""
