@@ -13,6 +13,7 @@ the point:
 from __future__ import annotations
 
 import _signal as signal  # lean.py
+import codecs
 import ctypes
 import errno
 import os
@@ -30,6 +31,9 @@ from onggi.oci.runtime import Capabilities, Linux, Process
 from onggi.runtime.attributes import Attributes
 from onggi.runtime.steps import CANNOT_RUN, FILE_FOR_DIRECTORY, NOT_FOUND, ChildLink, StepFailed
 from onggi.runtime.users import Identity
+
+# A codec is a module, imported when it is first used: here, and not in a child that reads a file of ASCII (S-11).
+codecs.lookup("ascii")
 
 # Looked up here: a child that is inside looks for no symbol.
 _execve = libc.execve
