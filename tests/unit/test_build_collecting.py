@@ -6,6 +6,8 @@ import pytest
 
 from onggi.build.cache import CacheRecord, CacheRow
 from onggi.build.collecting import Rule, Space, chosen, default_rules
+from onggi.build.gcsettings import parse_gc
+from onggi.errors import InvalidArgument
 
 DAY_NS = 24 * 3600 * 10**9
 NOW = 100 * DAY_NS
@@ -63,3 +65,44 @@ def test_the_default_rules_let_cheap_things_go_first_and_old_ones_always() -> No
     assert names(found, old) == "c"
     assert (cap.reserved, cap.max_used, cap.min_free) == (10_000, 80_000, 20_000)
     assert last.everything
+
+
+GC = """{
+  "enabled": true, "defaultReservedSpace": "1kb", "defaultMaxUsedSpace": "2KiB", "defaultMinFreeSpace": "1.5k"
+}"""
+
+POLICY = """{"policy": [
+  {"filter": ["unused-for=48h", "type=exec.cachemount", "type=source.local"], "reservedSpace": "10GB"},
+  {"all": true, "keepStorage": "20g", "maxUsedSpace": "30GB", "minFreeSpace": "1t"}
+]}"""
+
+
+@pytest.mark.row("F-167", "F-168")
+def test_rules_are_what_daemon_json_says() -> None:
+    cheap, _, cap, last = parse_gc(GC).rules(SPACE)
+    assert (cap.reserved, cap.max_used, cap.min_free, cap.everything) == (1024, 2048, 1536, False)
+    assert (last.max_used, last.everything, cheap.max_used) == (2048, True, 512 * 10**6)
+    assert parse_gc('{"defaultKeepStorage": "20GB"}').rules(SPACE)[2].reserved == 20 << 30
+    mounts, everything = parse_gc(POLICY).rules(SPACE)
+    assert (mounts.unused_ns, mounts.reserved, mounts.everything) == (2 * DAY_NS, 10 << 30, False)
+    assert mounts.matches(record("a", 3, kind="exec.cachemount"))
+    assert not mounts.matches(record("a", 3))
+    assert (everything.reserved, everything.max_used, everything.min_free) == (20 << 30, 30 << 30, 1 << 40)
+    assert parse_gc('{"enabled": false}').rules(SPACE) == ()
+    assert parse_gc('{"policy": []}').rules(SPACE) == []
+
+
+@pytest.mark.row("F-167")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"defaultReservedSpace": "many"}', "failed to parse defaultReservedSpace: invalid size: 'many'"),
+        ('{"policy": [{"maxUsedSpace": "1x"}]}', "failed to parse maxUsedSpace"),
+        ('{"policy": [{"filter": ["unused-for=ever"]}]}', 'invalid duration "ever"'),
+        ('{"enabled": "yes"}', "builder.gc"),
+        ("{", "builder.gc"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_at_the_start(text: str, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        parse_gc(text)

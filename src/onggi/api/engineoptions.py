@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from onggi.api.options import Settings
+from onggi.build.gcsettings import parse_gc
 from onggi.engine import userns
 from onggi.engine.engine import EngineOptions
 from onggi.errors import InvalidArgument
@@ -44,6 +45,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         labels=settings.texts("label"),
         debug=settings.flag("debug"),
         rootless=settings.flag("rootless"),
+        build_gc=_build_gc(settings.pairs("builder")),
         id_maps=userns.maps_of(settings.text("userns-remap")),
     )
 
@@ -73,6 +75,17 @@ def registry_options(settings: Settings) -> RegistryOptions:
         uploads=settings.number("max-concurrent-uploads"),
         tries=settings.number("max-download-attempts"),
     )
+
+
+def _build_gc(builder: dict[str, str]) -> str:
+    """Raises InvalidArgument for what isn't known, or means nothing. Entitlements and history are the engine's own affair."""
+    for name in builder:
+        if name.lower() not in ("gc", "entitlements", "history"):
+            raise InvalidArgument(f"builder.{name} is not supported")
+    text = next((value for name, value in builder.items() if name.lower() == "gc"), "")
+    if text:
+        parse_gc(text)
+    return text
 
 
 def set_proxies(settings: Settings) -> None:

@@ -133,7 +133,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _needless("swarm-default-advertise-addr", "swarm-default-advertise-addr", Kind.TEXT),
     _needless("node-generic-resource", "node-generic-resources", Kind.LIST),
     _needless("allow-nondistributable-artifacts", "allow-nondistributable-artifacts", Kind.LIST),
-    _needless("", "builder", Kind.OBJECT),
+    Option("", "builder", Kind.OBJECT, "gc: when the build cache lets go of what"),
     _needless("feature", "features", Kind.MAP),
     _needless("default-cgroupns-mode", "default-cgroupns-mode", Kind.TEXT),
     _needless("default-ipc-mode", "default-ipc-mode", Kind.TEXT),

@@ -14,17 +14,14 @@ from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream
 from onggi.api.table import Routes
-from onggi.build.collecting import Rule
+from onggi.build.collecting import Rule, matching
 from onggi.errors import InvalidArgument, NotImplementedHere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp.web_response import StreamResponse
 
     from onggi.api.call import Call
     from onggi.api.query import Filters
-    from onggi.build.cache import CacheRecord
 
 routes = Routes()
 
@@ -90,7 +87,7 @@ async def prune(call: Call) -> StreamResponse:
         max_used=query.number("max-used-space") or 0,
         min_free=query.number("min-free-space") or 0,
         everything=query.flag("all"),
-        matches=_record_test(filters),
+        matches=matching(filters),
     )
     gone, size = await call.engine.builder.prune(rule)
     removed = [record.key for record in gone]
@@ -103,19 +100,3 @@ def _unused_ns(filters: Filters) -> int:
     named = {**filters, "until": [*filters.get("until", ()), *filters.get("unused-for", ())]}
     before = until_of(named)
     return max(1, time.time_ns() - before) if before else 0
-
-
-def _record_test(filters: Filters) -> Callable[[CacheRecord], bool]:
-    """Each filter that is given must fit; of one with several values, one."""
-
-    def matches(record: CacheRecord) -> bool:
-        row = record.row
-        texts = {"id": record.key, "type": row.kind, "description": row.description, "parent": ""}
-        flags = {"inuse": record.in_use, "shared": record.shared, "private": not record.shared}
-        return all(
-            any(value in (text, text[:25]) or (name == "description" and value in text) for value in filters[name])
-            for name, text in texts.items()
-            if name in filters
-        ) and all(flag == (filters[name][0] not in ("0", "false")) for name, flag in flags.items() if name in filters)
-
-    return matches

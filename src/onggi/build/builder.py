@@ -15,13 +15,14 @@ from onggi.build import examining
 from onggi.build.bases import Bases
 from onggi.build.cache import BuildCache, CacheRecord, CacheRow
 from onggi.build.cachemounts import CacheMounts
-from onggi.build.collecting import Rule, Space, chosen, default_rules
+from onggi.build.collecting import Rule, Space, chosen
 from onggi.build.definition import Definition, load_definition
 from onggi.build.earliercopies import EarlierCopies
 from onggi.build.errors import BuildFailed
 from onggi.build.explaining import Explainer
 from onggi.build.flights import Flights
 from onggi.build.frontend import Frontend
+from onggi.build.gcsettings import GcSettings
 from onggi.build.git import GitSources
 from onggi.build.layering import Layering
 from onggi.build.locals import LocalFiles
@@ -64,6 +65,7 @@ class Builder:
         workers: Workers,
         root: str | os.PathLike[str],
         private: PrivatePlaces,
+        gc: GcSettings | None = None,
     ) -> None:
         self.images, self.workers, self.private = images, workers, private
         self.root = os.fspath(root)
@@ -79,6 +81,7 @@ class Builder:
         self._cancelled: set[str] = set()
         self._secrets: dict[str, Mapping[str, bytes]] = {}
         """Sent ahead of a build, by its id."""
+        self._gc = gc or GcSettings()
         self._collected_s = float("-inf")
 
     def restore(self) -> None:
@@ -257,10 +260,10 @@ class Builder:
         return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     async def _collect(self) -> None:
-        """The default rules, at most once an hour: an engine on a full disk would look after each build."""
+        """The configured rules, at most once an hour: an engine on a full disk would look after each build."""
         now = time.monotonic()
         if now - self._collected_s < _COLLECT_S:
             return
         self._collected_s = now
-        for rule in default_rules(self._space()):
+        for rule in self._gc.rules(self._space()):
             await self.prune(rule)

@@ -5,7 +5,7 @@ Source: moby buildkit cache/manager.go (calculateKeepBytes) and cmd/buildkitd/co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,8 @@ _CHEAP: Final = frozenset({"source.local", "exec.cachemount", "source.git.checko
 """Kinds that are had again for little: they go first."""
 
 _CHEAP_LIMIT: Final = 512 * 10**6
+_CHEAP_PART: Final = 0.138
+"""Of what is reserved: e times pi times the golden ratio, per cent (moby daemon/internal/builder-next/worker/gc.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,32 @@ class Rule:
     matches: Callable[[CacheRecord], bool] = lambda _record: True
 
 
-def default_rules(space: Space) -> Sequence[Rule]:
-    """In the order in which they are applied after builds."""
-    reserved, used, free = space.total // 10, space.total * 8 // 10, space.total // 5
+def default_rules(space: Space, reserved: int = 0, used: int = 0, free: int = 0) -> Sequence[Rule]:
+    """In the order in which they are applied after builds; without any number, parts of the disk."""
+    if not (reserved or used or free):
+        reserved, used, free = space.total // 10, space.total * 8 // 10, space.total // 5
     return (
-        Rule(kinds=_CHEAP, unused_ns=48 * _HOUR_NS, max_used=_CHEAP_LIMIT),
+        Rule(kinds=_CHEAP, unused_ns=48 * _HOUR_NS, max_used=max(_CHEAP_LIMIT, int(reserved * _CHEAP_PART))),
         Rule(unused_ns=60 * 24 * _HOUR_NS),
         Rule(reserved=reserved, max_used=used, min_free=free),
         Rule(reserved=reserved, max_used=used, min_free=free, everything=True),
     )
+
+
+def matching(filters: Mapping[str, Sequence[str]]) -> Callable[[CacheRecord], bool]:
+    """A test of records: each filter that is given must fit; of one with several values, one."""
+
+    def matches(record: CacheRecord) -> bool:
+        row = record.row
+        texts = {"id": record.key, "type": row.kind, "description": row.description, "parent": ""}
+        flags = {"inuse": record.in_use, "shared": record.shared, "private": not record.shared}
+        return all(
+            any(value in (text, text[:25]) or (name == "description" and value in text) for value in filters[name])
+            for name, text in texts.items()
+            if name in filters
+        ) and all(flag == (filters[name][0] not in ("0", "false")) for name, flag in flags.items() if name in filters)
+
+    return matches
 
 
 def chosen(records: Iterable[CacheRecord], rule: Rule, space: Space, now_ns: int) -> list[CacheRecord]:

@@ -330,8 +330,14 @@ def _healthcheck(request: _Request) -> Healthcheck:
 def _duration(flags: Flags, name: str) -> int:
     """Nanoseconds of Go's `1h2m3.5s`; 0 when it isn't given or is zero."""
     text = flags.one(name)
-    if not text:
-        return 0
+    nanoseconds = duration_of(text) if text else 0
+    if 0 < nanoseconds < 10**6:
+        raise InvalidArgument(f'Interval "{name}" cannot be less than 1ms')
+    return nanoseconds
+
+
+def duration_of(text: str) -> int:
+    """Nanoseconds. Raises InvalidArgument."""
     total = 0.0
     position = 0
     bare = text.removeprefix("+")
@@ -343,10 +349,7 @@ def _duration(flags: Flags, name: str) -> int:
             raise InvalidArgument(f'time: invalid duration "{text}"')
         total += float(match[1]) * _UNITS[match[2]]
         position = match.end()
-    nanoseconds = round(total)
-    if 0 < nanoseconds < 10**6:
-        raise InvalidArgument(f'Interval "{name}" cannot be less than 1ms')
-    return nanoseconds
+    return round(total)
 
 
 def _on_build(request: _Request) -> OnBuild:

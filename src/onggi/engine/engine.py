@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onggi.build import Builder
+from onggi.build.gcsettings import parse_gc
 from onggi.build.private import PrivatePlaces
 from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
@@ -86,6 +87,8 @@ class EngineOptions:
     labels: list[str] = field(default_factory=list)
     debug: bool = False
     rootless: bool = False
+    build_gc: str = ""
+    """daemon.json's builder.gc, as JSON."""
     id_maps: IdMaps | None = None
     """Ids that containers have in user namespaces of their own (--userns-remap)."""
 
@@ -147,6 +150,7 @@ class Engine:
             workers=self.workers,
             root=root,
             private=PrivatePlaces(os.fspath(options.exec_root_path), self.tag),
+            gc=parse_gc(options.build_gc) if options.build_gc else None,
         )
         self._buildkit: BuildKit | None = None
         self.volumes.on_event = lambda action, volume: self.events.emit(
