@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from onggi.engine import pauses
 from onggi.engine.config import ContainerConfig, words
 from onggi.engine.container import Container, State
-from onggi.errors import Conflict, InvalidArgument
+from onggi.errors import Conflict
 from onggi.images.importing import now_text
 from onggi.oci.image import HealthConfig, History, ImageConfig, RootFS, RunConfig
 from onggi.oci.platform import host_platform
@@ -28,6 +25,8 @@ async def commit(
     """The new image's id. The container is paused meanwhile, so that no file is caught half-written. Raises Conflict, InvalidArgument."""
     if container.state in (State.DEAD, State.REMOVING):
         raise Conflict(f"You cannot commit container {container.id} which is {container.state}")
+    from onggi.build.changes import apply_changes  # late: few commits, and much that reads Dockerfiles
+
     run = apply_changes(run_config(config or container.row.config), changes)
     pausing = pause and container.state == State.RUNNING and engine.has_cgroups
     if pausing:
@@ -72,64 +71,3 @@ def run_config(config: ContainerConfig) -> RunConfig:
         volumes=config.volumes, working_dir=config.working_dir, entrypoint=words(config.entrypoint), on_build=config.on_build,
         labels=config.labels, stop_signal=config.stop_signal, stop_timeout=config.stop_timeout, shell=config.shell,
     )  # fmt: skip
-
-
-def _list(text: str) -> list[str]:
-    """JSON form, or shell form as /bin/sh -c."""
-    if text.startswith("["):
-        try:
-            return msgspec.json.decode(text.encode(), type=list[str])
-        except msgspec.DecodeError as error:
-            raise InvalidArgument(f"invalid change: {text}: {error}") from None
-    return ["/bin/sh", "-c", text]
-
-
-def apply_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
-    """Dockerfile lines of `commit --change` and `import --change`. Raises InvalidArgument."""
-    for line in changes:
-        instruction, _, rest = line.strip().partition(" ")
-        config = _change(config, instruction.upper(), rest.strip())
-    return config
-
-
-def _pairs(text: str) -> dict[str, str]:
-    found = {}
-    parts = shlex.split(text)
-    if parts and "=" not in parts[0]:
-        name, _, value = text.partition(" ")
-        return {name: value.strip()}
-    for part in parts:
-        name, _, value = part.partition("=")
-        found[name] = value
-    return found
-
-
-def _change(config: RunConfig, instruction: str, rest: str) -> RunConfig:
-    replace = msgspec.structs.replace
-    match instruction:
-        case "CMD":
-            return replace(config, cmd=_list(rest))
-        case "ENTRYPOINT":
-            return replace(config, entrypoint=_list(rest), cmd=None)
-        case "ENV":
-            new = _pairs(rest)
-            kept = [word for word in config.env or () if word.partition("=")[0] not in new]
-            return replace(config, env=[*kept, *(f"{name}={value}" for name, value in new.items())])
-        case "EXPOSE":
-            ports = {port if "/" in port else f"{port}/tcp": dict[str, object]() for port in rest.split()}
-            return replace(config, exposed_ports=(config.exposed_ports or {}) | ports)
-        case "LABEL":
-            return replace(config, labels=(config.labels or {}) | _pairs(rest))
-        case "USER":
-            return replace(config, user=rest)
-        case "WORKDIR":
-            return replace(config, working_dir=rest)
-        case "VOLUME":
-            paths = _list(rest) if rest.startswith("[") else rest.split()
-            return replace(config, volumes=(config.volumes or {}) | {path: {} for path in paths})
-        case "STOPSIGNAL":
-            return replace(config, stop_signal=rest)
-        case "ONBUILD":
-            return replace(config, on_build=[*(config.on_build or ()), rest])
-        case _:
-            raise InvalidArgument(f"{instruction} is not a valid change command")

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,6 @@ from onggi.doctor import engine_tag
 from onggi.engine import files, reconcile
 from onggi.engine.archive import Archive
 from onggi.engine.cgroupparents import CgroupParents
-from onggi.engine.committing import apply_changes
 from onggi.engine.container import Container
 from onggi.engine.containers import Containers
 from onggi.engine.copies import Copies
@@ -37,6 +37,7 @@ from onggi.engine.streams import Streams
 from onggi.engine.system import System
 from onggi.engine.tasks import Tasks
 from onggi.engine.waiting import Waiting
+from onggi.errors import NotFound
 from onggi.images import Image, Images, RegistryOptions
 from onggi.images.healing import heal_all
 from onggi.images.importing import import_image
@@ -63,6 +64,7 @@ from onggi.volumes import Volumes
 if TYPE_CHECKING:
     from onggi.build.buildkit.door import BuildKit
 
+_OF_NAMES = frozenset({"pull", "push"})
 _OF_IMAGES = frozenset({"untag", "load", "import", "save"})
 log = logging.getLogger("onggi.engine")
 
@@ -240,6 +242,9 @@ class Engine:
 
     def _image_changed(self, action: str, identifier: str, name: str) -> None:
         image = self.images.find(identifier)
+        if image is None and action in _OF_NAMES:
+            with suppress(NotFound):
+                image = self.images.resolve(identifier)
         # As dockerd has it: these are told of the image, not of its name.
         shown = identifier if action in _OF_IMAGES else name
         self.events.emit(
@@ -294,6 +299,8 @@ class Engine:
         platform: Platform | None,
     ) -> Image:
         """A file system's tar as an image; `changes` are Dockerfile lines. Raises InvalidArgument, NoSpace."""
+        from onggi.build.changes import apply_changes  # late: as in committing
+
         config = apply_changes(RunConfig(), changes)
         return await import_image(self.images, body, name=name, message=message, config=config, platform=platform)
 
