@@ -93,3 +93,13 @@ def test_output_comes_after_the_head_has_been_read(daemon: Daemon) -> None:
         assert head.endswith(b"\r\n\r\n")
         assert late.recv(65536) == b"\x01\0\0\0\0\0\0\x02x\n"
     daemon.docker("rm", "-f", "early")
+
+
+@pytest.mark.row("CL-041")
+def test_what_is_said_on_both_streams_is_read_in_the_order_it_was_said(daemon: Daemon, tmp_path: Path) -> None:
+    words = ["context", "create", "here", "--docker", f"host={daemon.host}"]
+    environment = os.environ | {"DOCKER_CONFIG": str(tmp_path)}
+    said = subprocess.run(
+        [ONGGI, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True, env=environment
+    )
+    assert said.stdout == 'here\nSuccessfully created context "here"\n'

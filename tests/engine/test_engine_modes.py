@@ -12,6 +12,7 @@ import pytest
 from onggi.engine import cdi, propagation
 from onggi.engine.config import (
     BindOptions,
+    ContainerConfig,
     DeviceRequest,
     Extensions,
     ImageOptions,
@@ -86,6 +87,25 @@ async def _committed(engine: Engine) -> str:
     container = await run(engine, "sh", "-c", "echo more > /added")
     await end_of(engine, container)
     return await engine.copies.commit(container, name=None, config=None, changes=[], author="", comment="", pause=False)
+
+
+@pytest.mark.row("E-043")
+def test_a_commit_keeps_of_the_containers_config_what_the_given_one_leaves_open(tmp_path: Path) -> None:
+    async def test(engine: Engine) -> None:
+        container = await run(engine, "sh", "-c", "true", env=["A=1", "B=2"], labels={"l": "m"}, user="user")
+        await end_of(engine, container)
+        for config, changes, env in (
+            (ContainerConfig(), [], {"A=1", "B=2"}),
+            (ContainerConfig(env=["B=own"]), ["ENV C=3"], {"A=1", "B=own", "C=3"}),
+        ):
+            image = await engine.copies.commit(
+                container, name=None, config=config, changes=changes, author="", comment="", pause=False
+            )
+            kept = engine.images.resolve(image).config.run
+            assert env <= set(kept.env or ())
+            assert (kept.cmd, kept.labels, kept.user) == (["sh", "-c", "true"], {"l": "m"}, "user")
+
+    with_engine(tmp_path, test)
 
 
 @pytest.mark.row("E-218", "S-05")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -11,8 +13,11 @@ import pytest
 
 from onggi.errors import RuntimeStepError
 from onggi.kernel import mounts
+from onggi.kernel.clone import CloneFlag
 from onggi.oci.runtime import Device, IOPriority, Mount, Namespace, Process, Rlimit, Root, Scheduler
 from onggi.runtime import defaults
+from onggi.runtime.parent import Parent
+from onggi.runtime.steps import ChildLink, StepFailed
 from tests.kernel.spawning import Box
 
 pytestmark = pytest.mark.root
@@ -53,6 +58,22 @@ def test_a_program_that_cannot_run_is_told_in_dockers_words(
     assert str(refused.value) == text
     assert refused.value.exit_code == code
     assert container.cgroup.pids() == []
+
+
+def test_a_childs_words_are_told_though_it_gave_something_out_before_and_the_parents_part_fails_too() -> None:
+    def child(link: ChildLink) -> None:
+        link.hand_out([0])
+        raise StepFailed(errno.ENOENT, "mount /x: no such file or directory", 127)
+
+    def prepare(pid: int) -> None:
+        pidfd = os.pidfd_open(pid)
+        select.select([pidfd], [], [])  # the child has ended: its namespaces are gone, too
+        os.close(pidfd)
+        raise OSError(errno.ESRCH, "add veth: No such process")
+
+    with pytest.raises(RuntimeStepError, match="^mount /x: no such file") as refused:
+        Parent(["root"], supervised=False).run(child, prepare, CloneFlag.NONE, None, None)
+    assert refused.value.exit_code == 127
 
 
 def test_a_program_of_another_format_is_told_before_the_start_counts(container: Box, tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def document(volume: Volume, engine: Engine) -> dict[str, object]:
     return {
         "CreatedAt": volume.created,
         "Driver": volume.driver,
-        "Labels": volume.labels,
+        "Labels": volume.labels and dict(sorted(volume.labels.items())),
         "Mountpoint": engine.volumes.mountpoint(volume.name),
         "Name": volume.name,
-        "Options": volume.options,
+        "Options": volume.options and dict(sorted(volume.options.items())),
         "Scope": "local",
     }
 

@@ -39,8 +39,8 @@ def document(network: Network, version: int, containers: dict[str, Document] | N
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
         "Containers": containers or {},
-        "Options": network.options,
-        "Labels": network.labels,
+        "Options": dict(sorted(network.options.items())),
+        "Labels": dict(sorted(network.labels.items())),
     }
     if version < 48:
         del found["EnableIPv4"]

@@ -6,6 +6,7 @@ Exit codes as docker's: 0; 1 when a command failed; 125 for wrong use and for an
 
 from __future__ import annotations
 
+import os
 import sys
 
 from onggi.cli.command import GLOBAL_FLAGS, Command, Context, Exit, load, words_of
@@ -31,10 +32,20 @@ def _print_version() -> None:
     sys.stdout.write(f"onggi version {__version__}\n")
 
 
+def _keep_order() -> None:
+    """With 2>&1 what is said on either stream is read in the order it was said."""
+    try:
+        if os.path.sameopenfile(1, 2):
+            sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a TextIOWrapper
+    except (OSError, AttributeError):  # one of them is closed
+        return
+
+
 def run(program: str, words: list[str]) -> int:
     """The exit code. What can go wrong is said on stderr, never as a traceback."""
     from onggi.cli.flags import HelpWanted, UsageError, parse, read_flags
 
+    _keep_order()
     try:
         options, rest = parse(read_flags(GLOBAL_FLAGS), words, interspersed=False)
     except HelpWanted:

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 import ssl
 
 from onggi.errors import OnggiError
@@ -126,11 +127,19 @@ class Registry:
             return _exchange(self._connect(self._host, plain=False), method, path, headers, body)
         except (OSError, http.client.HTTPException) as error:
             if not self._insecure:
-                raise RegistryError(f'{method.title()} "https://{self._host}{path}": {error}') from None
+                raise RegistryError(f'{method.title()} "https://{self._host}{path}": {self._why(error)}') from None
         try:
             return _exchange(self._connect(self._host, plain=True), method, path, headers, body)
         except (OSError, http.client.HTTPException) as error:
-            raise RegistryError(f'{method.title()} "http://{self._host}{path}": {error}') from None
+            raise RegistryError(f'{method.title()} "http://{self._host}{path}": {self._why(error)}') from None
+
+    def _why(self, error: Exception) -> str:
+        """In Go's words where people know them."""
+        if isinstance(error, socket.gaierror):
+            return f"dial tcp: lookup {self._host.partition(':')[0]}: no such host"
+        if isinstance(error, ConnectionError):
+            return f"dial tcp {self._host}: connect: {(error.strerror or str(error)).lower()}"
+        return str(error)
 
     def _connect(self, host: str, *, plain: bool) -> http.client.HTTPConnection:
         if plain:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from onggi.engine import pauses
 from onggi.engine.config import ContainerConfig, words
 from onggi.engine.container import Container, State
+from onggi.engine.creating import merge
 from onggi.errors import Conflict
 from onggi.images.importing import now_text
 from onggi.oci.image import HealthConfig, History, ImageConfig, RootFS, RunConfig
@@ -27,7 +28,7 @@ async def commit(
         raise Conflict(f"You cannot commit container {container.id} which is {container.state}")
     from onggi.build.changes import apply_changes  # late: few commits, and much that reads Dockerfiles
 
-    run = apply_changes(run_config(config or container.row.config), changes)
+    run = apply_changes(_over(config, run_config(container.row.config)), changes)
     pausing = pause and container.state == State.RUNNING and engine.has_cgroups
     if pausing:
         await pauses.pause(engine, container)
@@ -59,6 +60,11 @@ async def commit(
     }
     engine.events.emit("container", "commit", container.id, attributes)
     return str(image.id)
+
+
+def _over(config: ContainerConfig | None, own: RunConfig) -> RunConfig:
+    """A client may send a config, even an empty one: what it leaves open is the container's (moby runconfig.Merge)."""
+    return own if config is None else run_config(merge(config, own))
 
 
 def run_config(config: ContainerConfig) -> RunConfig:

@@ -287,7 +287,7 @@ class Containers:
             if new == old:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
             if new in self._by_name:
-                raise names.taken(new, self._by_name[new])
+                raise Conflict(f"Error when allocating new name: {names.taken(new, self._by_name[new])}")
             self._by_name[new] = container.id
             del self._by_name[old]
             container.change(name=new)

@@ -183,7 +183,7 @@ class Endpoints:
             if name is None:
                 if force:
                     return
-                raise Conflict(f"container {container.id} is not connected to network {network.name}")
+                raise Conflict(f"container {container.id} is not connected to the network {network.name}")
             endpoint = engine.networks.members.of(container.id).get(network.id)
             if endpoint is not None and container.is_alive:
                 await engine.networks.disconnect_running(endpoint, container.row.pid)

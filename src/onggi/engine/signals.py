@@ -11,6 +11,8 @@ def signal_number(text: str) -> int:
     """`SIGTERM`, `term`, `SIGRTMIN+3` or `15`. Raises InvalidArgument in docker's words."""
     if text.isdigit():
         number = int(text)
+        if number > 64:
+            raise InvalidArgument(f"the linux daemon does not support signal {number}")
     else:
         name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
         base, _, offset = name.partition("+")

@@ -248,8 +248,8 @@ class Networks:
                 raise Forbidden(f"{row.name} is a pre-defined network and cannot be removed")
             active = self.members.within(row.id)
             if active:
-                told = " ".join(f'(name:"{(e.names or [e.container_id[:12]])[0]}" id:"{e.id[:12]}")' for e in active)
-                raise Forbidden(f"error while removing network: network {row.name} has active endpoints {told}")
+                told = ", ".join(f'name:"{(e.names or [e.container_id[:12]])[0]}" id:"{e.id[:12]}"' for e in active)
+                raise Forbidden(f"error while removing network: network {row.name} has active endpoints ({told})")
             await self._database.commit(Delete(TABLE, row.id))
             del self._rows[row.id]
             self.members.close(row.id)

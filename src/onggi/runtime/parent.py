@@ -99,7 +99,12 @@ class Parent:
                 prepare(spawned.pid)
             except (OSError, OnggiError) as error:
                 # If the child has failed already, its words are the cause and this is what follows from it; or its death.
-                link.receive(wait=False)
+                # What it had handed out before comes first.
+                said = b"-"
+                while said:
+                    said, fds = link.receive(wait=False)
+                    for fd in fds:
+                        fd.close()
                 if isinstance(error, OSError) and error.errno == errno.ESRCH and _is_ending(spawned):
                     raise _killed() from error
                 raise as_step_error(error) from error
