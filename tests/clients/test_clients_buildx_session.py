@@ -70,7 +70,7 @@ def test_the_clients_ssh_agent_answers_in_a_step(buildx: Buildx) -> None:
             ["ssh-add", "-q", str(key)], check=True, env=buildx.environment(**env), stderr=subprocess.DEVNULL
         )
         place = buildx.context("FROM busybox\nCOPY root /\nRUN --mount=type=ssh ssh-add -l && ssh-add -l\n")
-        _copy_program(place / "root", shutil.which("ssh-add") or "")
+        copy_program(place / "root", shutil.which("ssh-add") or "")
         said = buildx.build("--ssh", "default", **env)
         assert said.count("buildx-test (ED25519)") == 2
         assert "ssh-add -l" in buildx.run("build", "--no-cache", "c").stderr
@@ -78,7 +78,7 @@ def test_the_clients_ssh_agent_answers_in_a_step(buildx: Buildx) -> None:
         subprocess.run(["kill", env["SSH_AGENT_PID"]], check=True)
 
 
-def _copy_program(root: Path, program: str) -> None:
+def copy_program(root: Path, program: str) -> None:
     """With the libraries that it needs."""
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
     for path in [program, *re.findall(r"(/\S+)", listed)]:

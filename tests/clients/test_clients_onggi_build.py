@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.daemon import Daemon, running
+from tests.clients.test_clients_buildx_session import copy_program
 
 pytestmark = pytest.mark.root
 ONGGI = str(Path(sys.executable).parent / "onggi")
@@ -173,3 +176,42 @@ def test_check_reads_the_dockerfile_and_builds_nothing(building: Building) -> No
     building.write(Dockerfile="ARG V=1\nFROM busybox AS one\nARG V\nFROM one\n")
     assert "one" in building.build("--call=targets", ".").stdout
     assert "V" in building.build("--call=outline", "--target=one", ".").stdout
+
+
+@pytest.mark.row("F-221", "F-363", "F-066", "S-51")
+def test_an_ssh_agent_answers_in_a_step_and_gives_no_key_away(building: Building, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "onggi-test", "-f", str(key)], check=True)
+    building.write(
+        Dockerfile="FROM busybox\nCOPY root /\nCOPY key.pub /\nRUN --mount=type=ssh,id=mine ssh-add -l && ssh-add -L && ! ssh-add -D\n"
+    )
+    copy_program(tmp_path / "root", shutil.which("ssh-add") or "")
+    (tmp_path / ".dockerignore").write_text("key\n")
+    # An agent of its own for keys.
+    said = building.build("--ssh", f"mine={key}", "-t", "agented", ".").stderr
+    assert said.count("onggi-test (ED25519)") == 1
+    assert key.with_suffix(".pub").read_text().split()[1] in said
+    # The user's own agent, whose keys are still there when a step wanted them gone.
+    words = re.findall(
+        r"(SSH_\w+)=([^;]+);", subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    )
+    env = dict(words)
+    try:
+        subprocess.run(["ssh-add", "-q", str(key)], check=True, env={**os.environ, **env}, stderr=subprocess.DEVNULL)
+        assert (
+            "onggi-test (ED25519)"
+            in building.build("--no-cache", "--ssh", f"mine={env['SSH_AUTH_SOCK']}", ".", **env).stderr
+        )
+        building.write(Dockerfile="FROM busybox\nCOPY root /\nRUN --mount=type=ssh,required=true ssh-add -l\n")
+        assert "onggi-test (ED25519)" in building.build("--ssh", "default", ".", **env).stderr
+        listed = subprocess.run(
+            ["ssh-add", "-l"], check=True, capture_output=True, text=True, env={**os.environ, **env}
+        ).stdout
+        assert "onggi-test" in listed
+    finally:
+        subprocess.run(["kill", env["SSH_AGENT_PID"]], check=True)
+    assert "unset ssh forward key default" in building.build("--no-cache", ".", code=1).stderr
+    assert "make sure SSH_AUTH_SOCK is set" in building.build("--ssh", "default", ".", code=1, SSH_AUTH_SOCK="").stderr
+    # Nobody's private key is in what was made.
+    building.run("save", "-o", str(tmp_path / "saved.tar"), "agented")
+    assert key.read_bytes().splitlines()[1] not in (tmp_path / "saved.tar").read_bytes()

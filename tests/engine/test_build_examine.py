@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from onggi.build.options import BuildOptions
-from onggi.build.posted import NoAgents, PostedContexts, PostedCredentials, PostedSecrets
+from onggi.build.posted import PostedContexts, PostedCredentials, PostedSecrets
+from onggi.build.postedagents import PostedAgents
 from onggi.build.request import Request
 from onggi.engine.engine import Engine
 from onggi.ignore import IgnoreRules
@@ -27,7 +28,9 @@ async def examine(engine: Engine, root: Path, text: str, what: str, **words: Any
     write(place, {"Dockerfile": text})
     options = BuildOptions(**words)
     context = read_directory(place, IgnoreRules(()))
-    request = Request(options, PostedContexts(context, options), PostedSecrets({}), NoAgents(), PostedCredentials({}))
+    request = Request(
+        options, PostedContexts(context, options), PostedSecrets({}), PostedAgents({}), PostedCredentials({})
+    )
     try:
         return json.loads(await engine.builder.examine(request, what, Listening()))
     finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
 from onggi.api import filternames
 from onggi.api.answers import Answer, empty, json_answer
 from onggi.api.auth import decode_auths, decode_secrets
 from onggi.api.hangup import HangUp
+from onggi.api.hijack import RAW, Hijack
 from onggi.api.progress import progress
 from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream
@@ -51,6 +53,23 @@ async def secrets(call: Call) -> StreamResponse:
     body = await call.body(_SECRETS_LIMIT)
     call.engine.builder.keep_secrets(identifier, decode_secrets(body.decode("ascii", "replace")))
     return empty(204)
+
+
+@routes.on("POST", "/onggi/build/agent", "F-221", hang_up=HangUp.HALF_CLOSE)
+async def agent(call: Call) -> StreamResponse:
+    """The connection becomes an ssh agent of the build `id`: the engine asks, the client answers, as long as it stays."""
+    identifier, name = call.query.text("id"), call.query.text("name")
+    if not identifier or not name:
+        raise InvalidArgument("a build's agent needs id and name")
+    call.connection.hold()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with call.engine.builder.agents.offer(identifier, name, ours), ExitStack() as undo:
+        undo.callback(theirs.close)
+        hijack = Hijack(call, RAW)
+        hijack.open()
+        undo.pop_all()
+        return await hijack.join(theirs)
 
 
 @routes.on("GET", "/onggi/images/{name*}/files", "F-183", hang_up=HangUp.CANCEL)

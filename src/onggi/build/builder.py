@@ -30,6 +30,7 @@ from onggi.build.options import BuildOptions
 from onggi.build.origins import Sources
 from onggi.build.output import Output
 from onggi.build.plan import Plan
+from onggi.build.postedagents import OfferedAgents
 from onggi.build.posting import Posting
 from onggi.build.private import PrivatePlaces
 from onggi.build.remote import Remotes
@@ -81,6 +82,7 @@ class Builder:
         self._cancelled: set[str] = set()
         self._secrets: dict[str, Mapping[str, bytes]] = {}
         """Sent ahead of a build, by its id."""
+        self.agents = OfferedAgents()
         self._gc = gc or GcSettings()
         self._collected_s = float("-inf")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 
 from onggi.build.context import Context
@@ -72,18 +71,6 @@ class PostedSecrets:
 
     async def secret(self, identifier: str) -> bytes | None:
         return self._secrets.get(identifier)
-
-
-class NoAgents:
-    """Over plain HTTP nobody can be asked to sign anything."""
-
-    async def has(self, identifier: str) -> bool:
-        del identifier
-        return False
-
-    async def connect(self, identifier: str, connection: socket.socket) -> None:
-        del identifier
-        connection.close()
 
 
 class PostedCredentials:

@@ -15,7 +15,7 @@ from onggi.build.context import Context
 from onggi.build.errors import BuildFailed, DockerfileError
 from onggi.build.output import Aux, HeldOutput, Message, Output
 from onggi.build.plan import Kind, Plan
-from onggi.build.posted import NoAgents, PostedContexts, PostedCredentials, PostedSecrets
+from onggi.build.posted import PostedContexts, PostedCredentials, PostedSecrets
 from onggi.build.rawprogress import Explanation, RawProgress, Status, failure_of
 from onggi.build.receivejob import Receive
 from onggi.build.remote import indexed
@@ -95,7 +95,7 @@ class Posting:
             options,
             PostedContexts(context, options),
             PostedSecrets(self._secrets),
-            NoAgents(),
+            self._builder.agents.of(options.build_id),
             PostedCredentials(options.auths),
         )
 

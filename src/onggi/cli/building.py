@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 
-from onggi.cli import buildcontext, mountwords
+from onggi.cli import buildagents, buildcontext, mountwords
 from onggi.cli.buildoutputs import Output, bring
 from onggi.cli.buildprogress import display
 from onggi.cli.buildwords import contexts_of, print_call, secrets_of
@@ -52,10 +53,18 @@ def _build(context: Context, options: Options, words: list[str]) -> None:
     secrets = secrets_of(options.list("secret"))
     if secrets:
         context.engine(images.build_secrets(str(query["buildid"]), secrets))
+    with contextlib.ExitStack() as stack:
+        agents = buildagents.sockets_of(options.list("ssh"), stack)
+        stack.enter_context(buildagents.carried(context, str(query["buildid"]), agents))
+        _brought(context, options, outputs, images.build(body, query, registries=registries))
+
+
+def _brought(context: Context, options: Options, outputs: list[Output], build: Any) -> None:
+    """Follows the build, and brings what was asked for."""
     known: set[str] = set()
     if any(each.is_brought for each in outputs):
         known = {str(image["Id"]) for image in context.engine(images.listing(all=True))}
-    identifier = _followed(context, options, images.build(body, query, registries=registries))
+    identifier = _followed(context, options, build)
     for output in outputs:
         if output.is_brought:
             bring(context, output, identifier)
@@ -209,6 +218,7 @@ COMMANDS = {
    --shell-on-error bool  Open a shell in the step that fails, with its files and mounts
    --shm-size bytes  Size of "/dev/shm"
    --squash bool  Squash newly built layers into a single new layer
+   --ssh list  SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
 -t --tag list  Name and optionally a tag in the "name:tag" format
    --target string  Set the target build stage to build.
    --ulimit ulimit  Ulimit options

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from onggi.client.call import Body, Call, Request, Stream, json_body, json_lines, nothing, parsed, quote, raw
+from onggi.client.call import Body, Call, Hijack, Request, Stream, json_body, json_lines, nothing, parsed, quote, raw
 from onggi.client.errors import InvalidPlatform
 from onggi.client.shapes import Json, Progress
 
@@ -165,6 +165,11 @@ def build_secrets(build_id: str, secrets: Mapping[str, bytes]) -> Call[None]:
     encoded = {name: base64.b64encode(data).decode() for name, data in secrets.items()}
     body = base64.b64encode(json_body(encoded))
     return Call(Request("POST", "/onggi/build/secrets", {"id": build_id}, body), nothing)
+
+
+def build_agent(build_id: str, name: str) -> Hijack:
+    """A connection on which the engine asks an ssh agent, for steps of the build with this `buildid`. onggi's own."""
+    return Hijack(Request("POST", "/onggi/build/agent", {"id": build_id, "name": name}))
 
 
 def _build_request(context: Body, query: Mapping[str, object], registries: Json | None) -> Request:
