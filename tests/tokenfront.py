@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from tests.fronts import forwarded
 from tests.imaging import serving
 
 
@@ -33,6 +34,7 @@ class TokenFront:
     """Method and parameters of each request for a token."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     host: str = ""
+    target: str = ""
     _tokens: dict[str, tuple[set[str], list[int]]] = field(default_factory=dict)
     session: aiohttp.ClientSession | None = None
 
@@ -45,17 +47,7 @@ class TokenFront:
             return self._challenge(needed)
         uses[0] -= 1
         self.requests.append((request.method, request.path_qs))
-        assert self.session
-        passed = {name: value for name, value in request.headers.items() if name not in ("Authorization", "Host")}
-        async with self.session.request(
-            request.method, request.path_qs, headers=passed, data=await request.read()
-        ) as answer:
-            kept = {
-                name: value
-                for name, value in answer.headers.items()
-                if name not in ("Transfer-Encoding", "Date", "Server")
-            }
-            return web.Response(status=answer.status, headers=kept, body=await answer.read())
+        return await forwarded(self.target, request)
 
     def _challenge(self, needed: set[str]) -> web.Response:
         scope = f',scope="{" ".join(sorted(needed))}"' if needed else ""
@@ -118,8 +110,8 @@ def _needed(request: web.BaseRequest) -> set[str]:
 
 @asynccontextmanager
 async def token_front(root: Path, front: TokenFront) -> AsyncIterator[TokenFront]:
-    async with serving(root) as (_, session):
-        front.session = session
+    async with serving(root) as (target, session):
+        front.target, front.session = target, session
         runner = web.ServerRunner(web.Server(front.answer), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -18,6 +18,7 @@ from onggi.errors import Corrupt, InvalidArgument, NoSpace, NotFound, Unavailabl
 from onggi.images import RegistryOptions
 from onggi.images.progress import Message
 from onggi.oci.reference import parse_reference
+from tests.fronts import Front, fronting
 from tests.imaging import (
     DOCKER_MANIFEST,
     OCI_INDEX,
@@ -252,21 +253,22 @@ def test_a_pull_of_what_is_here_asks_for_the_digest_alone(tmp_path: Path) -> Non
             index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
                 {"mediaType": OCI_MANIFEST, "digest": digest(IMAGE.manifest), "size": len(IMAGE.manifest), "platform": {"os": "linux", "architecture": "amd64"}}]}  # fmt: skip
             assert await put_manifest(session, "app", "v1", json.dumps(index).encode(), OCI_INDEX) == 201
-            async with counting(host) as (front, asked):
-                await here.pull(f"{front}/app:v1")
+            async with fronting(Front(host)) as front:
+                asked = front.asked
+                await here.pull(f"{front.host}/app:v1")
                 assert [method for method, path in asked if "/manifests/" in path] == ["GET", "GET"]
                 asked.clear()
                 here.messages.clear()
-                await here.pull(f"{front}/app:v1")
+                await here.pull(f"{front.host}/app:v1")
                 assert [(method, path) for method, path in asked if "/manifests/" in path] == [
                     ("HEAD", "/v2/app/manifests/v1")
                 ]
-                assert f"Status: Image is up to date for {front}/app:v1" in here.said()
+                assert f"Status: Image is up to date for {front.host}/app:v1" in here.said()
 
                 await publish(session, "app", "v1", newer)
                 asked.clear()
                 here.messages.clear()
-                await here.pull(f"{front}/app:v1")
+                await here.pull(f"{front.host}/app:v1")
                 assert [method for method, path in asked if "/manifests/" in path] == ["HEAD", "GET"]
                 shared, new = (digest(layer) for layer in newer.layers)
                 assert f"{shared[7:19]}: Already exists" in here.said()
@@ -363,37 +365,3 @@ def test_a_platform_that_is_not_there_is_named(tmp_path: Path) -> None:
             await here.pull(f"{registry.host}/app:v1")
 
     with_registry(tmp_path, test)
-
-
-class counting:
-    """A front of a registry that keeps what it was asked for: (address, list of (method, path))."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-
-    async def __aenter__(self) -> tuple[str, list[tuple[str, str]]]:
-        import aiohttp
-
-        asked: list[tuple[str, str]] = []
-        self._session = aiohttp.ClientSession(f"http://{self._host}", auto_decompress=False)
-
-        async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            if request.path != "/v2/":
-                asked.append((request.method, request.path))
-            passed = {name: value for name, value in request.headers.items() if name != "Host"}
-            async with self._session.request(request.method, request.path_qs, headers=passed) as got:
-                kept = {
-                    name: value
-                    for name, value in got.headers.items()
-                    if name not in ("Date", "Server", "Transfer-Encoding")
-                }
-                return web.Response(status=got.status, headers=kept, body=await got.read())
-
-        self._runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"127.0.0.1:{self._runner.addresses[0][1]}", asked
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-        await self._session.close()
