@@ -219,3 +219,12 @@ def test_what_a_label_says_is_cleaned_for_a_terminal_and_whole_for_a_pipe(daemon
             [ONGGI, *words], capture_output=True, text=True, check=True, env=os.environ | {"DOCKER_HOST": daemon.host}
         )
         assert "\x1b[2Jgone" in piped.stdout
+
+
+@pytest.mark.row("I-164")
+@pytest.mark.parametrize("words", [("save", "busybox"), ("export", "kept")])
+def test_an_archive_is_not_written_to_a_terminal(daemon: Daemon, words: tuple[str, ...]) -> None:
+    daemon.say("create", "--name", "kept", "busybox")
+    terminal = Terminal(daemon, *words)
+    terminal.see("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+    assert terminal.process.wait(20) == 1

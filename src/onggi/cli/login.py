@@ -29,7 +29,10 @@ def _login(context: Context, options: Options, words: list[str]) -> None:
     if not user and not password:
         kept = store.get(server)
     if kept:
-        sys.stdout.write(f"Authenticating with existing credentials... [Username: {kept.get('username', '')}]\n\n")
+        sys.stderr.write(
+            f"Authenticating with existing credentials... [Username: {kept.get('username', '')}]\n\n"
+            " Info -> To login with a different account, run 'docker logout' followed by 'docker login'\n\n\n"
+        )
         login = kept
     else:
         user, password = _prompted(options, user, password)
