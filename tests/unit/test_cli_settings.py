@@ -291,7 +291,7 @@ def test_builds_are_buildxs_where_a_setting_or_a_flag_asks_for_it(folder: Path, 
     directory.mkdir(parents=True)
     plugin = directory / "docker-buildx"
     plugin.write_text(
-        '#!/bin/sh\nif [ "$1" = docker-cli-plugin-metadata ]; then echo \'{"SchemaVersion":"0.1.0"}\'; else echo "$@"; fi\n'
+        '#!/bin/sh\nif [ "$1" = docker-cli-plugin-metadata ]; then echo \'{"SchemaVersion":"0.1.0"}\'; else echo "$@$BUILDX_BUILDER"; fi\n'
     )
     plugin.chmod(0o755)
     program = Path(sys.executable).parent / "onggi"
@@ -302,13 +302,34 @@ def test_builds_are_buildxs_where_a_setting_or_a_flag_asks_for_it(folder: Path, 
 
     alone = said()
     assert (alone.returncode != 0, alone.stdout) == (True, ""), "there is nothing to build here, and buildx isn't asked"
-    assert said(DOCKER_BUILDKIT="1").stdout == "-H unix:///nonexistent buildx build .\n"
-    assert said("--only-buildx-knows").stdout == "-H unix:///nonexistent buildx build --only-buildx-knows .\n"
+    # In the engine's own builder, whatever `buildx use` has chosen, as its image is looked for in the engine.
+    assert said(DOCKER_BUILDKIT="1").stdout == "-H unix:///nonexistent buildx build .default\n"
+    assert said(DOCKER_BUILDKIT="1", BUILDX_BUILDER="b").stdout == "-H unix:///nonexistent buildx build .b\n"
+    assert said("--builder=b", DOCKER_BUILDKIT="1").stdout == "-H unix:///nonexistent buildx build --builder=b .\n"
+    assert said("--only-buildx-knows").stdout == "-H unix:///nonexistent buildx build --only-buildx-knows .default\n"
     refused = said("--only-buildx-knows", DOCKER_BUILDKIT="0")
     assert (refused.returncode, refused.stderr.partition("\n")[0]) == (125, "unknown flag: --only-buildx-knows")
     assert "expects boolean value" in said(DOCKER_BUILDKIT="perhaps").stderr
     (folder / "config.json").write_text('{"features": {"buildkit": "true"}}')
+    assert said().stdout == "-H unix:///nonexistent buildx build .default\n"
+    (folder / "config.json").write_text('{"aliases": {"builder": "buildx"}}')  # as `docker buildx install` does it
     assert said().stdout == "-H unix:///nonexistent buildx build .\n"
+    assert said(DOCKER_BUILDKIT="0").stdout.startswith("-H unix:///nonexistent buildx") is (line == "builder build")
+
+
+@pytest.mark.row("CL-149", "CL-153")
+@pytest.mark.parametrize(
+    ("aliases", "text"),
+    [
+        ({"foo": "buildx"}, 'not allowed to alias "foo" (allowed: map[string]struct {}{"builder":struct {}{}})\n'),
+        ({"builder": "ps"}, 'not allowed to alias with builtin "ps" as target\n'),
+    ],
+)
+def test_an_alias_that_docker_does_not_allow_is_refused_in_its_words(
+    folder: Path, aliases: dict[str, str], text: str
+) -> None:
+    write(folder, aliases=aliases)
+    assert call("version") == (1, "", text)
 
 
 @pytest.mark.row("CL-001")

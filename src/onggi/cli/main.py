@@ -109,6 +109,12 @@ def _dispatch(context: Context, words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name == "help":
         return _help_about(context, rest)
+    if context.config.group("aliases"):
+        from onggi.cli.plugins import builder_alias, run_plugin
+
+        alias = builder_alias(context.config)
+        if name == "builder" and alias and (code := run_plugin(context, alias, rest)) is not None:
+            return code
     if name in GROUPS:
         return _dispatch_group(context, name, rest)
     if name in TOP:
@@ -159,6 +165,11 @@ def _dispatch_group(context: Context, name: str, words: list[str]) -> int:
         sys.stdout.write(group_help(context.program, name))
         return 0
     group = GROUPS[name]
+    if rest[0] not in group and name == "builder":  # buildx has more of them
+        from onggi.cli.plugins import run_plugin
+
+        if (code := run_plugin(context, "buildx", rest)) is not None:
+            return code
     if rest[0] not in group:
         sys.stderr.write(f"{context.program}: unknown command: {call} {rest[0]}{near(rest[0], group)}{tail}")
         return 1

@@ -79,8 +79,26 @@ def buildx_is_wanted(config: ConfigFile) -> bool | None:
         raise Exit(1, f"DOCKER_BUILDKIT environment variable expects boolean value: {error}") from None
 
 
-def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # noqa: RET503 - execve doesn't return
-    """Becomes the plugin called `name`; None when there is none. `bake` is one of buildx's commands."""
+def builder_alias(config: ConfigFile) -> str:
+    """The plugin that the configuration's aliases put in the place of `builder`; empty when they don't.
+
+    `docker buildx install` writes it. Raises Exit for another alias: docker allows this one alone, and to plugins only.
+    """
+    from onggi.cli.command import Exit
+    from onggi.cli.commands import GROUPS, TOP
+
+    for name, target in config.group("aliases").items():
+        if name != "builder":
+            raise Exit(
+                1, f'not allowed to alias "{name}" (allowed: map[string]struct {{}}{{"builder":struct {{}}{{}}}})'
+            )
+        if str(target).split(" ")[0] in {*GROUPS, *TOP}:
+            raise Exit(1, f'not allowed to alias with builtin "{target}" as target')
+    return str(config.group("aliases").get("builder", ""))
+
+
+def run_plugin(context: Context, name: str, words: list[str], **more: str) -> int | None:  # noqa: RET503 - execve doesn't return
+    """Becomes the plugin called `name`; None when there is none. `bake` is one of buildx's commands; `more` goes into its environment."""
     target = "buildx" if name == "bake" else name
     path = find(context.config, target)
     if not path or not metadata(path):
@@ -91,7 +109,7 @@ def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # 
     sys.stdout.flush()
     again = [path, *context.global_words, target, *([name] if name != target else []), *words]
     # Plugins that call the main program back find it here (docker/cli, metadata.ReexecEnvvar).
-    environment = os.environ | {"DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": os.path.realpath(sys.argv[0])}
+    environment = os.environ | {"DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": os.path.realpath(sys.argv[0])} | more
     if context.context_name == "default" and not context.host and not os.environ.get("DOCKER_HOST"):
         # A plugin's own default is docker's socket; it has to speak with the engine that we do.
         environment["DOCKER_HOST"] = context.endpoint.text
@@ -100,7 +118,14 @@ def run_plugin(context: Context, name: str, words: list[str]) -> int | None:  # 
 
 def built_elsewhere(context: Context, words: list[str], *, unknown: bool) -> int | None:
     """Hands a build to buildx where a setting asks for it, or where a flag is `unknown` here; None when it is ours to do."""
+    alias = builder_alias(context.config)
     wanted = buildx_is_wanted(context.config)
+    if wanted is not False and alias:
+        return run_plugin(context, alias, ["build", *words])
     if wanted or (unknown and wanted is None):
-        return run_plugin(context, "buildx", ["build", *words])
+        # What is built here is looked for here: in the engine's own builder, not in one that `buildx use` has chosen.
+        chosen = os.environ.get("BUILDX_BUILDER") or any(word.partition("=")[0] == "--builder" for word in words)
+        return run_plugin(
+            context, "buildx", ["build", *words], **({} if chosen else {"BUILDX_BUILDER": context.context_name})
+        )
     return None
