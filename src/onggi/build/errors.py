@@ -38,3 +38,11 @@ class BuildFailed(OnggiError):
         self.location: Location | None = None
         self.vertex: Vertex | None = None
         self.remains: Remains | None = None
+
+
+class OtherFrontend(BuildFailed):
+    """A Dockerfile names a frontend that isn't the built-in one: `source` is its image, `words` all that was said."""
+
+    def __init__(self, source: str, words: str) -> None:
+        super().__init__(f"frontend {source} is not supported here: the built-in one serves docker/dockerfile")
+        self.source, self.words = source, words

@@ -48,14 +48,14 @@ class Frontend:
         ]
 
     async def dockerfile(self) -> Dockerfile:
-        """Raises DockerfileError, BuildFailed for a frontend that isn't ours."""
+        """Raises DockerfileError, OtherFrontend."""
+        check_syntax(self._definition.file.data, self._request.options.build_args)
         try:
             dockerfile = await asyncio.to_thread(parse_dockerfile, self._definition.file.data)
         except DockerfileError as error:
             if error.line:
                 error.location = Location(self._definition.file, error.line, error.last)
             raise
-        check_syntax(dockerfile.directives.get("syntax", ""), self._request.options.build_args)
         return dockerfile
 
     def _checker(self, dockerfile: Dockerfile) -> Checker:

@@ -54,6 +54,23 @@ class Layering:
             finally:
                 self._snapshots.remove(identifier)
 
+    @contextlib.asynccontextmanager
+    async def beside(self, diff_ids: Sequence[Digest]) -> AsyncIterator[Snapshot]:
+        """The same for a process that waits for steps itself: counted among them, enough of its kind would wait for ever."""
+        identifier = new_id()
+        snapshot = self._snapshots.prepare(identifier, diff_ids)
+        try:
+            yield snapshot
+        finally:
+            self._snapshots.remove(identifier)
+
+    async def serve(self, step: RunStep) -> StepEnd:
+        """A process whose changes nobody keeps. Raises BuildFailed when it could not be started."""
+        try:
+            return await self._runner.run(step)
+        except RuntimeStepError as error:
+            raise BuildFailed(str(error)) from error
+
     async def capture(self, snapshot: Snapshot) -> LayerInfo:
         """What a step has put into its directory, as a layer. The directory is gone then."""
         return await self.layers.capture(snapshot.upper, keep=False, root_entry=False)
@@ -63,10 +80,7 @@ class Layering:
 
         Raises BuildFailed when the process could not be started or ended with anything but 0.
         """
-        try:
-            end = await self._runner.run(step)
-        except RuntimeStepError as error:
-            raise BuildFailed(str(error)) from error
+        end = await self.serve(step)
         if end.exit_code:
             raise _failed(step, end)
         return await self.capture(step.snapshot)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,6 +53,9 @@ class RunStep:
     """What is mounted over the layers; their places are in the lowest layer."""
     hostname: str = "buildkitsandbox"
     privileged: bool = False
+    talk: Callable[[socket.socket], Awaitable[None]] | None = None
+    """Speaks with the process in `output`'s stead: what is sent is its stdin, what comes are its streams in docker's frames
+    (api/types/container, attach), until they end. None: its stdin is empty."""
     devices: tuple[RunDevice, ...] = ()
     """CDI devices by the names that a Dockerfile has for them."""
 

@@ -40,14 +40,14 @@ class Steps:
             try:
                 request = self._request(step)
                 # One stream for both: output is told in the order in which it was written.
-                plan = AttachPlan(stdin=False, stdout=True, stderr=True, patience_s=3600.0)
+                plan = AttachPlan(stdin=step.talk is not None, stdout=True, stderr=True, patience_s=3600.0)
                 shim = await engine.runtime.start(request, attach=[AttachSocket(theirs.fileno(), plan)])
             finally:
                 theirs.close()
             if shim.dns_fds:
                 fds, shim.dns_fds[:] = list(shim.dns_fds), []
                 await engine.networks.serve_names(step.container_id, fds)
-            await _read(ours, step)
+            await (step.talk(ours) if step.talk else _read(ours, step))
             record = await shim.wait()
             return StepEnd(record.exit_code, record.oom_killed)
         finally:
@@ -111,7 +111,12 @@ class Steps:
             registry = cdi.read()
             cdi.inject(plan.spec, _device_names(step, registry), registry, spec.device_nodes)
         return StartContainer(
-            container_id=step.container_id, plan=plan, cgroup_path=around.cgroup_path, log=LogPlan(driver="none")
+            container_id=step.container_id,
+            plan=plan,
+            cgroup_path=around.cgroup_path,
+            log=LogPlan(driver="none"),
+            open_stdin=step.talk is not None,
+            stdin_once=step.talk is not None,
         )
 
     def _files(self, step: RunStep, hostname: str, *, embedded: bool, on_host: bool) -> dict[str, str]:

@@ -27,7 +27,7 @@ def options_of(attrs: Mapping[str, str], *, entitlements: Iterable[str] = ()) ->
     return BuildOptions(
         dockerfile=attrs.get("filename", ""),
         remote="" if is_upload(source) else source if _is_remote(source) else "",
-        build_args=_with_prefix(attrs, _BUILD_ARG),
+        build_args=_with_prefix(attrs, _BUILD_ARG) | _spoken(attrs),
         labels=_with_prefix(attrs, _LABEL),
         target=attrs.get("target", ""),
         no_cache=attrs.get("no-cache") == "",
@@ -42,6 +42,11 @@ def options_of(attrs: Mapping[str, str], *, entitlements: Iterable[str] = ()) ->
         inline_cache=attrs.get(f"{_BUILD_ARG}BUILDKIT_INLINE_CACHE") in ("1", "true"),
         limits=_limits(attrs),
     )
+
+
+def _spoken(attrs: Mapping[str, str]) -> dict[str, str]:
+    """A frontend that was chosen by the Dockerfile (`cmdline` says so) and falls back on the built-in one must not be chosen again."""
+    return {"BUILDKIT_SYNTAX": "dockerfile.v0"} if "cmdline" in attrs else {}
 
 
 def _is_remote(source: str) -> bool:

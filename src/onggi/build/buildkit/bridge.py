@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from onggi.build.buildkit import looking, questions
+from onggi.build.buildkit import looking, solves
 from onggi.build.buildkit.definitions import definition_of, operations, result_in
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
-from onggi.build.buildkit.llb.results import CONFIG_KEY, configured
+from onggi.build.buildkit.llb.results import configured
 from onggi.build.buildkit.pb import gateway_pb2, ops_pb2
 from onggi.build.buildkit.rpc import Code, Methods, RpcError, ServerCall, error_of, unary
 from onggi.build.buildkit.workers import gateway_caps, llb_caps, worker_record
+from onggi.build.plan import Kind, Origin
+from onggi.oci.digest import sha256_of
 from onggi.oci.image import encode_image_config
+from onggi.oci.platform import Platform
 from onggi.oci.reference import parse_reference
 from onggi.store.blocking import blocking
 
 if TYPE_CHECKING:
     from onggi.build.buildkit.door import BuildKit
+    from onggi.build.buildkit.frontends import Served
     from onggi.build.request import Built
     from onggi.store.layers import Layers
 
@@ -32,10 +36,10 @@ PLATFORMS_KEY: Final = "refs.platforms"
 
 
 class Bridge:
-    """Answers for all jobs of the engine."""
+    """Answers for all jobs of the engine; with `served`, for one frontend that is an image, and so for its build."""
 
-    def __init__(self, door: BuildKit) -> None:
-        self._door = door
+    def __init__(self, door: BuildKit, served: Served | None = None) -> None:
+        self._door, self._served = door, served
         self._jobs: Jobs = door.jobs
 
     @property
@@ -58,6 +62,8 @@ class Bridge:
         }
 
     async def _job(self, call: ServerCall) -> Job:
+        if self._served is not None:
+            return self._served.job
         ref = call.first(_BUILD_ID)
         if not ref:
             raise RpcError(Code.INVALID_ARGUMENT, "no buildid found in context")
@@ -80,28 +86,26 @@ class Bridge:
         attrs = dict(request.FrontendOpt)
         with told():
             inputs = {name: await self._input(job, given) for name, given in request.FrontendInputs.items()}
-            asked = await self._door.request_of(job, request.Frontend, attrs, inputs)
-            if question := attrs.get("requestid"):
-                found = await questions.answer(self._door.builder, asked, question, job.trace)
-                return gateway_pb2.SolveResponse(result=gateway_pb2.Result(metadata=found))
-            named = await job.solve(asked)
-        job.attrs = attrs
-        return gateway_pb2.SolveResponse(result=_shaped(result_of(named), request))
+            answer = await solves.solve(self._door, job, request.Frontend, attrs, inputs)
+        if self._served is None:
+            job.attrs = attrs
+        return gateway_pb2.SolveResponse(result=_shaped(result_of(answer), request))
 
-    async def _input(self, job: Job, given: ops_pb2.Definition) -> Built:
-        """A result of the client's other builds, or of a graph on top of such."""
+    async def _input(self, job: Job, given: ops_pb2.Definition) -> tuple[str, Built]:
+        """A result of the client's other builds, or of a graph, which may go on from such."""
         if identifier := result_in(given):
-            return self._jobs.result(identifier)
-        return (await self._door.solve_graph(job, given))[1]
+            return identifier, self._jobs.result(identifier)
+        return await self._door.solve_graph(job, given)
 
     async def _return(self, request: gateway_pb2.ReturnRequest, call: ServerCall) -> gateway_pb2.ReturnResponse:
         job = await self._job(call)
-        if job.outcome.done():
+        outcome = job.outcome if self._served is None else self._served.outcome
+        if outcome.done():
             return gateway_pb2.ReturnResponse()
         if request.HasField("error") and request.error.code:
-            job.outcome.set_exception(error_of(request.error))
+            outcome.set_exception(error_of(request.error))
         else:
-            job.outcome.set_result(self._outcome(request.result))
+            outcome.set_result(self._outcome(request.result))
         return gateway_pb2.ReturnResponse()
 
     async def _evaluate(self, request: gateway_pb2.EvaluateRequest, call: ServerCall) -> gateway_pb2.EvaluateResponse:
@@ -111,7 +115,10 @@ class Bridge:
 
     async def _inputs(self, request: gateway_pb2.InputsRequest, call: ServerCall) -> gateway_pb2.InputsResponse:  # noqa: ARG002
         await self._job(call)
-        return gateway_pb2.InputsResponse()
+        inputs = self._served.inputs if self._served is not None else {}
+        return gateway_pb2.InputsResponse(
+            Definitions={name: definition_of(identifier) for name, identifier in inputs.items()}
+        )
 
     async def _warn(self, request: gateway_pb2.WarnRequest, call: ServerCall) -> gateway_pb2.WarnResponse:
         job = await self._job(call)
@@ -157,13 +164,18 @@ class Bridge:
     async def _image_config(
         self, request: gateway_pb2.ResolveImageConfigRequest, call: ServerCall
     ) -> gateway_pb2.ResolveImageConfigResponse:
-        """Of an image that is here."""
-        await self._job(call)
+        """Of an image that is here, or comes from its registry."""
+        job = await self._job(call)
+        wanted = request.Platform
+        platform = Platform(wanted.Architecture, wanted.OS, wanted.OSVersion, [], wanted.Variant) if wanted.OS else None
         with told():
-            image = self._door.builder.images.resolve(request.Ref)
-        return gateway_pb2.ResolveImageConfigResponse(
-            Digest=image.id, Config=encode_image_config(image.config), Ref=str(parse_reference(request.Ref))
-        )
+            shown = str(parse_reference(request.Ref))
+            origin = Origin(Kind.IMAGE, request.Ref, platform=platform)
+            pull = request.ResolveMode == "pull"
+            plain = await self._door.plain_request(job)
+            ((_, built),) = await job.carry(solves.image(self._door.builder, plain, job.trace, origin, pull=pull))
+        config = encode_image_config(built.config)
+        return gateway_pb2.ResolveImageConfigResponse(Digest=sha256_of(config), Config=config, Ref=shown)
 
 
 class _Platform(msgspec.Struct):
@@ -182,21 +194,18 @@ def _order(raw: bytes) -> list[str]:
         return []
 
 
-def result_of(named: list[tuple[str, Built]]) -> gateway_pb2.Result:
+def result_of(answer: solves.Answer) -> gateway_pb2.Result:
     """One result as itself, several by their platforms."""
-    result = gateway_pb2.Result()
-    if len(named) == 1:
-        identifier, image = named[0]
-        result.ref.CopyFrom(_ref(identifier))
-        result.metadata[CONFIG_KEY] = encode_image_config(image.config)
+    result = gateway_pb2.Result(metadata=dict(answer.metadata))
+    if set(answer.results) == {""}:
+        result.ref.CopyFrom(_ref(answer.results[""][0]))
         return result
     platforms = []
-    for identifier, image in named:
-        name = str(image.platform)
+    for name, (identifier, built) in answer.results.items():
         result.refs.refs[name].CopyFrom(_ref(identifier))
-        result.metadata[f"{CONFIG_KEY}/{name}"] = encode_image_config(image.config)
-        platforms.append({"ID": name, "Platform": msgspec.to_builtins(image.platform)})
-    result.metadata[PLATFORMS_KEY] = msgspec.json.encode({"Platforms": platforms})
+        platforms.append({"ID": name, "Platform": msgspec.to_builtins(built.platform)})
+    if platforms and PLATFORMS_KEY not in answer.metadata:
+        result.metadata[PLATFORMS_KEY] = msgspec.json.encode({"Platforms": platforms})
     return result
 
 

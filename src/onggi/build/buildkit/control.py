@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from onggi.build.buildkit import recording, tunnel, usage
+from onggi.build.buildkit import recording, solves, tunnel, usage
 from onggi.build.buildkit.definitions import operations
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Outcome
@@ -73,8 +73,11 @@ class Control:
         if not request.Frontend:
             return await job.outcome
         job.attrs = dict(request.FrontendAttrs)
-        named = await job.solve(await self._door.request_of(job, request.Frontend, job.attrs))
-        return Outcome({str(image.platform) if len(named) > 1 else "": image for _, image in named})
+        inputs = {}
+        for name, given in request.FrontendInputs.items():
+            inputs[name] = await self._door.solve_graph(job, given)
+        answer = await solves.solve(self._door, job, request.Frontend, job.attrs, inputs)
+        return Outcome({name: built for name, (_, built) in answer.results.items()}, answer.metadata)
 
     async def _status(self, call: ServerCall) -> None:
         """Of a build that runs, from its beginning; of one that has ended, its log."""

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from onggi.build.builder import Builder
 from onggi.build.buildkit.asking import SessionAgents, SessionContexts, SessionCredentials, SessionSecrets
@@ -15,6 +14,7 @@ from onggi.build.buildkit.blobs import Blobs
 from onggi.build.buildkit.bridge import Bridge
 from onggi.build.buildkit.caches import Entry, Exporting, Importing, imports_of
 from onggi.build.buildkit.control import Control
+from onggi.build.buildkit.frontends import Served
 from onggi.build.buildkit.history import History
 from onggi.build.buildkit.http2 import Connection
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
@@ -23,15 +23,12 @@ from onggi.build.buildkit.llb.carrying import Given
 from onggi.build.buildkit.llb.results import solved
 from onggi.build.buildkit.mirrors import Mirrors
 from onggi.build.buildkit.pb import ops_pb2
-from onggi.build.buildkit.rpc import Code, RpcError, Server
+from onggi.build.buildkit.rpc import Methods, Server
 from onggi.build.buildkit.session import ASK_S, PATIENCE_S, Sessions
 from onggi.build.buildkit.uploading import UploadContexts, is_upload
 from onggi.build.options import BuildOptions
 from onggi.build.request import Built, Contexts, Credentials, Request
 from onggi.oci.platform import host_platform
-
-_GATEWAY: Final = "gateway.v0"
-_FRONTENDS: Final = ("dockerfile.v0", _GATEWAY)
 
 
 class BuildKit:
@@ -84,15 +81,9 @@ class BuildKit:
         await self.sessions.serve(headers, methods, connection)
 
     async def request_of(
-        self,
-        job: Job,
-        frontend: str,
-        attrs: Mapping[str, str],
-        inputs: Mapping[str, Built] | None = None,
+        self, job: Job, attrs: Mapping[str, str], inputs: Mapping[str, Built] | None = None
     ) -> Request:
-        """What a client asks for. `inputs` are results of its other builds. Raises RpcError, InvalidArgument."""
-        if frontend not in _FRONTENDS or (frontend == _GATEWAY and not _is_ours(attrs.get("source", ""))):
-            raise RpcError(Code.UNIMPLEMENTED, f"no solver for the frontend {attrs.get('source') or frontend}")
+        """What a client asks of the built-in frontend. `inputs` are results of its other builds. Raises RpcError, InvalidArgument."""
         session = await self.sessions.get(job.request.Session)
         contexts: Contexts = SessionContexts(session, self.mirrors)
         if is_upload(source := attrs.get("context", "")):
@@ -118,23 +109,33 @@ class BuildKit:
             await importing.all(imports),
         )
 
-    async def solve_graph(self, job: Job, definition: ops_pb2.Definition) -> tuple[str, Built]:
-        """The result of a graph that a client sends, with its id. Raises RpcError, BuildFailed … (llb/carrying.py)."""
+    async def plain_request(self, job: Job) -> Request:
+        """What a build without the built-in frontend may ask its client for. Raises RpcError."""
         session = await self.sessions.get(job.request.Session)
         credentials = SessionCredentials(session)
-        imports = imports_of({}, job.request.Cache.Imports)
-        layouts = job.closing(Layouts(self.builder.images, session, host_platform()))
-        request = Request(
+        return Request(
             BuildOptions(entitlements=frozenset(job.request.Entitlements)),
             SessionContexts(session, self.mirrors),
             SessionSecrets(session),
             SessionAgents(session),
             credentials,
-            lenders=await Importing(self.builder.images, session, credentials, job).all(imports),
+            lenders=await Importing(self.builder.images, session, credentials, job).all(
+                imports_of({}, job.request.Cache.Imports)
+            ),
         )
+
+    async def solve_graph(self, job: Job, definition: ops_pb2.Definition) -> tuple[str, Built]:
+        """The result of a graph that a client sends, with its id. Raises RpcError, BuildFailed … (llb/carrying.py)."""
+        session = await self.sessions.get(job.request.Session)
+        layouts = job.closing(Layouts(self.builder.images, session, host_platform()))
         given = Given(self.jobs.result, layouts.image)
+        request = await self.plain_request(job)
         (named,) = await job.carry(solved(self.builder, request, job.trace, given, definition))
         return named
+
+    def methods_for(self, served: Served) -> Methods:
+        """What a frontend that is an image may call."""
+        return Bridge(self, served).methods()
 
     async def credentials_of(self, job: Job) -> Credentials:
         """The logins of a job's client. Raises RpcError when its session isn't there."""
@@ -148,9 +149,3 @@ class BuildKit:
         session = await self.sessions.get(job.request.Session)
         exporting = Exporting(self.builder.images, session, SessionCredentials(session), job)
         return await exporting.all(entries, list(outcome.results.values()))
-
-
-def _is_ours(source: str) -> bool:
-    """Whether a frontend image is of the Dockerfile's language, which is spoken here without it."""
-    name = source.partition("@")[0].removeprefix("docker.io/")
-    return name.partition(":")[0] in ("docker/dockerfile", "docker/dockerfile-upstream")

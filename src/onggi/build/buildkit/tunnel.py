@@ -21,7 +21,7 @@ _HIGH_WATER: Final = 1 << 20
 _MESSAGE: Final = 1 << 20
 
 
-class _Tunnel(asyncio.Transport):
+class Tunnel(asyncio.Transport):
     """What a Connection writes, kept until the call takes it."""
 
     def __init__(self, connection: Connection) -> None:
@@ -62,7 +62,7 @@ async def serve(call: ServerCall, sessions: Sessions) -> None:
     methods = call.metadata.get("x-docker-expose-session-grpc-method", [])
     sessions.check_headers(headers)
     connection = Connection()
-    tunnel = _Tunnel(connection)
+    tunnel = Tunnel(connection)
     connection.adopt(tunnel)
 
     async def out() -> None:

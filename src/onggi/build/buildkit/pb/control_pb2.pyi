@@ -231,7 +231,7 @@ class PruneRequest(_message.Message):
     def __init__(self, filter: _Optional[_Iterable[str]] = ..., all: bool = ..., keepDuration: _Optional[int] = ..., reservedSpace: _Optional[int] = ..., maxUsedSpace: _Optional[int] = ..., minFreeSpace: _Optional[int] = ...) -> None: ...
 
 class SolveRequest(_message.Message):
-    __slots__ = ["Cache", "Definition", "EnableSessionExporter", "Entitlements", "ExporterAttrsDeprecated", "ExporterDeprecated", "Exporters", "Frontend", "FrontendAttrs", "Internal", "Ref", "Session"]
+    __slots__ = ["Cache", "Definition", "EnableSessionExporter", "Entitlements", "ExporterAttrsDeprecated", "ExporterDeprecated", "Exporters", "Frontend", "FrontendAttrs", "FrontendInputs", "Internal", "Ref", "Session"]
     class ExporterAttrsDeprecatedEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +246,13 @@ class SolveRequest(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class FrontendInputsEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _ops_pb2.Definition
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_ops_pb2.Definition, _Mapping]] = ...) -> None: ...
     CACHE_FIELD_NUMBER: _ClassVar[int]
     Cache: CacheOptions
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
@@ -261,16 +268,18 @@ class SolveRequest(_message.Message):
     ExporterDeprecated: str
     Exporters: _containers.RepeatedCompositeFieldContainer[Exporter]
     FRONTENDATTRS_FIELD_NUMBER: _ClassVar[int]
+    FRONTENDINPUTS_FIELD_NUMBER: _ClassVar[int]
     FRONTEND_FIELD_NUMBER: _ClassVar[int]
     Frontend: str
     FrontendAttrs: _containers.ScalarMap[str, str]
+    FrontendInputs: _containers.MessageMap[str, _ops_pb2.Definition]
     INTERNAL_FIELD_NUMBER: _ClassVar[int]
     Internal: bool
     REF_FIELD_NUMBER: _ClassVar[int]
     Ref: str
     SESSION_FIELD_NUMBER: _ClassVar[int]
     Session: str
-    def __init__(self, Ref: _Optional[str] = ..., Definition: _Optional[_Union[_ops_pb2.Definition, _Mapping]] = ..., ExporterDeprecated: _Optional[str] = ..., ExporterAttrsDeprecated: _Optional[_Mapping[str, str]] = ..., Session: _Optional[str] = ..., Frontend: _Optional[str] = ..., FrontendAttrs: _Optional[_Mapping[str, str]] = ..., Cache: _Optional[_Union[CacheOptions, _Mapping]] = ..., Entitlements: _Optional[_Iterable[str]] = ..., Internal: bool = ..., Exporters: _Optional[_Iterable[_Union[Exporter, _Mapping]]] = ..., EnableSessionExporter: bool = ...) -> None: ...
+    def __init__(self, Ref: _Optional[str] = ..., Definition: _Optional[_Union[_ops_pb2.Definition, _Mapping]] = ..., ExporterDeprecated: _Optional[str] = ..., ExporterAttrsDeprecated: _Optional[_Mapping[str, str]] = ..., Session: _Optional[str] = ..., Frontend: _Optional[str] = ..., FrontendAttrs: _Optional[_Mapping[str, str]] = ..., Cache: _Optional[_Union[CacheOptions, _Mapping]] = ..., Entitlements: _Optional[_Iterable[str]] = ..., Internal: bool = ..., FrontendInputs: _Optional[_Mapping[str, _ops_pb2.Definition]] = ..., Exporters: _Optional[_Iterable[_Union[Exporter, _Mapping]]] = ..., EnableSessionExporter: bool = ...) -> None: ...
 
 class SolveResponse(_message.Message):
     __slots__ = ["ExporterResponse"]
