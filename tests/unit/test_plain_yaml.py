@@ -1,4 +1,4 @@
-"""The part of YAML that machines write: read as PyYAML's safe_load reads it, and everything else refused by its line."""
+"""The part of YAML that machines write: everything else is refused by its line."""
 
 from __future__ import annotations
 

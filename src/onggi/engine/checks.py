@@ -90,10 +90,6 @@ def _rest(host: HostConfig) -> None:
     for device in host.devices or ():
         if not set(device.cgroup_permissions) <= set("rwm"):
             raise InvalidArgument(f"invalid device mode: {device.cgroup_permissions}")
-    for key in host.storage_opt or ():
-        if key != "size":
-            raise InvalidArgument(f"Unknown option {key}")
-        raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
     limits.rlimits(host.ulimits)
     for rule in host.device_cgroup_rules or ():
         limits.parse_device_rule(rule)

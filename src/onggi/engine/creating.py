@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onggi.engine import binds, checks, endpointspecs, extensions, links, modes, names, userns
+from onggi.engine import binds, checks, endpointspecs, extensions, limits, links, modes, names, userns
 from onggi.engine.config import ContainerConfig, CreateBody, HealthConfig, HostConfig, MountPoint, config_part, words
 from onggi.engine.container import TABLE, Container, ContainerRow
 from onggi.engine.endpointspecs import wanted_networks
@@ -55,6 +55,7 @@ class Creation:
         config = merge(config, image.config.run)
         warnings += checks.check(config, host, engine.options.default_log_driver, engine.options.default_log_options)
         userns.check(engine.options.id_maps, host)
+        self._disk_bytes(host)
         host.links = links.by_id(host, engine.containers.get)
         identifier = secrets.token_hex(32)
         # Taken at once: two requests for one name must not both go on.
@@ -72,6 +73,9 @@ class Creation:
             release_layers()
         engine.events.emit("container", "create", container.id, container.attributes)
         return Created(identifier, warnings)
+
+    def _disk_bytes(self, host: HostConfig) -> int:
+        return limits.disk_bytes(host.storage_opt, are_possible=self._engine.snapshots.limits.are_possible)
 
     async def _create(
         self, identifier: str, name: str, image: Image, body: CreateBody, config: ContainerConfig, host: HostConfig
@@ -101,7 +105,7 @@ class Creation:
             path=command[0], args=command[1:], asked=config_part(body), extensions=body.onggi,
         )  # fmt: skip
         container = Container(row)
-        engine.snapshots.prepare(identifier, image.layers)
+        engine.snapshots.prepare(identifier, image.layers, limit_bytes=self._disk_bytes(host))
         for point in wanted.points:
             if point.type == "volume":
                 engine.volumes.use(point.name, identifier)  # those of --volumes-from too

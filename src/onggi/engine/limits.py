@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 
 from onggi.engine.config import Resources as DockerResources
 from onggi.engine.config import ThrottleDevice, Ulimit, go_name
+from onggi.engine.logwords import memory_size
 from onggi.errors import InvalidArgument
 from onggi.kernel import cgroups
 from onggi.kernel.cgroups.resources import BlockIO, Cpu, DeviceRule, Memory, Pids, Resources, WeightDevice
@@ -224,6 +226,22 @@ def _block_io(host: DockerResources) -> BlockIO | None:
         throttle_write_iops_device=_throttles(host.blkio_device_write_iops),
     )
     return None if block == BlockIO() else block
+
+
+def disk_bytes(options: Mapping[str, str] | None, *, are_possible: bool) -> int:
+    """What --storage-opt lets a container write, 0 for no limit. Raises InvalidArgument in dockerd's words."""
+    size = 0
+    for key, text in (options or {}).items():
+        if key.lower() != "size":
+            raise InvalidArgument(f"Unknown option {key}")
+        if not are_possible:
+            raise InvalidArgument(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option (or ext4 with 'prjquota')"
+            )
+        size = memory_size(text)
+        if size <= 0:
+            raise InvalidArgument(f"invalid size: '{text}'")
+    return size
 
 
 def rlimits(ulimits: list[Ulimit] | None) -> list[Rlimit]:

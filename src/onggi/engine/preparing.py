@@ -58,7 +58,9 @@ class Preparation:
             row.args,
             spec.Surroundings(
                 hostname=self._hostname(container, namespaces),
-                rootfs=RootfsPlan(lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work),
+                rootfs=RootfsPlan(
+                    lower=snapshot.lower, upper=snapshot.upper, work=snapshot.work, limited=bool(host.storage_opt)
+                ),
                 mounts=row.mounts,
                 files=self._files(container, directory, namespaces, user_defined=user_defined),
                 links=links,

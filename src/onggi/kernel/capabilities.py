@@ -6,9 +6,10 @@ may run between clone3 and exec.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -136,6 +137,17 @@ def set_caps(effective: int, permitted: int, inheritable: int) -> None:
         data[half].permitted = permitted >> 32 * half & 0xFFFFFFFF
         data[half].inheritable = inheritable >> 32 * half & 0xFFFFFFFF
     syscalls.call("capset", syscalls.NR.capset, ctypes.byref(header), data)
+
+
+@contextlib.contextmanager
+def without(name: str) -> Iterator[None]:
+    """The calling thread acts without this right for a while."""
+    sets = get_caps()
+    set_caps(sets.effective & ~(1 << CAPS[name]), sets.permitted, sets.inheritable)
+    try:
+        yield
+    finally:
+        set_caps(sets.effective, sets.permitted, sets.inheritable)
 
 
 def drop_bounding(keep: int) -> None:

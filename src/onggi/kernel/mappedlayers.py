@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from onggi.kernel import syscalls
-from onggi.kernel.capabilities import get_caps, set_caps
+from onggi.kernel.capabilities import CAPS, get_caps, set_caps
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
 from onggi.kernel.mounts import MountAttr, in_a_namespace_of_its_own, mount_setattr, move_mount, open_tree, overlay
 
@@ -55,4 +55,5 @@ def _become(owner: tuple[int, int]) -> None:
     sets = get_caps()
     syscalls.call("setfsgid", syscalls.NR.setfsgid, owner[1])
     syscalls.call("setfsuid", syscalls.NR.setfsuid, owner[0])
-    set_caps(sets.effective, sets.permitted, sets.inheritable)
+    # Without the right to pass over quotas: whoever writes to an overlay does so with the rights that it was made with.
+    set_caps(sets.effective & ~(1 << CAPS["CAP_SYS_RESOURCE"]), sets.permitted, sets.inheritable)

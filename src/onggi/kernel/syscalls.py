@@ -58,6 +58,7 @@ class NR:
     openat2 = 437
     pidfd_getfd = 438
     mount_setattr = 442
+    quotactl_fd = 443
 
 
 def call(step: str, number: int, *arguments: object) -> int:

@@ -23,6 +23,8 @@ class RootfsPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     work: str = ""
     path: str = ""
     no_pivot: bool = False
+    limited: bool = False
+    """A quota holds for `upper`, which the right to pass over quotas must not undo."""
 
 
 class RoutePlan(msgspec.Struct, frozen=True, omit_defaults=True):

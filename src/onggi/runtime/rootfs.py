@@ -6,12 +6,13 @@ through its root descriptor (S-05, S-20).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from typing import Never
 
-from onggi.kernel import filesystem, mounts, paths
+from onggi.kernel import capabilities, filesystem, mounts, paths
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd
 from onggi.kernel.mounts import MountAttr, MountFlag
@@ -105,9 +106,10 @@ def open_rootfs(plan: RootfsPlan, opened: Fd | None) -> Fd:
     if opened is not None:
         root = opened
     elif plan.lower:
-        root = mounts.overlay(
-            plan.lower, plan.upper or None, plan.work or None, options=OVERLAY_OPTIONS, own_namespace=True
-        )
+        with capabilities.without("CAP_SYS_RESOURCE") if plan.limited else contextlib.nullcontext():
+            root = mounts.overlay(
+                plan.lower, plan.upper or None, plan.work or None, options=OVERLAY_OPTIONS, own_namespace=True
+            )
     else:
         root = mounts.open_tree(AT_FDCWD, plan.path, clone=True, recursive=True)
         mounts.mount_setattr(root, propagation=MountFlag.PRIVATE, recursive=True)

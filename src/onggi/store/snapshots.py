@@ -30,6 +30,7 @@ from onggi.kernel.fds import Fd
 from onggi.oci.digest import Digest
 from onggi.store import durable, jobs
 from onggi.store.diff import Change
+from onggi.store.disklimits import DiskLimits
 from onggi.store.layers import Layers
 from onggi.store.workers import Workers
 
@@ -62,14 +63,17 @@ class Snapshots:
         os.makedirs(self._containers, mode=0o700, exist_ok=True)
         os.makedirs(self._ingest, mode=0o700, exist_ok=True)
         _make_stubs(self._stubs)
+        self.limits = DiskLimits(self._containers)
         self._removals: set[str] = set()
         self._remover: asyncio.Task[None] | None = None
 
     def directory(self, container_id: str) -> str:
         return os.path.join(self._containers, container_id)
 
-    def prepare(self, container_id: str, diff_ids: Sequence[Digest]) -> Snapshot:
+    def prepare(self, container_id: str, diff_ids: Sequence[Digest], *, limit_bytes: int = 0) -> Snapshot:
         """Makes the directories of a container, those that are missing. `diff_ids` as in the image's config: lowest first.
+
+        `limit_bytes` is what the container may write, 0 whatever there is room for; Holds: `limits.are_possible` then.
 
         The upper root gets the mode and owner of the image's root, which overlayfs shows as the container's `/`.
         """
@@ -82,6 +86,8 @@ class Snapshots:
             if root.st_uid or root.st_gid:
                 os.chown(snapshot.upper, root.st_uid, root.st_gid)
             os.chmod(snapshot.upper, stat.S_IMODE(root.st_mode))
+            if limit_bytes:
+                self.limits.set(self.directory(container_id), limit_bytes)
         return snapshot
 
     def get(self, container_id: str, diff_ids: Sequence[Digest]) -> Snapshot:
@@ -110,6 +116,7 @@ class Snapshots:
         """
         name = f"container-{container_id[:12]}-{secrets.token_hex(4)}"
         directory = self.directory(container_id)
+        self.limits.lift(directory)
         if _remove_small(directory):
             return
         try:
