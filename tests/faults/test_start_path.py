@@ -50,7 +50,12 @@ class Faulty(Daemon):
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    one = Faulty(tmp_path_factory.mktemp("faulty"))
+    yield from faulty(tmp_path_factory.mktemp("faulty"))
+
+
+def faulty(root: Path) -> Iterator[Faulty]:
+    """For a module's fixture: with an image and a network; nothing of it stays."""
+    one = Faulty(root)
     one.start()
     with client(one) as engine:
         list(engine.stream(images.import_([busybox_tar()], repository="busybox", tag="latest")))
