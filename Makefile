@@ -53,13 +53,13 @@ test: .venv/installed $(BASE) $(PLUGINS)/docker-buildx $(PLUGINS)/docker-compose
 	$(PY) -m pytest -q tests/kernel tests/security tests/engine tests/clients tests/faults tests/rootless tests/fuzz
 
 GUEST := $(CACHE)/guest
-TESTS ?= tests/guest tests/rootless tests/engine/test_engine_unified.py tests/engine/test_engine_lifecycle.py tests/engine/test_engine_exec.py tests/security tests/kernel
+TESTS ?= $(shell sed 's/[[:space:]]*\#.*//' tests/guest/v2.list)
 $(GUEST)/root.ext4: scripts/guest-image scripts/packages $(BASE)
 	scripts/guest-image $(BASE) $(GUEST)
 
 test-v2: .venv/installed $(GUEST)/root.ext4 ## tests on cgroup v2 and Debian's kernel, in a virtual machine: TESTS="tests/kernel …"
 	scripts/packages guest
-	scripts/guest pytest -q --timeout $(or $(TIMEOUT),900) -p no:cacheprovider --junit-xml=/run/job/junit.xml $(TESTS)
+	scripts/guest pytest -q --timeout $(or $(TIMEOUT),600) -p no:cacheprovider --durations=20 --junit-xml=/run/job/junit.xml $(TESTS)
 
 shapes: .venv/installed $(BASE) $(PLUGINS)/docker-buildx ## examples/ built through each door, run and asked: minutes; NAMES="redis …", SHAPES_PEER=unix://SOCKET
 	scripts/packages test clients

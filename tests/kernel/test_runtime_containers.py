@@ -30,6 +30,7 @@ from onggi.runtime.example import example_spec
 from onggi.runtime.handles import Shim
 from onggi.runtime.plan import InitPlan, RootfsPlan
 from onggi.runtime.protocol import AttachPlan, ExecProcess, ExitRecord, LogPlan, StartContainer
+from tests.patience import SLOW
 
 pytestmark = pytest.mark.root
 
@@ -113,7 +114,7 @@ Claim = Callable[[Bench], Coroutine[None, None, None]]
 
 def run(tmp_path: Path, rootfs: Path, claim: Claim) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(30), bench(tmp_path, rootfs) as made:
+        async with asyncio.timeout(30 * SLOW), bench(tmp_path, rootfs) as made:
             await claim(made)
 
     asyncio.run(whole())
