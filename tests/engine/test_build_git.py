@@ -169,6 +169,7 @@ def test_submodules_come_along_and_hostile_ones_do_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.row("F-102")
+@pytest.mark.row("S-25")
 @pytest.mark.parametrize(
     "address",
     [

@@ -144,6 +144,7 @@ def test_endpoints_have_dockers_forms_and_ports(text: str, tls: bool, address: o
 
 
 @pytest.mark.row("CL-147")
+@pytest.mark.row("D-04", "S-25")
 def test_ssh_runs_dial_stdio_on_the_other_side_and_a_host_is_never_an_option() -> None:
     words = ssh.command("ssh://me@box:22/run/user/1/d.sock")
     assert words[:-1] == ["ssh", "-o", "ConnectTimeout=30", "-T", "-l", "me", "-p", "22", "--", "box"]

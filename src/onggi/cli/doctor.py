@@ -18,6 +18,8 @@ def _doctor(context: Context, options: Options, words: list[str]) -> None:
     found = context.engine(system.leaks())
     if options.on("all"):
         sys.stdout.write("".join(f"{line}\n" for line in found["Footprint"]))
+    for line in found.get("Notices", ()):
+        sys.stdout.write(f"notice: {line}\n")
     for line in found["Leaks"]:
         sys.stdout.write(f"leak: {line}\n")
     if found["Leaks"]:

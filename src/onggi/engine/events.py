@@ -16,6 +16,8 @@ import msgspec
 KEPT = 1024
 BEHIND = 4096
 """Events that a subscriber may be behind."""
+GAP = "events-lost"
+"""Action of the event that stands for those which are not kept any more; `until` is the time of the last of them, in ns."""
 
 Filters = Mapping[str, list[str]]
 
@@ -43,6 +45,8 @@ class Events:
         self._ring: deque[Event] = deque(maxlen=KEPT)
         self._subscribers: dict[asyncio.Queue[Event | None], Callable[[Event], bool]] = {}
         self._last_ns = 0
+        self._forgotten_ns = 0
+        """Time of the last event that the ring has let go of."""
 
     @property
     def listeners(self) -> int:
@@ -54,6 +58,8 @@ class Events:
         now = max(time.time_ns(), self._last_ns + 1)
         self._last_ns = now
         event = Event(kind, action, Actor(identifier, attributes or {}), "local", now // 10**9, now)
+        if len(self._ring) == KEPT:
+            self._forgotten_ns = self._ring[0].timeNano
         self._ring.append(event)
         for queue, wanted in list(self._subscribers.items()):
             if wanted(event):
@@ -67,9 +73,18 @@ class Events:
     async def subscribe(
         self, *, since_ns: int | None = None, until_ns: int | None = None, filters: Filters | None = None
     ) -> AsyncIterator[Event]:
-        """Events from `since_ns` on that are kept, then live ones, until `until_ns`. Cancelled: the subscription is gone."""
+        """Events from `since_ns` on that are kept, then live ones, until `until_ns`. Cancelled: the subscription is gone.
+
+        When some since then aren't kept any more, an event of the daemon says so first (R-30).
+        """
         wanted = matcher(filters or {})
         queue: asyncio.Queue[Event | None] = asyncio.Queue(BEHIND)
+        if since_ns is not None and 0 < since_ns <= self._forgotten_ns:
+            gap = Event(
+                "daemon", GAP, Actor("", {"until": str(self._forgotten_ns)}), "local", since_ns // 10**9, since_ns
+            )
+            if wanted(gap):
+                queue.put_nowait(gap)
         for event in self._ring:
             if since_ns is not None and event.timeNano >= since_ns and wanted(event):
                 queue.put_nowait(event)

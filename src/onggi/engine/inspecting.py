@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from onggi.durations import human_duration
-from onggi.engine import healthprobes, links, security
+from onggi.engine import enginesockets, healthprobes, links, security
 from onggi.engine.config import ContainerConfig, Resources
 from onggi.engine.container import Container, State, time_text
 
@@ -210,6 +210,8 @@ def beyond_docker(container: Container) -> dict[str, Any]:
         found["PendingRestart"] = row.pending
     if row.exit_reason is not None and not container.is_alive:
         found["Exit"] = msgspec.to_builtins(row.exit_reason)
+    if sockets := enginesockets.given(row.mounts):
+        found["EngineSockets"] = sockets
     return found
 
 

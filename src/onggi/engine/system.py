@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from onggi.doctor import Engine as DoctorEngine
 from onggi.doctor import footprint
-from onggi.engine import cdi, files, inspecting
+from onggi.engine import cdi, enginesockets, files, inspecting
 from onggi.engine.container import State, time_text
 from onggi.engine.logdrivers import DRIVERS
 from onggi.images import RegistryOptions
@@ -170,7 +170,7 @@ class System:
         }
 
     async def leaks(self) -> dict[str, Any]:
-        """Everything of this engine on the machine, and what of it no container explains."""
+        """Everything of this engine on the machine, what of it no container explains, and what else should be known."""
         engine = self._engine
         where = DoctorEngine(
             engine.options.data_root_path,
@@ -180,7 +180,11 @@ class System:
         traces = await asyncio.to_thread(footprint, where)
         known = {one.id for one in engine.containers}
         explained = {str(trace) for trace in traces if self._explains(trace.kind, trace.name, known)}
-        return {"Footprint": sorted(map(str, traces)), "Leaks": sorted({str(trace) for trace in traces} - explained)}
+        return {
+            "Footprint": sorted(map(str, traces)),
+            "Leaks": sorted({str(trace) for trace in traces} - explained),
+            "Notices": [*engine.warnings, *_roots(engine)],
+        }
 
     def _explains(self, kind: str, name: str, known: set[str]) -> bool:
         engine = self._engine
@@ -206,6 +210,14 @@ class System:
                 return any(volume.name in name for volume in engine.volumes.list())
             case _:
                 return False
+
+
+def _roots(engine: Engine) -> list[str]:
+    """Containers that are root on this machine through an engine's socket (S-74)."""
+    return [
+        f"container {one.name} has the socket of a container engine, {path}: who is in it is root on this machine"
+        for one in engine.containers for path in enginesockets.given(one.row.mounts)
+    ]  # fmt: skip
 
 
 _OWN_PROGRAMS = ("onggid", "onggi.runtime.launcher", "onggi.store.worker", "onggi.rootless.outside", "pasta.pid")
