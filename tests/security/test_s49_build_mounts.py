@@ -15,7 +15,7 @@ from onggi.engine.engine import Engine
 from tests.engine.building import build, context, link, tree
 from tests.engine.engines import needs_root, with_engine
 
-pytestmark = [pytest.mark.skipif(needs_root, reason="needs root"), pytest.mark.row("S-49")]
+pytestmark = [pytest.mark.skipif(needs_root, reason="needs root"), pytest.mark.row("S-49", "S-50")]
 
 
 @pytest.mark.row("F-059")
@@ -75,7 +75,7 @@ def test_what_a_step_writes_into_a_mount_changes_nobody_elses_files(tmp_path: Pa
     with_engine(tmp_path, test)
 
 
-@pytest.mark.row("F-064")
+@pytest.mark.row("F-064", "S-51")
 def test_a_secret_is_in_no_file_below_the_engines_root_and_in_no_message(tmp_path: Path) -> None:
     secret = f"quite-unlikely-{os.urandom(8).hex()}"
     dockerfile = 'FROM busybox\nRUN --mount=type=secret,id=one --mount=type=secret,id=one,env=ONE test -n "$ONE" && wc -c /run/secrets/one\n'
