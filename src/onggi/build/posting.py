@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,7 +24,7 @@ from onggi.build.request import Built, Remains, Request
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.images import Image
 from onggi.kernel.faults import point
-from onggi.oci.digest import sha256_of
+from onggi.oci.digest import Digest, sha256_of
 from onggi.oci.image import ImageConfig, RootFS, RunConfig, encode_image_config
 from onggi.oci.platform import host_platform
 from onggi.store.pipes import pumped
@@ -34,12 +35,25 @@ if TYPE_CHECKING:
     from onggi.build.vertices import Vertex
 
 
+_REMAINS: Final = "onggi.remains"
+
+
 class FailedStep(msgspec.Struct, rename="pascal"):
-    """What a RUN that failed has left: an image of it, and what was mounted ("source:target[:ro]")."""
+    """What a RUN that failed has left: an image of it, and what was mounted ("source:target[:ro]").
+
+    `trees` are images that were mounted at a target, or a path of them. Whoever hears of it removes all these images.
+    """
 
     image: str
     binds: list[str]
     command: list[str]
+    trees: list[MountedTree] = []
+
+
+class MountedTree(msgspec.Struct, rename="pascal"):
+    image: str
+    path: str
+    target: str
 
 
 class FailedAux(msgspec.Struct):
@@ -194,12 +208,20 @@ class Posting:
         remains = error.remains
         image = await self._builder.images.create(_config_of(remains))
         binds = [f"{source}:{target}{':ro' if read_only else ''}" for source, target, read_only in remains.mounts]
-        self._output(FailedMessage(FailedAux(FailedStep(image.id, binds, list(remains.command)))))
+        trees = [
+            MountedTree((await self._builder.images.create(_config(layers, RunConfig()))).id, path, target)
+            for layers, path, target in remains.trees
+        ]
+        self._output(FailedMessage(FailedAux(FailedStep(image.id, binds, list(remains.command), trees))))
 
 
 def _config_of(remains: Remains) -> ImageConfig:
+    run = RunConfig(env=list(remains.environment), user=remains.user, working_dir=remains.directory, cmd=["/bin/sh"])
+    return _config(remains.layers, run)
+
+
+def _config(layers: Sequence[Digest], run: RunConfig) -> ImageConfig:
+    """With a label that no other image has: whoever looks at it removes it, and must not hit anybody's own."""
     here = host_platform()
-    config = RunConfig(env=list(remains.environment), user=remains.user, working_dir=remains.directory, cmd=["/bin/sh"])
-    return ImageConfig(
-        architecture=here.architecture, os=here.os, rootfs=RootFS(diff_ids=list(remains.layers)), config=config
-    )
+    run = msgspec.structs.replace(run, labels={_REMAINS: secrets.token_hex(8)})
+    return ImageConfig(architecture=here.architecture, os=here.os, rootfs=RootFS(diff_ids=list(layers)), config=run)

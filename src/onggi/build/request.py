@@ -85,7 +85,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """A RUN that failed, as it was then: its files, its environment, what was mounted (source on this machine, target, read-only)."""
+    """A RUN that failed, as it was then: its files, its environment, what was mounted (source on this machine, target, read-only).
+
+    `trees` are other stages and images that were mounted: layers, a path in them, target.
+    """
 
     layers: tuple[Digest, ...]
     environment: tuple[str, ...]
@@ -93,6 +96,7 @@ class Remains:
     directory: str
     command: tuple[str, ...]
     mounts: tuple[tuple[str, str, bool], ...]
+    trees: tuple[tuple[tuple[Digest, ...], str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

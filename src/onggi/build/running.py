@@ -148,18 +148,27 @@ class Running:
                 if self._solving.options.keep_failed and error.code:
                     layer = (await layering.capture(snapshot)).diff_id
                     self._solving.hold(layer)
-                    binds = tuple(
-                        (each.source, each.destination, "ro" in each.options) for each in mounts if each.type == "bind"
-                    )
-                    error.remains = Remains(
-                        (*self._layers, layer),
-                        run.env,
-                        run.user,
-                        run.cwd,
-                        run.args,
-                        tuple(b for b in binds if self._lasts(b[0])),
-                    )
+                    error.remains = self._remains(run, layer, mounts)
                 raise
+
+    def _remains(self, run: RunStep, layer: Digest, mounts: Sequence[Mount]) -> Remains:
+        """What a failed step leaves; nothing of it is a secret."""
+        shown = {mount.target: self._shown.get(number) for number, (mount, _) in enumerate(self._step.mounts)}
+        binds = [(each.source, each.destination, "ro" in each.options) for each in mounts if each.type == "bind"]
+        trees = [
+            (tuple(tree.layers), tree.path, each.destination)
+            for each in mounts
+            if each.type == "overlay" and (tree := shown.get(each.destination)) is not None
+        ]
+        return Remains(
+            (*self._layers, layer),
+            run.env,
+            run.user,
+            run.cwd,
+            run.args,
+            tuple(bind for bind in binds if self._lasts(bind[0])),
+            tuple(trees),
+        )
 
     def _lasts(self, source: str) -> bool:
         """Whether a mount's source is still there when the step has ended: not a secret, not a socket, not a script."""

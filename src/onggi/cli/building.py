@@ -118,6 +118,9 @@ def _look(context: Context, failed: dict[str, Any]) -> None:
     """A shell in what the failed step has left, with its mounts; all of that goes when the shell ends."""
     sys.stderr.write(f"\nA shell in the step that failed: {' '.join(failed['Command'])}\n")
     words = [word for bind in failed["Binds"] for word in ("-v", bind)]
+    for tree in failed.get("Trees") or ():
+        path = f",image-subpath={tree['Path']}" if tree["Path"].strip("/") else ""
+        words += ["--mount", f"type=image,source={tree['Image']},target={tree['Target']}{path}"]
     terminal = ["-it"] if sys.stdin.isatty() else ["-i"]
     try:
         subprocess.run(
@@ -125,7 +128,8 @@ def _look(context: Context, failed: dict[str, Any]) -> None:
             check=False,
         )
     finally:
-        context.engine(images.remove(failed["Image"], force=True, noprune=True))
+        for image in {failed["Image"], *(tree["Image"] for tree in failed.get("Trees") or ())}:
+            context.engine(images.remove(image, force=True, noprune=True))
 
 
 def _push(context: Context, options: Options) -> None:

@@ -169,25 +169,37 @@ class Plain(Display):
 
 
 class Picture(Display):
-    """All steps that have begun, and the last lines of those that run; drawn anew ten times a second at most."""
+    """All steps that have begun, and the last lines of those that run; drawn anew ten times a second, also when nothing is told."""
 
     def __init__(self, out: TextIO) -> None:
+        import threading
+
         super().__init__(out)
         self._began = time.monotonic()
         self._drawn = 0
-        self._last = 0.0
+        self._lock = threading.Lock()
+        """Around the steps: one thread hears of them, the other draws."""
+        self._over = threading.Event()
+        self._drawing = threading.Thread(target=self._redraw, name="build's picture", daemon=True)
+        self._drawing.start()
 
     def event(self, event: Json) -> None:
-        super().event(event)
-        if time.monotonic() - self._last > _EVERY_S:
-            self._draw()
+        with self._lock:
+            super().event(event)
 
     def close(self) -> None:
+        self._over.set()
+        self._drawing.join()
         self._draw(final=True)
         super().close()
 
+    def _redraw(self) -> None:
+        while not self._over.wait(_EVERY_S):
+            with self._lock:
+                self._draw()
+
     def _draw(self, *, final: bool = False) -> None:
-        self._last = now = time.monotonic()
+        now = time.monotonic()
         try:
             columns, rows = os.get_terminal_size(self.out.fileno())
         except OSError:
