@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.buildx import PLUGINS
 from tests.clients.daemon import Daemon, running
 from tests.clients.test_clients_onggi_build import Building
 
@@ -159,3 +160,17 @@ def test_secrets_of_the_environment_are_only_those_that_are_named(building: Buil
         env={**os.environ, "DOCKER_HOST": building._daemon.host, "OTHER": "not-given-away"},
     ).stderr  # fmt: skip
     assert "not-given-away" not in said
+
+
+@pytest.mark.row("F-344", "F-348", "F-340")
+def test_flags_that_only_buildx_has_are_handed_to_it(building: Building, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(PLUGINS)]}))
+    building.write(Dockerfile="FROM busybox\nLABEL handed=over\n")
+    words = ["--builder", "default", "-D", "--annotation", "a=b", "--provenance=false", "-t", "handed", "."]
+    building.build(*words, DOCKER_CONFIG=str(tmp_path / "config"))
+    assert building.run("inspect", "-f", "{{.Config.Labels.handed}}", "handed").stdout == "over\n"
+    assert (
+        "unknown flag: --builder"
+        in building.build("--builder", "default", ".", code=125, DOCKER_CONFIG=str(tmp_path)).stderr
+    )

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from onggi.build.errors import BuildFailed
 from onggi.engine.engine import Engine
-from onggi.errors import InvalidArgument
+from onggi.errors import InvalidArgument, OnggiError
 from tests.engine.building import archive, build, context, tree
 from tests.engine.engines import an_engine, needs_root
 
@@ -24,7 +24,7 @@ CONTENT = b"from the network\n"
 DATED = {"Last-Modified": "Wed, 01 Jan 2020 00:00:00 GMT"}
 
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def files_of(files: dict[str, bytes]) -> Handler:
@@ -184,3 +184,54 @@ def test_a_file_that_its_server_calls_unchanged_is_not_sent_again(tmp_path: Path
             assert not path.is_file() or b"let-me-in" not in path.read_bytes(), path
 
     with_locked_server(tmp_path, server, test)
+
+
+class Hostile:
+    """A server that means no good; `seen` is what another host got of the client's credentials."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        port = request.url.port
+        places = {
+            "/file": "file:///etc/hostname", "/loop": "/loop", "/elsewhere": f"http://localhost:{port}/told", "/unix": "unix:///run/docker.sock",
+        }  # fmt: skip
+        if request.path in places:
+            return web.Response(status=302, headers={"Location": places[request.path]})
+        if request.path == "/told":
+            self.seen.append(request.headers.get("Authorization", ""))
+            return web.Response(body=b"told")
+        if request.path == "/unasked":
+            return web.Response(status=304)
+        if request.path == "/short":
+            response = web.StreamResponse(headers={"Content-Length": "1000", "ETag": '"short"'})
+            await response.prepare(request)
+            await response.write(b"less")
+            if request.transport is not None:
+                request.transport.close()
+            return response
+        return web.Response(body=b"named")
+
+
+@pytest.mark.row("S-48", "S-49", "F-099", "F-101")
+@pytest.mark.parametrize("kind", ["ADD", "context"])
+def test_a_server_that_means_no_good_gives_nothing(tmp_path: Path, kind: str) -> None:
+    hostile = Hostile()
+
+    async def main() -> None:
+        async with an_engine(tmp_path) as engine, serving(hostile.answer) as address, asyncio.timeout(60):
+            for path in ("file", "loop", "unix", "unasked", "short", "short"):
+                url = f"{address}/{path}"
+                dockerfile, query = (f"FROM busybox\nADD {url} /x\n", {}) if kind == "ADD" else ("", {"remote": url})
+                with pytest.raises(OnggiError):
+                    await build(engine, dockerfile, secrets=TOKEN, **query)
+            if kind == "ADD":
+                for path in ("%2e%2e", "a/..%2f", "%00", "a/.."):
+                    with pytest.raises(OnggiError):
+                        await build(engine, f"FROM busybox\nADD {address}/{path} /x/\n")
+                await build(engine, f"FROM busybox\nADD {address}/elsewhere /x\n", secrets=TOKEN)
+                assert hostile.seen == [""]
+            assert (await build(engine, "FROM busybox\nRUN true\n")).image.layers
+
+    asyncio.run(main())

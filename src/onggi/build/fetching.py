@@ -29,6 +29,7 @@ _CONNECT_S: Final = 30
 _SILENCE_S: Final = 120
 _PIECE: Final = 256 * 1024
 _NOT_MODIFIED: Final = 304
+_CONDITIONS: Final = frozenset({"If-None-Match", "If-Modified-Since"})
 
 ABSENT: Final = -1
 """The offset of a file whose body hasn't come: its server said that it is the one of the last time."""
@@ -153,7 +154,8 @@ async def opened(url: str, headers: Mapping[str, str] | None = None) -> AsyncIte
             aiohttp.ClientSession(timeout=timeout, trust_env=True, auto_decompress=False) as session,
             session.get(url, headers={"Accept-Encoding": "identity", **(headers or {})}) as response,
         ):
-            if response.status >= 400:
+            asked = not _CONDITIONS.isdisjoint(headers or ())
+            if response.status >= 300 and not (response.status == _NOT_MODIFIED and asked):
                 raise BuildFailed(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}: ")
             yield response
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
