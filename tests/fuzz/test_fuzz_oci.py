@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -152,6 +153,42 @@ CONFUSIONS = [
     ),
     ({"mediatype": "application/vnd.oci.image.index.v1+json", "manifests": []}, ""),
 ]
+
+
+def manifest_with(words: str) -> bytes:
+    config = f'{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:{"0" * 64}","size":1}}'
+    return f'{{"schemaVersion":2,"config":{config},"layers":[]{words}}}'.encode()
+
+
+@pytest.mark.row("S-27")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (',"layers":[]', "field 'layers' is there twice"),
+        (',"annotations":{"a":"1","a":"2"}', "field 'a' is there twice"),
+        (r',"x":1,"\u0078":2', "field 'x' is there twice"),
+        (',"x":' + '{"a":' * 70 + "1" + "}" * 70, "nested deeper than 64"),
+        (',"x":' + "[" * 200_000 + "]" * 200_000, ""),
+        (',"x":[1', ""),
+        (',"subject":{"mediaType":"a/b","digest":"sha256:' + "0" * 64 + '","size":18446744073709551616}', "<= 4611686018427387904"),
+        (',"subject":{"mediaType":"a/b","digest":"sha256:' + "0" * 64 + '","size":-1}', ">= 0"),
+        (',"subject":{"mediaType":"a/b","digest":"sha256:' + "0" * 64 + '","size":1e400}', "out of range"),
+        (',"x":"' + "a" * (4 << 20) + '"', "larger than 4194304 bytes"),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_document_that_readers_would_take_differently_is_refused(words: str, said: str) -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidArgument) as refused:
+        decode_manifest(manifest_with(words))
+    assert said in str(refused.value)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.row("S-27")
+def test_brackets_and_names_in_strings_are_only_words() -> None:
+    words = ',"annotations":{"a":"' + "[{" * 100 + '\\"}' + '","b":"a"}'
+    assert decode_manifest(manifest_with(words)).annotations == {"a": "[{" * 100 + '"}', "b": "a"}
 
 
 @pytest.mark.row("S-46")

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from onggi.errors import InvalidArgument
+from onggi.oci import strictjson
 from onggi.oci.digest import DigestField
 from onggi.oci.platform import Platform, preference
 
@@ -133,6 +134,7 @@ def decode_manifest(data: bytes, content_type: str = "") -> Manifest | Index:
     content_type = content_type.partition(";")[0].strip().lower()
     try:
         fields = _FIELDS_DECODER.decode(data)
+        strictjson.check(data, "manifest")
         media_type = _type_of(fields, "" if content_type in _NO_TYPE else content_type)
         decoder = _INDEX_DECODER if media_type in INDEX_TYPES else _MANIFEST_DECODER
         document = decoder.decode(data)
