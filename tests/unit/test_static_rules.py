@@ -118,3 +118,17 @@ def test_every_dependency_is_installed_by_its_hash() -> None:
     assert installs
     for line in installs:
         assert "--require-hashes" in line or "--no-deps --no-build-isolation" in line, line
+
+
+@pytest.mark.row("M-6")
+def test_each_bug_that_was_found_has_a_test_that_exists() -> None:
+    rows = [
+        line.split("|") for line in (ROOT / "docs" / "robustness.md").read_text().splitlines() if line.startswith("| 2")
+    ]
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row[4])}
+    assert len(rows) > 5
+    assert all("`test_" in row[4] for row in rows)
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named - there == set()
