@@ -100,9 +100,9 @@ def test_pause_update_and_ps_act_on_the_cgroup(bundle: Bundle) -> None:
         (["start", "nope"], 1, "container does not exist"),
         (["create", "a/b"], 1, "onggi-runtime create failed: invalid container ID format: invalid character '/'"),
         (
-            ["create", "x", "--bundle", "/nope"],
+            ["create", "x", "--bundle", "/dev/null/nope"],
             1,
-            "onggi-runtime create failed: chdir /nope: no such file or directory",
+            "onggi-runtime create failed: chdir /dev/null/nope: not a directory",
         ),
         (["nosuch"], 3, "No help topic for 'nosuch'"),
         (["run"], 1, 'onggi-runtime: "run" requires exactly 1 argument(s)'),

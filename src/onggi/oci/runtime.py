@@ -1,7 +1,8 @@
 """The OCI runtime specification 1.3, config.json and state, as structs.
 
 Source: github.com/opencontainers/runtime-spec, config.md, config-linux.md, runtime.md. Unknown fields are ignored when
-decoded. Field names in JSON are the spec's camelCase.
+decoded. Field names in JSON are the spec's camelCase. Annotations are no strings here: msgspec would evaluate each of them
+at the first decode, which takes as long as the rest of reading a spec.
 """
 
 import msgspec

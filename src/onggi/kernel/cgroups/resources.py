@@ -1,6 +1,7 @@
 """What a cgroup limits: the runtime spec's `linux.resources` (config-linux.md, "Control groups").
 
-The names are the spec's, so that a bundle's JSON decodes into it. None means: leave as it is.
+The names are the spec's, so that a bundle's JSON decodes into it. None means: leave as it is. Annotations are no
+strings, as in oci/runtime.py.
 """
 
 import msgspec
