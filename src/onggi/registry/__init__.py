@@ -11,5 +11,6 @@ Invariants: (1) 201 means durable; (2) a repository shows the blobs that were pu
 
 from onggi.registry.access import Access
 from onggi.registry.server import Registry
+from onggi.registry.serving import Served, serve
 
-__all__ = ["Access", "Registry"]
+__all__ = ["Access", "Registry", "Served", "serve"]

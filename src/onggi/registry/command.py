@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "serve":
             asyncio.run(_serve(options))
+        elif options.command == "scrub":
+            return _scrub(options)
         else:
             _collect(options)
     except (OnggiError, OSError) as error:
@@ -60,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--anonymous-pull", action="store_true", help="everybody may pull (needs --htpasswd to push)")
     serve.add_argument("--tls-cert", metavar="FILE")
     serve.add_argument("--tls-key", metavar="FILE")
+    serve.add_argument("--tls-client-ca", metavar="FILE", help="ask clients for a certificate of this authority")
+    serve.add_argument(
+        "--immutable", action="append", default=[], metavar="PATTERN", help="tags that never move, as 'prod/*:v*'; may be repeated"
+    )  # fmt: skip
     serve.add_argument(
         "--mirror", action="append", default=[], metavar="PREFIX=HOST",
         help="keep what is pulled of another registry below PREFIX/; =HOST: everything here is its",
@@ -76,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     collector = commands.add_parser("collect", help="delete what no manifest names; a server may run meanwhile")
     collector.add_argument("--grace", type=float, default=DAY_S, metavar="SECONDS", help="default a day")
-    for command in (serve, collector):
+    scrub = commands.add_parser("scrub", help="read every blob and name those whose bytes are damaged")
+    for command in (serve, collector, scrub):
         command.add_argument("--root", required=True, metavar="DIR")
     return parser
 
@@ -90,11 +97,15 @@ async def _serve(options: argparse.Namespace) -> None:
     registry = Registry(
         options.root, Access(options.htpasswd, anonymous_pull=options.anonymous_pull),
         upstreams=[parse_upstream(text) for text in options.mirror], credentials=_credentials(options.mirror_credentials), fresh_s=options.mirror_fresh,
+        immutable=options.immutable,
     )  # fmt: skip
-    await registry.listen(host, port, _tls(options))
+    tls = _tls(options)
+    await registry.listen(host, port, tls)
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _read_again, tls, options)
     log.info("serving %s on %s", options.root, options.listen)
     await stop.wait()
     await registry.close()
@@ -112,6 +123,19 @@ def _collect(options: argparse.Namespace) -> None:
     blobs, uploads = collect(repositories, Uploads(options.root, repositories.content), grace_s=options.grace)
     sys.stdout.writelines(f"{digest}\n" for digest in blobs)
     sys.stderr.write(f"{len(blobs)} blobs and {uploads} uploads deleted\n")
+
+
+def _scrub(options: argparse.Namespace) -> int:
+    """1 if something is damaged: it is pushed again, or comes again through a mirror, once it is deleted."""
+    content = Repositories(options.root).content
+    count = damaged = 0
+    for digest in content.walk():
+        count += 1
+        if not content.verify(digest):
+            damaged += 1
+            sys.stdout.write(f"{digest}\n")
+    sys.stderr.write(f"{count} blobs read, {damaged} damaged\n")
+    return 1 if damaged else 0
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -136,7 +160,21 @@ def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(options.tls_cert, options.tls_key)
+    if options.tls_client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(options.tls_client_ca)
     return context
+
+
+def _read_again(tls: ssl.SSLContext | None, options: argparse.Namespace) -> None:
+    """SIGHUP: a renewed certificate is shown to who connects from now on. One that can't be read leaves the one before."""
+    if tls is None:
+        return
+    try:
+        tls.load_cert_chain(options.tls_cert, options.tls_key)
+        log.info("certificate is read again")
+    except (OSError, ValueError) as error:
+        log.error("certificate can't be read again: %s", error)
 
 
 if __name__ == "__main__":

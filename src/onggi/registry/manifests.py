@@ -13,12 +13,13 @@ from onggi.registry.answers import Refused
 from onggi.registry.call import Call
 from onggi.registry.names import Repository, digest_of, parse_tag
 from onggi.registry.repositories import Repositories
+from onggi.registry.rules import Rules
 from onggi.store.blocking import blocking
 
 
 class Manifests:
-    def __init__(self, repositories: Repositories) -> None:
-        self._repositories = repositories
+    def __init__(self, repositories: Repositories, rules: Rules) -> None:
+        self._repositories, self._rules = repositories, rules
 
     async def get(self, call: Call) -> web.StreamResponse:
         """By tag or digest; whatever is accepted: the stored type is the only one there is."""
@@ -59,7 +60,8 @@ class Manifests:
     async def delete(self, call: Call) -> web.StreamResponse:
         """A tag alone, or a digest with all tags that lead to it."""
         if not is_digest(call.argument):
-            await blocking(self._repositories.delete_tag, call.name, parse_tag(call.argument))
+            self._rules.check_tag(call.name, parse_tag(call.argument))
+            await blocking(self._repositories.delete_tag, call.name, call.argument)
             return web.Response(status=202)
         digest = Digest(call.argument)
         self._repositories.manifest(call.name, digest)
@@ -72,6 +74,8 @@ class Manifests:
         """All or nothing, and nothing that is named is collected meanwhile (R-35). Blocks."""
         subject = document.subject.digest if document.subject else None
         with self._repositories.naming():
+            for tag in tags:
+                self._may_move(name, tag, digest)
             self._check(name, document)
             self._repositories.put_manifest(name, data, digest, document.media_type, tags, subject)
 
@@ -95,7 +99,19 @@ class Manifests:
         if size != named.size:
             raise Refused("MANIFEST_INVALID", f"{named.digest} has {size} bytes, the manifest says {named.size}")
 
+    def _may_move(self, name: Repository, tag: str, digest: Digest) -> None:
+        """Raises Refused DENIED for an immutable tag that is there and leads elsewhere."""
+        try:
+            if self._repositories.resolve(name, tag) == digest:
+                return
+        except Refused:
+            return  # there is none yet
+        self._rules.check_tag(name, tag)
+
     def _delete(self, name: Repository, digest: Digest) -> None:
+        for tag in self._repositories.tags(name):
+            if self._repositories.resolve(name, tag) == digest:
+                self._rules.check_tag(name, tag)
         subject = None
         try:
             document = decode_manifest(self._repositories.content.read(digest))

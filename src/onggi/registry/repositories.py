@@ -59,6 +59,22 @@ class Repositories:
         finally:
             os.close(fd)
 
+    def probe(self) -> None:
+        """Writes a few bytes through to the disk. Raises OSError, NoSpace, Unavailable."""
+        durable.check_writable()
+        path = os.path.join(self._root, f".probe-{secrets.token_hex(8)}")
+        with durable.disk_errors("write to a repository"):
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    os.write(fd, b"ready")
+                    durable.sync_file(fd, path)
+                finally:
+                    os.close(fd)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
     # Blobs
 
     def has_blob(self, name: Repository, digest: Digest) -> bool:
