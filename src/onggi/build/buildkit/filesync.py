@@ -67,6 +67,8 @@ class Receiver:
         self._awaited: dict[int, tuple[Entry, tuple[int, int, int, int, int], Body]] = {}
         self._all_named = False
         self._finished = False
+        self._told: dict[bytes, Entry] = {}
+        self._has_links = False
         self._bytes = self._received = 0
 
     async def run(self) -> list[Entry]:
@@ -76,9 +78,12 @@ class Receiver:
             wanted: list[int] = []
             for data in batch:
                 self._bytes += len(data)
+                if (same := self._mirror.told.get(data)) is not None:
+                    self._again(data, same)
+                    continue
                 found = decoded(data, packet)
                 if found.type == packet.PACKET_STAT:
-                    self._stat(found, wanted)
+                    self._stat(found, data, wanted)
                 elif found.type == packet.PACKET_DATA:
                     self._data(found.ID, found.data)
                 elif found.type == packet.PACKET_ERR:
@@ -93,17 +98,28 @@ class Receiver:
         await self._call.check()
         if not self._finished:
             raise RpcError(Code.UNKNOWN, "the client ended the transfer of its files before its end")
+        # Of hard links a Context makes something for itself: those entries are not to be seen twice.
+        self._mirror.told = {} if self._has_links else self._told
         return self._entries
 
-    def _stat(self, packet: fsutil_pb2.Packet, wanted: list[int]) -> None:
+    def _again(self, data: bytes, entry: Entry) -> None:
+        """A path of which the client says what it said the last time: 5,000 of them are most of a build that changes nothing."""
+        self._count()
+        self._told[data] = entry
+        self._entries.append(entry)
+
+    def _count(self) -> None:
+        self._named += 1
+        if self._named > _ENTRIES_LIMIT:
+            raise Corrupt(f"the build context has more than {_ENTRIES_LIMIT} entries")
+
+    def _stat(self, packet: fsutil_pb2.Packet, data: bytes, wanted: list[int]) -> None:
         if not packet.HasField("stat"):
             self._all_named = True
             return
         found = packet.stat
         number = self._named
-        self._named += 1
-        if self._named > _ENTRIES_LIMIT:
-            raise Corrupt(f"the build context has more than {_ENTRIES_LIMIT} entries")
+        self._count()
         go_mode = found.mode
         path = clean_path(found.path.encode())
         entry = Entry(path, FILE, mode_of(go_mode), found.modTime)
@@ -118,19 +134,26 @@ class Receiver:
             return  # devices and sockets are no part of a context
         elif found.linkname:
             entry.link, entry.inode = clean_path(found.linkname.encode()), -1
-        else:
-            self._regular(number, entry, found, wanted)
+            self._has_links = True
+        elif not self._is_known(entry, found):
+            self._ask(number, entry, found, wanted)
+            data = b""  # what it is isn't known before it has come whole
         if found.xattrs:
             entry.xattrs = {name.encode(): value for name, value in found.xattrs.items() if _is_kept(name)}
         self._entries.append(entry)
+        if data:
+            self._told[data] = entry
 
-    def _regular(self, number: int, entry: Entry, found: fsutil_pb2.Stat, wanted: list[int]) -> None:
-        signature = (found.mode, found.size, found.modTime, found.uid, found.gid)
+    def _is_known(self, entry: Entry, found: fsutil_pb2.Stat) -> bool:
+        """Whether a regular file is here already; the entry says where then."""
         known = self._mirror.files.get(entry.path)
-        if known is not None and known.signature == signature:
-            entry.size, entry.offset, entry.digest = known.entry.size, known.entry.offset, known.entry.digest
-            return
-        self._awaited[number] = (entry, signature, Body(self._mirror, min(max(found.size, 0), _BODIES_LIMIT)))
+        if known is None or known.signature != _signature(found):
+            return False
+        entry.size, entry.offset, entry.digest = known.entry.size, known.entry.offset, known.entry.digest
+        return True
+
+    def _ask(self, number: int, entry: Entry, found: fsutil_pb2.Stat, wanted: list[int]) -> None:
+        self._awaited[number] = (entry, _signature(found), Body(self._mirror, min(max(found.size, 0), _BODIES_LIMIT)))
         wanted.append(number)
 
     def _data(self, number: int, data: bytes) -> None:
@@ -150,6 +173,10 @@ class Receiver:
         if entry.size == signature[1]:
             # Else it changed while it was read: it is asked for again next time.
             self._mirror.files[entry.path] = Known(signature, entry)
+
+
+def _signature(found: fsutil_pb2.Stat) -> tuple[int, int, int, int, int]:
+    return found.mode, found.size, found.modTime, found.uid, found.gid
 
 
 def _is_kept(name: str) -> bool:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
@@ -47,6 +47,9 @@ from onggi.build.buildkit.frames import (
 from onggi.build.buildkit.streams import Stream
 
 log = logging.getLogger(__name__)
+
+_HEAD: Final = struct.Struct("!BHBBL")
+"""A frame's first 9 bytes: length in two parts, kind, flags, stream (RFC 9113, 4.1)."""
 
 
 class Connection(asyncio.Protocol):
@@ -204,14 +207,14 @@ class Connection(asyncio.Protocol):
         at, length = 0, len(buffer)
         with memoryview(bytes(buffer)) as view:
             while length - at >= 9:
-                size = view[at] << 16 | view[at + 1] << 8 | view[at + 2]
+                high, low, kind, flags, stream = _HEAD.unpack_from(view, at)
+                size = high << 16 | low
                 if size > FRAME_LIMIT:
                     raise Broken(Error.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
                 end = at + 9 + size
                 if end > length:
                     break
-                kind, flags = view[at + 3], view[at + 4]
-                stream = int.from_bytes(view[at + 5 : at + 9], "big") & 0x7FFFFFFF
+                stream &= 0x7FFFFFFF
                 payload = view[at + 9 : end]
                 if kind == Frame.DATA and self._block is None:
                     self._data(stream, flags, payload)

@@ -39,6 +39,8 @@ class Mirror:
         self.name = name
         self.spool = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         self.files: dict[str, Known] = {}
+        self.told: dict[bytes, Entry] = {}
+        """What the client said of paths the last time, word for word, and what it came to: most of it is said again."""
         self.used_ns = self.made_ns = time.time_ns()
         self.uses = 0
         self.end = 0

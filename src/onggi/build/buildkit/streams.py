@@ -64,6 +64,13 @@ class Stream:
         if self._queued > STREAM_WINDOW:
             raise Broken(Error.FLOW_CONTROL_ERROR, "more data than the window allows")
         buffer = self._buffer
+        # Most frames are one whole message: it is taken as it is.
+        if not buffer and len(data) >= 5 and not data[0] and int.from_bytes(data[1:5], "big") == len(data) - 5:
+            if len(data) - 5 > MESSAGE_LIMIT:
+                raise Broken(Error.PROTOCOL_ERROR, f"a gRPC message of {len(data) - 5} bytes")
+            self._messages.append(bytes(data[5:]))
+            self._wake()
+            return
         buffer += data
         at, length = 0, len(buffer)
         while length - at >= 5:
