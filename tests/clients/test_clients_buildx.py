@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -68,12 +69,8 @@ def test_a_second_build_is_sent_what_has_changed(buildx: Buildx) -> None:
 
 def transferred(said: str) -> float:
     """Kilobytes of the build context, as the progress tells them."""
-    line = [line for line in said.splitlines() if "transferring context:" in line and line.endswith("done")][-1]
-    number = line.split()[-2]
-    for unit, factor in (("MB", 1000.0), ("kB", 1.0), ("B", 0.001)):
-        if number.endswith(unit):
-            return float(number.removesuffix(unit)) * factor
-    raise AssertionError(line)
+    number, unit = re.findall(r"transferring context: ([\d.]+)(MB|kB|B)", said)[-1]
+    return float(number) * {"MB": 1000.0, "kB": 1.0, "B": 0.001}[unit]
 
 
 @pytest.mark.row("F-308")
