@@ -94,3 +94,14 @@ def test_a_size_is_cut_to_what_a_terminal_can_have(api: RawApi) -> None:
         identifier = api.json("POST", "/containers/up/exec", wanted)["Id"]
         assert api.call("POST", f"/exec/{identifier}/start", {"Tty": True}) == (200, f"{shown}\r\n")
     assert api.call("POST", "/containers/up/exec", {"Cmd": ["true"], "ConsoleSize": [-1, 2]})[0] == 400
+
+
+@pytest.mark.row("E-219")
+def test_networks_and_addresses_that_can_not_be_are_the_clients_mistake(api: RawApi) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "x"}]}}}
+    assert api.call("POST", "/containers/create", body) == (400, '{"message":"invalid IP address: x"}\n')
+    body = {"Image": "busybox", "Cmd": ["true"], "NetworkingConfig": {"EndpointsConfig": {"bridge": {}, "host": {}}}}
+    made = api.json("POST", "/containers/create?name=both", body)["Id"]
+    status, text = api.call("POST", f"/containers/{made}/start")
+    assert (status, "container must be created in host network mode" in text) == (400, True)
+    assert api.json("GET", f"/containers/{made}/json")["State"]["Status"] == "created"

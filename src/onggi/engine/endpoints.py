@@ -44,6 +44,11 @@ class Endpoints:
         try:
             for name, settings in ordered:
                 network = self.network_of(name, settings)
+                if network.driver == "host" and container.row.host_config.network_mode != "host":
+                    raise InvalidArgument(
+                        "failed to set up container networking: cannot connect container to host network - "
+                        "container must be created in host network mode"
+                    )
                 endpoint = self._attach(container, network, settings)
                 user_defined |= network.is_user_defined
                 filled[name] = told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from onggi.engine.config import PortBinding
@@ -22,6 +23,16 @@ def check(bindings: dict[str, list[PortBinding] | None] | None) -> None:
         for binding in wanted or ():
             if binding.host_port and _first(binding.host_port) < 0:
                 raise InvalidArgument(f'invalid port specification: "{binding.host_port}"')
+            if binding.host_ip and not _is_address(binding.host_ip):
+                raise InvalidArgument(f"invalid IP address: {binding.host_ip}")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _first(text: str) -> int:
