@@ -101,7 +101,7 @@ def test_copies_show_the_containers_own_owners_running_or_not(tmp_path: Path) ->
     with_engine(tmp_path, test, id_maps=MAPS)
 
 
-@pytest.mark.row("P-148", "S-34")
+@pytest.mark.row("P-148")
 def test_what_root_of_a_user_namespace_can_not_have_is_refused_as_docker_does(tmp_path: Path) -> None:
     async def test(engine: Engine) -> None:
         for host, text in (

@@ -1,4 +1,4 @@
-"""--storage-opt size, on the virtual machine's root: ext4 with project quotas (the kernels of other machines may have none)."""
+"""--storage-opt size and volumes with a size, on the virtual machine's root: ext4 with project quotas (the kernels of other machines may have none)."""
 
 from __future__ import annotations
 
@@ -62,3 +62,34 @@ def test_a_container_writes_as_much_as_it_may_and_no_more(disk: Path, maps: IdMa
             assert projectquota.limit_of(fd, project) == 0
 
     with_engine(disk, test, id_maps=maps)
+
+
+@pytest.mark.row("B-26", "P-093")
+def test_a_volume_has_room_for_as_much_as_it_was_made_for(disk: Path) -> None:
+    async def test(engine: Engine) -> None:
+        volume = await engine.volumes.create("small", options={"size": "6m"})
+        fill = "dd if=/dev/zero of=/v/full bs=1M count=20 2>/dev/null; stat -c %s /v/full; cat /v/word"
+        # The first container's image has files there: they are copied, and count.
+        image = await run(engine, "sh", "-c", "echo in > /v/word; sleep 1000", host={"binds": ["small:/v"]})
+        text = (await execute(engine, image, "sh", "-c", f"until [ -e /v/word ]; do usleep 10000; done; {fill}"))[1]
+        size, word = text.split()
+        assert (4 << 20 <= int(size) <= 6 << 20, word) == (True, "in")
+        assert volume.options == {"size": "6m"}
+        await engine.containers.remove(image, force=True)
+        again = await output(
+            engine,
+            "sh",
+            "-c",
+            "rm /v/full; dd if=/dev/zero of=/v/full bs=1M count=20 2>/dev/null; stat -c %s /v/full",
+            host={"binds": ["small:/v"]},
+        )
+        assert 4 << 20 <= int(again) <= 6 << 20
+        for one in list(engine.containers):
+            await engine.containers.remove(one.id, force=True)
+        with Fd(os.open(engine.volumes.mountpoint("small"), os.O_RDONLY)) as fd:
+            project = projectquota.project_of(fd)
+        await engine.volumes.remove("small")
+        with Fd(os.open(disk, os.O_RDONLY)) as fd:
+            assert (project >= 1 << 20, projectquota.limit_of(fd, project)) == (True, 0)
+
+    with_engine(disk, test)

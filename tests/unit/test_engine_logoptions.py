@@ -7,8 +7,9 @@ import pytest
 from onggi.engine import logtag
 from onggi.engine.config import LogConfig
 from onggi.engine.logdrivers import check, facility, fluentd_address, gelf_address, is_cached, syslog_address
-from onggi.engine.logwords import boolean, duration_s, human_size, memory_size, number
+from onggi.engine.logwords import boolean, duration_s, number
 from onggi.errors import InvalidArgument
+from onggi.sizes import human_size, memory_size
 
 REFUSED = [
     ("json-file", {"bogus": "1"}, "unknown log opt 'bogus' for json-file log driver"),

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 from onggi.engine.config import Resources as DockerResources
 from onggi.engine.config import ThrottleDevice, Ulimit, go_name
-from onggi.engine.logwords import memory_size
 from onggi.errors import InvalidArgument
 from onggi.kernel import cgroups
 from onggi.kernel.cgroups.resources import BlockIO, Cpu, DeviceRule, Memory, Pids, Resources, WeightDevice
 from onggi.kernel.cgroups.resources import ThrottleDevice as SpecThrottle
 from onggi.oci.runtime import Rlimit
+from onggi.sizes import memory_size
 
 MINIMUM_MEMORY = 6 << 20
 _MOST_CPUS = 8192

@@ -15,9 +15,10 @@ from onggi.engine import logdrivers, logtag
 from onggi.engine.config import LogConfig
 from onggi.engine.container import Container, time_text
 from onggi.engine.logconnect import connect
-from onggi.engine.logwords import boolean, duration_s, human_size, memory_size, number
+from onggi.engine.logwords import boolean, duration_s, number
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.runtime.protocol import CarrierPlan, LogPlan
+from onggi.sizes import human_size, memory_size
 
 JOURNAL: Final = "/run/systemd/journal/socket"
 _LOCAL_SYSLOGS: Final = ("/dev/log", "/var/run/syslog", "/var/run/log")

@@ -13,8 +13,9 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from onggi.engine.config import LogConfig
-from onggi.engine.logwords import boolean, duration_s, duration_text, memory_size, number, unsigned
+from onggi.engine.logwords import boolean, duration_s, duration_text, number, unsigned
 from onggi.errors import InvalidArgument
+from onggi.sizes import memory_size
 
 COMMON: Final = frozenset({"env", "env-regex", "labels", "labels-regex", "tag"})
 FILES: Final = frozenset({"max-file", "max-size", "compress"})

@@ -7,30 +7,11 @@ from typing import Final
 
 from onggi.errors import InvalidArgument
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?([kmgtp]?)(i?b)?", re.IGNORECASE)
-_POWERS: Final = " kmgtp"
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _DURATION: Final = re.compile(r"([-+]?)((?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
 _TERM: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def human_size(text: str) -> int:
-    """Bytes of `10m`, in powers of a thousand. Raises InvalidArgument."""
-    return _size(text, 1000)
-
-
-def memory_size(text: str) -> int:
-    """Bytes of `10m`, in powers of 1,024. Raises InvalidArgument."""
-    return _size(text, 1024)
-
-
-def _size(text: str, base: int) -> int:
-    found = _SIZE.fullmatch(text)
-    if not found:
-        raise InvalidArgument(f"invalid size: '{text}'")
-    return int(float(found[1]) * base ** _POWERS.index(found[2].lower() or " "))
 
 
 def number(text: str) -> int:

@@ -1,13 +1,10 @@
-"""How much a container may write: a project of its own on a file system that limits projects (kernel/projectquota.py).
-
-Upper and work directory are one project: overlayfs renames from one to the other, which a border of projects forbids (EXDEV).
-"""
+"""How much a container or a volume may write: a project of its own where the file system limits projects (kernel/projectquota.py)."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from onggi.kernel import projectquota
@@ -20,50 +17,42 @@ _LAST: Final = (1 << 31) - 1
 
 
 class DiskLimits:
-    """For the containers below one directory."""
+    """For what is below one directory, all of it on one file system."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         with _opened(directory) as fd:
             self.are_possible = projectquota.is_on(fd)
 
-    def set(self, container: str, size_bytes: int) -> None:
-        """`container` has empty directories `upper` and `work`. Raises OSError, OnggiError for a full disk."""
-        with disk_errors("limit a container's files"):
-            project = self._free_project()
-            parts = [f"{container}/upper", f"{container}/work"]
-            with _opened(self._directory) as fd:
-                projectquota.limit(fd, project, size_bytes)
-            for part in parts:
-                with _opened(part) as fd:
+    def set(self, directories: Sequence[str], size_bytes: int) -> None:
+        """What all of `directories` may have together; they are empty now. One project, since a file that is renamed from one to
+        another mustn't cross a border of projects (EXDEV). Raises OSError, OnggiError for a full disk.
+        """
+        with disk_errors("limit a directory"), _opened(self._directory) as whole:
+            project = _free_project(whole)
+            projectquota.limit(whole, project, size_bytes)
+            for directory in directories:
+                with _opened(directory) as fd:
                     projectquota.put_in_project(fd, project)
 
-    def lift(self, container: str) -> None:
-        """Its files may go now: nothing is kept of the limit. What isn't there is fine."""
+    def lift(self, directory: str) -> None:
+        """Before its files go: nothing is kept of the limit. What isn't there is fine."""
         if not self.are_possible:
             return
         try:
-            with _opened(f"{container}/upper") as fd:
+            with _opened(directory) as fd:
                 project = projectquota.project_of(fd)
                 if project >= _FIRST:
                     projectquota.limit(fd, project, 0)
         except FileNotFoundError:
             return
 
-    def _free_project(self) -> int:
-        """One that no container here has. By chance, since files of a removed one may be there for a while."""
-        taken = set(self._projects(os.listdir(self._directory)))
-        while (project := _FIRST + secrets.randbelow(_LAST - _FIRST)) in taken:
-            pass
-        return project
 
-    def _projects(self, names: Iterable[str]) -> Iterable[int]:
-        for name in names:
-            try:
-                with _opened(f"{self._directory}/{name}/upper") as fd:
-                    yield projectquota.project_of(fd)
-            except OSError:
-                continue
+def _free_project(directory: Fd) -> int:
+    """One without a limit. By chance, since files of one that was removed may be there for a while."""
+    while projectquota.limit_of(directory, project := _FIRST + secrets.randbelow(_LAST - _FIRST)):
+        pass
+    return project
 
 
 def _opened(path: str) -> Fd:

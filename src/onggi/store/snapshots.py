@@ -87,7 +87,7 @@ class Snapshots:
                 os.chown(snapshot.upper, root.st_uid, root.st_gid)
             os.chmod(snapshot.upper, stat.S_IMODE(root.st_mode))
             if limit_bytes:
-                self.limits.set(self.directory(container_id), limit_bytes)
+                self.limits.set([snapshot.upper, snapshot.work], limit_bytes)
         return snapshot
 
     def get(self, container_id: str, diff_ids: Sequence[Digest]) -> Snapshot:
@@ -116,7 +116,7 @@ class Snapshots:
         """
         name = f"container-{container_id[:12]}-{secrets.token_hex(4)}"
         directory = self.directory(container_id)
-        self.limits.lift(directory)
+        self.limits.lift(f"{directory}/upper")
         if _remove_small(directory):
             return
         try:

@@ -9,6 +9,7 @@ from typing import Final
 
 from onggi.errors import InvalidArgument
 from onggi.kernel.mounts import MountFlag
+from onggi.sizes import memory_size
 
 _KNOWN: Final = ("type", "o", "device", "size")
 _REQUIRED: Final = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
@@ -53,8 +54,8 @@ class MountRequest:
     data: str
 
 
-def check_options(options: Mapping[str, str]) -> None:
-    """Raises InvalidArgument with docker's words."""
+def check_options(options: Mapping[str, str], *, limits: bool = False) -> None:
+    """`limits`: the disk can keep a `size`. Raises InvalidArgument with docker's words."""
     for name in options:
         if name not in _KNOWN:
             raise InvalidArgument(f'invalid option: "{name}"')
@@ -63,7 +64,15 @@ def check_options(options: Mapping[str, str]) -> None:
             if other not in options:
                 raise InvalidArgument(f'missing required option: "{other}"')
     if "size" in options:
-        raise InvalidArgument("quota size requested but no quota support")
+        if not limits or "device" in options:
+            raise InvalidArgument("quota size requested but no quota support")
+        if size_of(options) <= 0:
+            raise InvalidArgument(f"invalid size: '{options['size']}'")
+
+
+def size_of(options: Mapping[str, str] | None) -> int:
+    """Bytes that the volume may have, 0 for as many as there is room for. Raises InvalidArgument."""
+    return memory_size(options["size"]) if options and "size" in options else 0
 
 
 def mount_request(options: Mapping[str, str]) -> MountRequest | None:

@@ -23,9 +23,10 @@ from onggi.errors import Conflict, InvalidArgument, NotFound, OnggiError
 from onggi.kernel import mounts
 from onggi.store import durable, jobs, remove
 from onggi.store.database import Database, Delete, Put, Table
+from onggi.store.disklimits import DiskLimits
 from onggi.store.workers import Workers
 from onggi.volumes.copyup import COPY_NAME, CopyUp
-from onggi.volumes.localoptions import check_options, mount_request, with_addresses
+from onggi.volumes.localoptions import check_options, mount_request, size_of, with_addresses
 
 ANONYMOUS_LABEL: Final = "com.docker.volume.anonymous"
 DRIVER: Final = "local"
@@ -65,6 +66,7 @@ class Volumes:
         self._database = database
         self._workers = workers
         self._rows: dict[str, Volume] = {}
+        self._limits: DiskLimits
         self._users: dict[str, set[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self.on_event: Callable[[str, Volume], None] = lambda _action, _volume: None
@@ -74,6 +76,7 @@ class Volumes:
         """Reads rows and directories; the names of volumes that had no row. For the start, after the database's."""
         os.makedirs(self._root, mode=0o711, exist_ok=True)
         os.makedirs(self._ingest, mode=0o700, exist_ok=True)
+        self._limits = DiskLimits(self._root)
         self._rows = self._database.load(TABLE)
         found = [name for name in sorted(os.listdir(self._root)) if name not in self._rows and self._is_volume(name)]
         for name in found:
@@ -81,8 +84,8 @@ class Volumes:
             self._rows[name] = Volume(name, _rfc3339(status.st_mtime))
         if found:
             await self._database.commit(*(Put(TABLE, name, self._rows[name]) for name in found))
-        for name in self._rows:
-            self._make_directory(name)
+        for name, volume in self._rows.items():
+            self._make_directory(volume)
             # What a copy that was cut off has left; a finished one has left its empty twin.
             remove.remove_tree(os.path.join(self._root, name, COPY_NAME))
         left = [name for name in os.listdir(self._ingest) if name.startswith("volume-")]
@@ -133,13 +136,13 @@ class Volumes:
                 return known
             options = dict(options or {})
             try:
-                check_options(options)
+                check_options(options, limits=self._limits.are_possible)
             except InvalidArgument as error:
                 raise InvalidArgument(f"create {name}: {error}") from error
             volume = Volume(name, _rfc3339(time.time()), driver, options or None, labels or None)
             # Not synced: a row whose directory a power cut took gets it anew at the start, and it was empty.
             with durable.disk_errors(f"create volume {name}"):
-                self._make_directory(name)
+                self._make_directory(volume)
             await self._database.commit(Put(TABLE, name, volume))
             self._rows[name] = volume
             self.on_event("create", volume)
@@ -250,6 +253,7 @@ class Volumes:
                 await asyncio.to_thread(mounts.umount2, self.mountpoint(name))
             await self._database.commit(Delete(TABLE, name))
             self.on_event("destroy", self._rows.pop(name))
+            self._limits.lift(os.path.join(self._root, name))
             gone = f"volume-{secrets.token_hex(8)}"
             with contextlib.suppress(FileNotFoundError):
                 os.rename(os.path.join(self._root, name), os.path.join(self._ingest, gone))
@@ -293,11 +297,14 @@ class Volumes:
         target = self.mountpoint(name)
         return any(mount.target == target for mount in mounts.mountinfo())
 
-    def _make_directory(self, name: str) -> None:
-        directory = os.path.join(self._root, name)
+    def _make_directory(self, volume: Volume) -> None:
+        directory = os.path.join(self._root, volume.name)
+        data = os.path.join(directory, "_data")
         os.makedirs(directory, mode=0o711, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.join(directory, "_data"), 0o755)
+            os.mkdir(data, 0o755)
+            if (size := size_of(volume.options)) and self._limits.are_possible:
+                self._limits.set([directory, data], size)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
