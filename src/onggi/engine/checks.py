@@ -7,7 +7,6 @@ seen from the words alone is told here, though dockerd tells some of it at the s
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Iterable
 
@@ -156,8 +155,3 @@ def _fill(host: HostConfig) -> None:
     host.pids_limit = host.pids_limit if (host.pids_limit or 0) > 0 else None
     host.restart_policy = msgspec.structs.replace(host.restart_policy, name=host.restart_policy.name or "no")
     host.console_size = [*terminal_size(host.console_size)]
-
-
-def available_cpus() -> set[int]:
-    """CPUs that this process, and so every container, may be given."""
-    return os.sched_getaffinity(0)

@@ -16,7 +16,7 @@ from enum import IntFlag
 import msgspec
 
 from onggi.kernel import syscalls
-from onggi.kernel.fds import AT_FDCWD, AnyFd, Fd, number
+from onggi.kernel.fds import AnyFd, Fd, number
 from onggi.kernel.namespaces import is_rootless
 
 AT_EMPTY_PATH = 0x1000
@@ -32,7 +32,7 @@ UMOUNT_NOFOLLOW = 8
 _CLONE_NEWNS = 0x20000
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
-_SET_FLAG, _SET_STRING, _SET_FD, _CMD_CREATE = 0, 1, 5, 6
+_SET_FLAG, _SET_STRING, _CMD_CREATE = 0, 1, 6
 
 
 class MountFlag(IntFlag):
@@ -152,10 +152,6 @@ def fsconfig_string(context: AnyFd, key: str, value: str) -> None:
 
 def fsconfig_flag(context: AnyFd, key: str) -> None:
     _fsconfig(context, _SET_FLAG, key, None, 0)
-
-
-def fsconfig_fd(context: AnyFd, key: str, fd: AnyFd) -> None:
-    _fsconfig(context, _SET_FD, key, None, number(fd))
 
 
 def fsconfig_create(context: AnyFd) -> None:
@@ -333,13 +329,3 @@ def mountinfo(pid: int | str = "self") -> list[Mount]:
             )
         )  # fmt: skip
     return found
-
-
-def detach_all_below(path: str) -> None:
-    """Unmounts what is mounted at `path` or below it in the caller's namespace, deepest first."""
-    targets = [m.target for m in mountinfo() if m.target == path or m.target.startswith(path.rstrip("/") + "/")]
-    for target in sorted(targets, key=len, reverse=True):
-        umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW)
-
-
-HERE = AT_FDCWD

@@ -266,9 +266,6 @@ class Route:
     def set_up(self, name: str) -> None:
         self._change(name, b"", up=True)
 
-    def set_down(self, name: str) -> None:
-        self._change(name, b"", up=False)
-
     def rename(self, name: str, new: str) -> None:
         self._change(name, attribute(_IFLA_IFNAME, _text(new)))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from enum import IntFlag
 
 from onggi.kernel import syscalls
 from onggi.kernel.clone import CloneFlag
@@ -17,24 +16,12 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
-_PR_SET_SECUREBITS = 28
-_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _IOPRIO_WHO_PROCESS = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 CLOSE_RANGE_CLOEXEC = 4
 AT_EMPTY_PATH = 0x1000
 _MAX_FD = 0xFFFFFFFF
-
-
-class SecureBit(IntFlag):
-    """capabilities(7), "The securebits flags"."""
-
-    NOROOT = 1
-    NOROOT_LOCKED = 2
-    NO_SETUID_FIXUP = 4
-    NO_SETUID_FIXUP_LOCKED = 8
-    KEEP_CAPS = 16
 
 
 def _prctl(step: str, option: int, value: int | bytes = 0) -> None:
@@ -56,18 +43,9 @@ def set_pdeathsig(signal_number: int) -> None:
     _prctl("pdeathsig", _PR_SET_PDEATHSIG, signal_number)
 
 
-def set_child_subreaper(on: bool) -> None:
-    """Orphans below this process become its children."""
-    _prctl("child_subreaper", _PR_SET_CHILD_SUBREAPER, int(on))
-
-
 def set_keepcaps(on: bool) -> None:
     """Whether the permitted set survives the change from uid 0; cleared by exec."""
     _prctl("keepcaps", _PR_SET_KEEPCAPS, int(on))
-
-
-def set_securebits(bits: SecureBit) -> None:
-    _prctl("securebits", _PR_SET_SECUREBITS, int(bits))
 
 
 def set_name(name: str) -> None:

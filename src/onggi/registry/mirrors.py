@@ -37,7 +37,6 @@ from onggi.store.blocking import blocking
 _STALE: Final = '110 - "the upstream is away: this is what was here"'
 _REMEMBERED: Final = 4096
 _DOCUMENT_LIMIT: Final = 4 * 1024 * 1024
-_READS: Final = frozenset({Action.GET_MANIFEST, Action.GET_BLOB, Action.TAGS, Action.REFERRERS})
 _EVERYBODYS: Final = frozenset({Action.BASE, Action.CATALOG})
 
 

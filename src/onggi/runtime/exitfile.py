@@ -1,6 +1,6 @@
-"""What a shim leaves in its directory: state while it runs, the exit record when its container has ended.
+"""What a shim leaves in its directory: where its container's cgroup is, and the exit record when the container has ended.
 
-A file appears whole or not at all: written under another name, then renamed. It is not fsynced, on purpose: the directory
+The record appears whole or not at all: written under another name, then renamed. It is not fsynced, on purpose: the directory
 lies below the boot's id and a later boot believes nothing of it, so a power cut has nothing to tear; against a kill of
 any process the page cache is enough. (fsync costs 1 ms where exec-root is on a disk, on the way of every `run`.)
 
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from onggi.kernel.faults import point
-from onggi.runtime.protocol import ExitRecord, ShimState
+from onggi.runtime.protocol import ExitRecord
 
 SOCKET: Final = "sock"
 CGROUP: Final = "cgroup"
@@ -26,11 +26,8 @@ CGROUP: Final = "cgroup"
 LEFT: Final = "left"
 """The same link when the container is forgotten and its cgroup could not be removed (K-11): alone in the directory then."""
 
-_STATE: Final = "state.json"
 _EXIT: Final = "exit.json"
 _LIMIT: Final = 64 * 1024
-
-_T = TypeVar("_T", ExitRecord, ShimState)
 
 
 def make_directory(path: str, cgroup_path: str) -> int:
@@ -41,14 +38,6 @@ def make_directory(path: str, cgroup_path: str) -> int:
     with contextlib.suppress(FileExistsError):
         os.symlink(cgroup_path, CGROUP, dir_fd=fd)
     return fd
-
-
-def write_state(directory: int, state: ShimState) -> None:
-    _write(directory, _STATE, msgspec.json.encode(state))
-
-
-def read_state(directory: int) -> ShimState | None:
-    return _read(directory, _STATE, ShimState)
 
 
 def write_exit(directory: int, record: ExitRecord) -> None:
@@ -63,7 +52,18 @@ def write_exit(directory: int, record: ExitRecord) -> None:
 
 
 def read_exit(directory: int) -> ExitRecord | None:
-    return _read(directory, _EXIT, ExitRecord)
+    try:
+        fd = os.open(_EXIT, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    try:
+        content = os.read(fd, _LIMIT)
+    finally:
+        os.close(fd)
+    try:
+        return msgspec.json.decode(content, type=ExitRecord)
+    except msgspec.DecodeError:
+        return None
 
 
 def read_cgroup_path(directory: int) -> str | None:
@@ -104,12 +104,6 @@ def _names(path: str) -> list[str]:
         return []
 
 
-def _write(directory: int, name: str, content: bytes) -> None:
-    temporary = f".{name}.{os.getpid()}"
-    _write_file(directory, temporary, content)
-    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-
-
 def _write_file(directory: int, name: str, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=directory)
@@ -119,18 +113,3 @@ def _write_file(directory: int, name: str, content: bytes) -> None:
             raise OSError(28, f"write {name}: {written} of {len(content)} bytes")
     finally:
         os.close(fd)
-
-
-def _read(directory: int, name: str, kind: type[_T]) -> _T | None:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
-        return None
-    try:
-        content = os.read(fd, _LIMIT)
-    finally:
-        os.close(fd)
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError:
-        return None

@@ -221,14 +221,13 @@ class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="exited"):
 
 
 class ShimState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`state.json` in the shim's directory: what is needed to end a container whose shim is gone."""
+    """Who the container and its shim are, as the shim keeps it and tells each engine that connects."""
 
     container_id: str
     pid: int
     pid_start: int
     started_at_ns: int
     shim_pid: int
-    shim_pid_start: int
     cgroup_path: str
     version: int = VERSION
 

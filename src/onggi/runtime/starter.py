@@ -146,7 +146,7 @@ def _rehearse() -> None:
         stdio, ours = starting.pipes(request)
         inside.Start(request.plan, stdio, CgroupView({}, unified=False), tty=False, exec_fifo=None, supervised=True)
         first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        state = ShimState("", os.getpid(), start_time(os.getpid()), time.time_ns(), 0, 0, "")
+        state = ShimState("", os.getpid(), start_time(os.getpid()), time.time_ns(), 0, "")
         protocol.send(first, started_report(state, dns=0), ours)
         received = protocol.receive(second)
         protocol.close_all([*stdio, *ours, *(received[1] if received is not None else ())])

@@ -75,10 +75,8 @@ def start(
             pid_start=start_time(spawned.pid),
             started_at_ns=time.time_ns(),
             shim_pid=shim_pid,
-            shim_pid_start=start_time(shim_pid),
             cgroup_path=request.cgroup_path,
         )
-        exitfile.write_state(directory, state)
         # Without a limit of its own it is the machine that is short: its exit record will say so.
         resources = request.plan.spec.linux_resources
         oom = cgroup.oom_events() if resources.memory is not None and resources.memory.limit else None

@@ -22,7 +22,7 @@ _ROUNDS: Final = 12
 
 def warm_up() -> None:
     """Leaves nothing open and nothing on disk."""
-    state = ShimState("", os.getpid(), 0, 0, 0, 0, "")
+    state = ShimState("", os.getpid(), 0, 0, 0, "")
     plan = Handover(
         directory="",
         state=state,

@@ -52,12 +52,6 @@ def remove_tree(path: str) -> None:
         os.close(fd)
 
 
-def empty_directory(fd: int) -> None:
-    """All that is in the directory `fd` is gone; it stays."""
-    for name in _unlink_files(fd):
-        remove_entry(fd, name)
-
-
 def _remove_directory(parent: int, name: str) -> None:
     """Depth first, without recursion."""
     stack: list[_Level] = []
