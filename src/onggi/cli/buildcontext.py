@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import tarfile
 
 from onggi.cli.command import Exit
+from onggi.cli.tarwriting import TarWriter
 from onggi.cli.transfer import blocks
 from onggi.ignore import IgnoreRules, read_ignore_file
 
@@ -39,30 +39,10 @@ def _again(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-class _Collector:
-    """Where tarfile writes; `take` gives what has come together."""
-
-    def __init__(self) -> None:
-        self._pending: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._pending.append(data)
-        return len(data)
-
-    def take(self) -> bytes:
-        data, self._pending = b"".join(self._pending), []
-        return data
-
-
 def _dockerfile_alone(text: bytes) -> Iterator[bytes]:
-    import io
-
-    out = _Collector()
-    with tarfile.open(fileobj=out, mode="w|") as tar:  # type: ignore[call-overload]
-        info = tarfile.TarInfo("Dockerfile")
-        info.size = len(text)
-        tar.addfile(info, io.BytesIO(text))
-    yield out.take()
+    tar = TarWriter()
+    yield from tar.data("Dockerfile", text, 0o644)
+    yield from tar.end()
 
 
 def from_directory(directory: str, dockerfile: str, named: Mapping[str, str]) -> tuple[Iterator[bytes], str]:
@@ -99,35 +79,15 @@ def from_directory(directory: str, dockerfile: str, named: Mapping[str, str]) ->
 
 
 def _tar(directory: str, extra: dict[str, bytes], named: Mapping[str, str], *, keep: str) -> Iterator[bytes]:
-    """Files that .dockerignore lets through; owners are root, as docker's client sends them."""
-    import io
-
-    out = _Collector()
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-        for name, data in extra.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o600
-            tar.addfile(info, io.BytesIO(data))
-        trees = [("", directory, keep), *((f"{NAMED}/{name}/", path, "") for name, path in named.items())]
-        for prefix, root, kept in trees:
-            for path, name in _walk(root, "", _ignored(root, kept), kept):
-                _add(tar, path, f"{prefix}{name}")
-                if len(data := out.take()) > 0:
-                    yield data
-    yield out.take()
-
-
-def _add(tar: tarfile.TarFile, path: str, name: str) -> None:
-    info = tar.gettarinfo(path, name)
-    if info is None:  # a socket
-        return
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    if info.isreg():
-        with open(path, "rb") as file:
-            tar.addfile(info, file)
-    else:
-        tar.addfile(info)
+    """Files that .dockerignore lets through."""
+    tar = TarWriter()
+    for name, data in extra.items():
+        yield from tar.data(name, data, 0o600)
+    trees = [("", directory, keep), *((f"{NAMED}/{name}/", path, "") for name, path in named.items())]
+    for prefix, root, kept in trees:
+        for entry, name in _walk(root, "", _ignored(root, kept), kept):
+            yield from tar.file(entry.path, f"{prefix}{name}", entry.stat(follow_symlinks=False))
+    yield from tar.end()
 
 
 def _ignored(directory: str, dockerfile: str) -> IgnoreRules:
@@ -141,12 +101,12 @@ def _ignored(directory: str, dockerfile: str) -> IgnoreRules:
     return IgnoreRules([])
 
 
-def _walk(directory: str, prefix: str, patterns: IgnoreRules, keep: str) -> Iterator[tuple[str, str]]:
+def _walk(directory: str, prefix: str, patterns: IgnoreRules, keep: str) -> Iterator[tuple[os.DirEntry[str], str]]:
     for entry in sorted(os.scandir(os.path.join(directory, prefix)), key=lambda e: e.name):
         name = f"{prefix}/{entry.name}" if prefix else entry.name
         is_directory = entry.is_dir(follow_symlinks=False)
         ignored = patterns.ignores(name) and name not in (keep, ".dockerignore")
         if not ignored:
-            yield entry.path, name
+            yield entry, name
         if is_directory and (not ignored or patterns.may_keep_below(name) or keep.startswith(f"{name}/")):
             yield from _walk(directory, name, patterns, keep)
