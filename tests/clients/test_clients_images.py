@@ -270,6 +270,9 @@ def test_all_tags_of_a_repository_go_and_come(daemon: Daemon, registry: str) -> 
     assert daemon.say("push", "-q", f"{name}:1") == f"{name}:1"
     done = daemon.docker("pull", "--platform", "linux/arm64", f"{name}:1")
     assert done.returncode == 0 or "linux/arm64" in done.stderr
+    assert "1: digest: sha256:" in daemon.say("push", "--platform", "linux/amd64", f"{name}:1")
+    done = daemon.docker("push", "--platform", "linux/arm64", f"{name}:1")
+    assert (done.returncode, "does not match the specified platform (linux/arm64)" in done.stderr) == (1, True)
     done = daemon.docker("pull", "-a", f"{name}:1")
     assert (done.returncode, done.stderr.strip()) == (1, "tag can't be used with --all-tags/-a")
 

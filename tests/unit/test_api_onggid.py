@@ -182,12 +182,17 @@ def test_sockets_of_another_process_are_not_ours(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.row("I-066", "I-103")
-def test_registries_numbers_and_mirrors_are_the_files_or_refused() -> None:
+def test_registries_numbers_and_mirrors_are_the_files_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     file = b'{"max-concurrent-downloads": 9, "max-concurrent-uploads": 2, "max-download-attempts": 7, "registry-mirrors": ["https://m"]}'
     options = registry_options(merge({}, parse_file(file)))
     assert (options.downloads, options.uploads, options.tries, options.mirrors) == (9, 2, 7, ["https://m"])
     usual = registry_options(merge({}, {}))
     assert (usual.downloads, usual.uploads, usual.tries) == (3, 5, 5)
+    assert usual.certificates == "/etc/docker/certs.d"
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/home/anna/.config")
+    assert (
+        registry_options(merge(parse_arguments(["--rootless"]), {})).certificates == "/home/anna/.config/docker/certs.d"
+    )
     with pytest.raises(InvalidArgument, match="invalid max concurrent downloads: 0"):
         registry_options(merge(parse_arguments(["--max-concurrent-downloads=0"]), {}))
     for url in ("m.example", "ftp://m", "https://", "https://u@m", "https://m?x"):

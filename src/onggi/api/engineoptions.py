@@ -74,7 +74,14 @@ def registry_options(settings: Settings) -> RegistryOptions:
         downloads=settings.number("max-concurrent-downloads"),
         uploads=settings.number("max-concurrent-uploads"),
         tries=settings.number("max-download-attempts"),
+        certificates=_certificates(rootless=settings.flag("rootless")),
     )
+
+
+def _certificates(*, rootless: bool) -> str:
+    """Where moby's CertsDir is."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(home if rootless else "/etc", "docker", "certs.d")
 
 
 def _build_gc(builder: dict[str, str]) -> str:

@@ -151,6 +151,8 @@ async def push(call: Call) -> StreamResponse:
     reference = parse_reference(call.params["name"], None)
     if tag := call.query.text("tag"):
         reference = reference.with_tag(tag)
+    if call.version >= 46 and (text := call.query.text("platform")):
+        _must_be(call.engine.images.resolve(str(reference)), text, reference.familiar())
     return await progress(call, lambda output: call.engine.push(reference, auth=auth, progress=output))
 
 
