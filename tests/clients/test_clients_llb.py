@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import http.server
 import json
 import subprocess
@@ -122,7 +123,12 @@ def test_trees_are_laid_over_each_other_and_told_apart_without_copying(daemon: D
     with_builder(daemon, work)
 
 
-@pytest.mark.row("F-286")
+async def meta(builder: Builder, identifier: str, **attrs: str) -> gateway_pb2.ResolveSourceMetaResponse:
+    request = gw.ResolveSourceMetaRequest(Source=ops_pb2.SourceOp(identifier=identifier, attrs=attrs))
+    return await builder.client.bridge("ResolveSourceMeta", request, gw.ResolveSourceMetaResponse)
+
+
+@pytest.mark.row("F-286", "F-271")
 def test_sources_come_from_the_client_from_repositories_and_from_urls(daemon: Daemon, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(repository)]
@@ -157,6 +163,19 @@ def test_sources_come_from_the_client_from_repositories_and_from_urls(daemon: Da
         assert await builder.files(graph, found) == {"/f": "644 0:0 in git"}
         with pytest.raises(RpcError, match="unsupported source scheme 'nope'"):
             await builder.solve(graph, graph.source("nope://x"))
+        told = await meta(builder, url)
+        assert told.HTTP.Checksum == "sha256:" + hashlib.sha256(b"in git").hexdigest()
+        assert told.HTTP.Filename == "f"
+        told = await meta(builder, f"git://{full.partition('://')[2]}#main", **{"git.fullurl": full})
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        assert (told.Git.Checksum, told.Git.Ref) == (head, "main")
+        told = await meta(builder, "docker-image://busybox")
+        assert b'"rootfs"' in told.Image.Config
+        pinned = graph.source(f"docker-image://docker.io/library/busybox@{told.Image.Digest}")
+        stat = gw.StatFileRequest(Ref=await builder.solve(graph, pinned), Path="/bin")
+        assert (await builder.client.bridge("StatFile", stat, gw.StatFileResponse)).stat.path == "bin"
+        with pytest.raises(RpcError, match="unsupported source scheme 'local'"):
+            await meta(builder, "local://context")
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server, git_daemon(tmp_path) as served:
         threading.Thread(target=server.serve_forever, daemon=True).start()

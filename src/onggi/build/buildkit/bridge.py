@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from onggi.build.buildkit import looking, solves
+from onggi.build.buildkit import looking, resolving, solves
 from onggi.build.buildkit.definitions import definition_of, operations, result_in
 from onggi.build.buildkit.faults import told
 from onggi.build.buildkit.jobs import Job, Jobs, Outcome
@@ -17,10 +17,6 @@ from onggi.build.buildkit.llb.results import configured
 from onggi.build.buildkit.pb import gateway_pb2, ops_pb2
 from onggi.build.buildkit.rpc import Code, Methods, RpcError, ServerCall, error_of, unary
 from onggi.build.buildkit.workers import gateway_caps, llb_caps, worker_record
-from onggi.build.plan import Kind, Origin
-from onggi.oci.digest import sha256_of
-from onggi.oci.image import encode_image_config
-from onggi.oci.platform import Platform
 from onggi.oci.reference import parse_reference
 from onggi.store.blocking import blocking
 
@@ -59,6 +55,7 @@ class Bridge:
             _SERVICE + "ReadDir": unary(pb.ReadDirRequest, self._read_directory),
             _SERVICE + "StatFile": unary(pb.StatFileRequest, self._stat_file),
             _SERVICE + "ResolveImageConfig": unary(pb.ResolveImageConfigRequest, self._image_config),
+            _SERVICE + "ResolveSourceMeta": unary(pb.ResolveSourceMetaRequest, self._source),
         }
 
     async def _job(self, call: ServerCall) -> Job:
@@ -164,18 +161,23 @@ class Bridge:
     async def _image_config(
         self, request: gateway_pb2.ResolveImageConfigRequest, call: ServerCall
     ) -> gateway_pb2.ResolveImageConfigResponse:
-        """Of an image that is here, or comes from its registry."""
+        """The older form of `_source`, for images."""
         job = await self._job(call)
-        wanted = request.Platform
-        platform = Platform(wanted.Architecture, wanted.OS, wanted.OSVersion, [], wanted.Variant) if wanted.OS else None
+        source = ops_pb2.SourceOp(identifier=f"docker-image://{request.Ref}")
+        asked = gateway_pb2.ResolveSourceMetaRequest(
+            Source=source, Platform=request.Platform, ResolveMode=request.ResolveMode
+        )
         with told():
+            found = (await resolving.resolved(self._door, job, asked)).Image
             shown = str(parse_reference(request.Ref))
-            origin = Origin(Kind.IMAGE, request.Ref, platform=platform)
-            pull = request.ResolveMode == "pull"
-            plain = await self._door.plain_request(job)
-            ((_, built),) = await job.carry(solves.image(self._door.builder, plain, job.trace, origin, pull=pull))
-        config = encode_image_config(built.config)
-        return gateway_pb2.ResolveImageConfigResponse(Digest=sha256_of(config), Config=config, Ref=shown)
+        return gateway_pb2.ResolveImageConfigResponse(Digest=found.Digest, Config=found.Config, Ref=shown)
+
+    async def _source(
+        self, request: gateway_pb2.ResolveSourceMetaRequest, call: ServerCall
+    ) -> gateway_pb2.ResolveSourceMetaResponse:
+        job = await self._job(call)
+        with told():
+            return await resolving.resolved(self._door, job, request)
 
 
 class _Platform(msgspec.Struct):

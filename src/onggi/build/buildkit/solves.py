@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,18 +12,11 @@ from onggi.build.buildkit.llb.results import CONFIG_KEY
 from onggi.build.buildkit.rpc import Code, RpcError
 from onggi.build.errors import OtherFrontend
 from onggi.build.request import Built
-from onggi.build.vertices import SourceFile
 from onggi.oci.image import encode_image_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from onggi.build.builder import Builder
     from onggi.build.buildkit.door import BuildKit
     from onggi.build.buildkit.jobs import Job
-    from onggi.build.buildkit.tracing import Trace
-    from onggi.build.plan import Origin
-    from onggi.build.request import Request
 
 _GATEWAY: Final = "gateway.v0"
 _FRONTENDS: Final = ("dockerfile.v0", _GATEWAY)
@@ -72,16 +64,6 @@ async def _by_image(door: BuildKit, job: Job, source: str, attrs: Mapping[str, s
     named = await job.carry(frontends.ran(door.builder, request, door.worker_id, source, attrs, served, methods))
     outcome = served.outcome.result()
     return Answer(dict(zip(outcome.results, named, strict=True)), outcome.metadata)
-
-
-@asynccontextmanager
-async def image(
-    builder: Builder, request: Request, trace: Trace, origin: Origin, *, pull: bool
-) -> AsyncIterator[Sequence[Built]]:
-    """An image by its name, here or from its registry, held for the block. Raises NotFound, Unauthorized, Unavailable."""
-    async with builder.opened(request, trace) as solving:
-        found = await solving.sources.bases.image(origin, pull=pull)
-        yield [Built(found.config.platform, found.config, tuple(found.layers), SourceFile("", b""))]
 
 
 def _is_ours(source: str) -> bool:

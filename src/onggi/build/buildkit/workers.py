@@ -18,7 +18,7 @@ BUILDKIT_LIKE: Final = "v0.25.0"
 _GATEWAY: Final = (
     "solve.base", "solve.inlinereturn", "resolveimage", "resolveimage.resolvemode", "readfile", "return", "returnmap",
     "readdir", "statfile", "importcaches", "proto.refarray", "frontend.caps", "gateway.solve.evaluate",
-    "gateway.evaluate", "gateway.warnings", "gateway.solve.metadata", "reference.output", "frontend.inputs",
+    "gateway.evaluate", "gateway.warnings", "gateway.solve.metadata", "source.metaresolver", "reference.output", "frontend.inputs",
 )  # fmt: skip
 """Source of the names: moby buildkit frontend/gateway/pb/caps.go."""
 

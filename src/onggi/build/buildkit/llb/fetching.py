@@ -18,7 +18,7 @@ from onggi.build.sources import tree_of
 from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from onggi.build.buildkit.llb.carrying import Carrying, Layers
     from onggi.build.buildkit.llb.reading import Node
@@ -79,11 +79,8 @@ async def _local(carrying: Carrying, node: Node, step: Step, name: str) -> Layer
 async def _git(carrying: Carrying, node: Node, step: Step, rest: str) -> Layers:
     attrs = node.op.source.attrs
     step.start()
-    remote = attrs.get("git.fullurl") or f"https://{rest.partition('#')[0]}"
-    fragment = rest.partition("#")[2]
-    source = f"{remote.partition('#')[0]}#{fragment}" if fragment else remote
     context = await carrying.solving.sources.git.context(
-        source,
+        repository(rest, attrs),
         step,
         keep_git_dir=attrs.get("git.keepgitdir") == "true",
         checksum=attrs.get("git.checksum", ""),
@@ -92,6 +89,13 @@ async def _git(carrying: Carrying, node: Node, step: Step, rest: str) -> Layers:
         return await _tree(carrying, node, step, context)
     finally:
         context.close()
+
+
+def repository(rest: str, attrs: Mapping[str, str]) -> str:
+    """The address of a git source: clients say it in full beside the identifier, which has no scheme of its own."""
+    remote = attrs.get("git.fullurl") or f"https://{rest.partition('#')[0]}"
+    fragment = rest.partition("#")[2]
+    return f"{remote.partition('#')[0]}#{fragment}" if fragment else remote
 
 
 async def _tree(carrying: Carrying, node: Node, step: Step, context: Context) -> Layers:

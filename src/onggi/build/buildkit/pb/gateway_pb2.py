@@ -11,6 +11,7 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from onggi.build.buildkit.pb import caps_pb2 as onggi_dot_build_dot_buildkit_dot_pb_dot_caps__pb2
 from onggi.build.buildkit.pb import fsutil_pb2 as onggi_dot_build_dot_buildkit_dot_pb_dot_fsutil__pb2
 from onggi.build.buildkit.pb import ops_pb2 as onggi_dot_build_dot_buildkit_dot_pb_dot_ops__pb2
@@ -18,7 +19,7 @@ from onggi.build.buildkit.pb import status_pb2 as onggi_dot_build_dot_buildkit_d
 from onggi.build.buildkit.pb import worker_pb2 as onggi_dot_build_dot_buildkit_dot_pb_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%onggi/build/buildkit/pb/gateway.proto\x12\x19moby.buildkit.v1.frontend\x1a\"onggi/build/buildkit/pb/caps.proto\x1a$onggi/build/buildkit/pb/fsutil.proto\x1a!onggi/build/buildkit/pb/ops.proto\x1a$onggi/build/buildkit/pb/status.proto\x1a$onggi/build/buildkit/pb/worker.proto\"\xc8\x02\n\x06Result\x12\x17\n\rrefDeprecated\x18\x01 \x01(\tH\x00\x12\x45\n\x0erefsDeprecated\x18\x02 \x01(\x0b\x32+.moby.buildkit.v1.frontend.RefMapDeprecatedH\x00\x12-\n\x03ref\x18\x03 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.RefH\x00\x12\x31\n\x04refs\x18\x04 \x01(\x0b\x32!.moby.buildkit.v1.frontend.RefMapH\x00\x12\x41\n\x08metadata\x18\n \x03(\x0b\x32/.moby.buildkit.v1.frontend.Result.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x08\n\x06result\"\x84\x01\n\x10RefMapDeprecated\x12\x43\n\x04refs\x18\x01 \x03(\x0b\x32\x35.moby.buildkit.v1.frontend.RefMapDeprecated.RefsEntry\x1a+\n\tRefsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\x03Ref\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x03\x64\x65\x66\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\"\x90\x01\n\x06RefMap\x12\x39\n\x04refs\x18\x01 \x03(\x0b\x32+.moby.buildkit.v1.frontend.RefMap.RefsEntry\x1aK\n\tRefsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.Ref:\x02\x38\x01\"e\n\rReturnRequest\x12\x31\n\x06result\x18\x01 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\x10\n\x0eReturnResponse\"\x0f\n\rInputsRequest\"\xa5\x01\n\x0eInputsResponse\x12O\n\x0b\x44\x65\x66initions\x18\x01 \x03(\x0b\x32:.moby.buildkit.v1.frontend.InputsResponse.DefinitionsEntry\x1a\x42\n\x10\x44\x65\x66initionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.Definition:\x02\x38\x01\"n\n\x19ResolveImageConfigRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x1e\n\x08Platform\x18\x02 \x01(\x0b\x32\x0c.pb.Platform\x12\x13\n\x0bResolveMode\x18\x03 \x01(\t\x12\x0f\n\x07LogName\x18\x04 \x01(\t\"I\n\x1aResolveImageConfigResponse\x12\x0e\n\x06\x44igest\x18\x01 \x01(\t\x12\x0e\n\x06\x43onfig\x18\x02 \x01(\x0c\x12\x0b\n\x03Ref\x18\x03 \x01(\t\"\x80\x04\n\x0cSolveRequest\x12\"\n\nDefinition\x18\x01 \x01(\x0b\x32\x0e.pb.Definition\x12\x10\n\x08\x46rontend\x18\x02 \x01(\t\x12M\n\x0b\x46rontendOpt\x18\x03 \x03(\x0b\x32\x38.moby.buildkit.v1.frontend.SolveRequest.FrontendOptEntry\x12\x19\n\x11\x61llowResultReturn\x18\x05 \x01(\x08\x12\x1b\n\x13\x61llowResultArrayRef\x18\x06 \x01(\x08\x12\r\n\x05\x46inal\x18\n \x01(\x08\x12\x42\n\x0c\x43\x61\x63heImports\x18\x0c \x03(\x0b\x32,.moby.buildkit.v1.frontend.CacheOptionsEntry\x12S\n\x0e\x46rontendInputs\x18\r \x03(\x0b\x32;.moby.buildkit.v1.frontend.SolveRequest.FrontendInputsEntry\x12\x10\n\x08\x45valuate\x18\x0e \x01(\x08\x1a\x32\n\x10\x46rontendOptEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x45\n\x13\x46rontendInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.Definition:\x02\x38\x01\"\x97\x01\n\x11\x43\x61\x63heOptionsEntry\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12\x46\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32\x37.moby.buildkit.v1.frontend.CacheOptionsEntry.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\rSolveResponse\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x31\n\x06result\x18\x03 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\"e\n\x0fReadFileRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x10\n\x08\x46ilePath\x18\x02 \x01(\t\x12\x33\n\x05Range\x18\x03 \x01(\x0b\x32$.moby.buildkit.v1.frontend.FileRange\"+\n\tFileRange\x12\x0e\n\x06Offset\x18\x01 \x01(\x03\x12\x0e\n\x06Length\x18\x02 \x01(\x03\" \n\x10ReadFileResponse\x12\x0c\n\x04\x44\x61ta\x18\x01 \x01(\x0c\"F\n\x0eReadDirRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x0f\n\x07\x44irPath\x18\x02 \x01(\t\x12\x16\n\x0eIncludePattern\x18\x03 \x01(\t\"6\n\x0fReadDirResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.fsutil.types.Stat\",\n\x0fStatFileRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x0c\n\x04Path\x18\x02 \x01(\t\"4\n\x10StatFileResponse\x12 \n\x04stat\x18\x01 \x01(\x0b\x32\x12.fsutil.types.Stat\"\x1e\n\x0f\x45valuateRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\"\x12\n\x10\x45valuateResponse\"\r\n\x0bPingRequest\"\xb3\x01\n\x0cPongResponse\x12\x39\n\x0f\x46rontendAPICaps\x18\x01 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICap\x12\x31\n\x07LLBCaps\x18\x02 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICap\x12\x35\n\x07Workers\x18\x03 \x03(\x0b\x32$.moby.buildkit.v1.types.WorkerRecord\"\x91\x01\n\x0bWarnRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12\r\n\x05short\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x03(\x0c\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x1c\n\x04info\x18\x06 \x01(\x0b\x32\x0e.pb.SourceInfo\x12\x19\n\x06ranges\x18\x07 \x03(\x0b\x32\t.pb.Range\"\x0e\n\x0cWarnResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%onggi/build/buildkit/pb/gateway.proto\x12\x19moby.buildkit.v1.frontend\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"onggi/build/buildkit/pb/caps.proto\x1a$onggi/build/buildkit/pb/fsutil.proto\x1a!onggi/build/buildkit/pb/ops.proto\x1a$onggi/build/buildkit/pb/status.proto\x1a$onggi/build/buildkit/pb/worker.proto\"\xc8\x02\n\x06Result\x12\x17\n\rrefDeprecated\x18\x01 \x01(\tH\x00\x12\x45\n\x0erefsDeprecated\x18\x02 \x01(\x0b\x32+.moby.buildkit.v1.frontend.RefMapDeprecatedH\x00\x12-\n\x03ref\x18\x03 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.RefH\x00\x12\x31\n\x04refs\x18\x04 \x01(\x0b\x32!.moby.buildkit.v1.frontend.RefMapH\x00\x12\x41\n\x08metadata\x18\n \x03(\x0b\x32/.moby.buildkit.v1.frontend.Result.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x08\n\x06result\"\x84\x01\n\x10RefMapDeprecated\x12\x43\n\x04refs\x18\x01 \x03(\x0b\x32\x35.moby.buildkit.v1.frontend.RefMapDeprecated.RefsEntry\x1a+\n\tRefsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\x03Ref\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x03\x64\x65\x66\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\"\x90\x01\n\x06RefMap\x12\x39\n\x04refs\x18\x01 \x03(\x0b\x32+.moby.buildkit.v1.frontend.RefMap.RefsEntry\x1aK\n\tRefsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.Ref:\x02\x38\x01\"e\n\rReturnRequest\x12\x31\n\x06result\x18\x01 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\x10\n\x0eReturnResponse\"\x0f\n\rInputsRequest\"\xa5\x01\n\x0eInputsResponse\x12O\n\x0b\x44\x65\x66initions\x18\x01 \x03(\x0b\x32:.moby.buildkit.v1.frontend.InputsResponse.DefinitionsEntry\x1a\x42\n\x10\x44\x65\x66initionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.Definition:\x02\x38\x01\"n\n\x19ResolveImageConfigRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x1e\n\x08Platform\x18\x02 \x01(\x0b\x32\x0c.pb.Platform\x12\x13\n\x0bResolveMode\x18\x03 \x01(\t\x12\x0f\n\x07LogName\x18\x04 \x01(\t\"I\n\x1aResolveImageConfigResponse\x12\x0e\n\x06\x44igest\x18\x01 \x01(\t\x12\x0e\n\x06\x43onfig\x18\x02 \x01(\x0c\x12\x0b\n\x03Ref\x18\x03 \x01(\t\"\xc3\x01\n\x18ResolveSourceMetaRequest\x12\x1c\n\x06Source\x18\x01 \x01(\x0b\x32\x0c.pb.SourceOp\x12\x1e\n\x08Platform\x18\x02 \x01(\x0b\x32\x0c.pb.Platform\x12\x0f\n\x07LogName\x18\x03 \x01(\t\x12\x13\n\x0bResolveMode\x18\x04 \x01(\t\x12\x43\n\x05Image\x18\x06 \x01(\x0b\x32\x34.moby.buildkit.v1.frontend.ResolveSourceImageRequest\"\x85\x02\n\x19ResolveSourceMetaResponse\x12\x1c\n\x06Source\x18\x01 \x01(\x0b\x32\x0c.pb.SourceOp\x12\x44\n\x05Image\x18\x02 \x01(\x0b\x32\x35.moby.buildkit.v1.frontend.ResolveSourceImageResponse\x12@\n\x03Git\x18\x03 \x01(\x0b\x32\x33.moby.buildkit.v1.frontend.ResolveSourceGitResponse\x12\x42\n\x04HTTP\x18\x04 \x01(\x0b\x32\x34.moby.buildkit.v1.frontend.ResolveSourceHTTPResponse\"-\n\x19ResolveSourceImageRequest\x12\x10\n\x08NoConfig\x18\x01 \x01(\x08\"<\n\x1aResolveSourceImageResponse\x12\x0e\n\x06\x44igest\x18\x01 \x01(\t\x12\x0e\n\x06\x43onfig\x18\x02 \x01(\x0c\"Q\n\x18ResolveSourceGitResponse\x12\x10\n\x08\x43hecksum\x18\x01 \x01(\t\x12\x0b\n\x03Ref\x18\x02 \x01(\t\x12\x16\n\x0e\x43ommitChecksum\x18\x03 \x01(\t\"q\n\x19ResolveSourceHTTPResponse\x12\x10\n\x08\x43hecksum\x18\x01 \x01(\t\x12\x10\n\x08\x46ilename\x18\x02 \x01(\t\x12\x30\n\x0cLastModified\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x04\n\x0cSolveRequest\x12\"\n\nDefinition\x18\x01 \x01(\x0b\x32\x0e.pb.Definition\x12\x10\n\x08\x46rontend\x18\x02 \x01(\t\x12M\n\x0b\x46rontendOpt\x18\x03 \x03(\x0b\x32\x38.moby.buildkit.v1.frontend.SolveRequest.FrontendOptEntry\x12\x19\n\x11\x61llowResultReturn\x18\x05 \x01(\x08\x12\x1b\n\x13\x61llowResultArrayRef\x18\x06 \x01(\x08\x12\r\n\x05\x46inal\x18\n \x01(\x08\x12\x42\n\x0c\x43\x61\x63heImports\x18\x0c \x03(\x0b\x32,.moby.buildkit.v1.frontend.CacheOptionsEntry\x12S\n\x0e\x46rontendInputs\x18\r \x03(\x0b\x32;.moby.buildkit.v1.frontend.SolveRequest.FrontendInputsEntry\x12\x10\n\x08\x45valuate\x18\x0e \x01(\x08\x1a\x32\n\x10\x46rontendOptEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x45\n\x13\x46rontendInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.Definition:\x02\x38\x01\"\x97\x01\n\x11\x43\x61\x63heOptionsEntry\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12\x46\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32\x37.moby.buildkit.v1.frontend.CacheOptionsEntry.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\rSolveResponse\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x31\n\x06result\x18\x03 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\"e\n\x0fReadFileRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x10\n\x08\x46ilePath\x18\x02 \x01(\t\x12\x33\n\x05Range\x18\x03 \x01(\x0b\x32$.moby.buildkit.v1.frontend.FileRange\"+\n\tFileRange\x12\x0e\n\x06Offset\x18\x01 \x01(\x03\x12\x0e\n\x06Length\x18\x02 \x01(\x03\" \n\x10ReadFileResponse\x12\x0c\n\x04\x44\x61ta\x18\x01 \x01(\x0c\"F\n\x0eReadDirRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x0f\n\x07\x44irPath\x18\x02 \x01(\t\x12\x16\n\x0eIncludePattern\x18\x03 \x01(\t\"6\n\x0fReadDirResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.fsutil.types.Stat\",\n\x0fStatFileRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x0c\n\x04Path\x18\x02 \x01(\t\"4\n\x10StatFileResponse\x12 \n\x04stat\x18\x01 \x01(\x0b\x32\x12.fsutil.types.Stat\"\x1e\n\x0f\x45valuateRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\"\x12\n\x10\x45valuateResponse\"\r\n\x0bPingRequest\"\xb3\x01\n\x0cPongResponse\x12\x39\n\x0f\x46rontendAPICaps\x18\x01 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICap\x12\x31\n\x07LLBCaps\x18\x02 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICap\x12\x35\n\x07Workers\x18\x03 \x03(\x0b\x32$.moby.buildkit.v1.types.WorkerRecord\"\x91\x01\n\x0bWarnRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12\r\n\x05short\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x03(\x0c\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x1c\n\x04info\x18\x06 \x01(\x0b\x32\x0e.pb.SourceInfo\x12\x19\n\x06ranges\x18\x07 \x03(\x0b\x32\t.pb.Range\"\x0e\n\x0cWarnResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onggi.build.buildkit.pb.gateway_pb2', globals())
@@ -39,70 +40,82 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _SOLVEREQUEST_FRONTENDINPUTSENTRY._serialized_options = b'8\001'
   _CACHEOPTIONSENTRY_ATTRSENTRY._options = None
   _CACHEOPTIONSENTRY_ATTRSENTRY._serialized_options = b'8\001'
-  _RESULT._serialized_start=254
-  _RESULT._serialized_end=582
-  _RESULT_METADATAENTRY._serialized_start=525
-  _RESULT_METADATAENTRY._serialized_end=572
-  _REFMAPDEPRECATED._serialized_start=585
-  _REFMAPDEPRECATED._serialized_end=717
-  _REFMAPDEPRECATED_REFSENTRY._serialized_start=674
-  _REFMAPDEPRECATED_REFSENTRY._serialized_end=717
-  _REF._serialized_start=719
-  _REF._serialized_end=765
-  _REFMAP._serialized_start=768
-  _REFMAP._serialized_end=912
-  _REFMAP_REFSENTRY._serialized_start=837
-  _REFMAP_REFSENTRY._serialized_end=912
-  _RETURNREQUEST._serialized_start=914
-  _RETURNREQUEST._serialized_end=1015
-  _RETURNRESPONSE._serialized_start=1017
-  _RETURNRESPONSE._serialized_end=1033
-  _INPUTSREQUEST._serialized_start=1035
-  _INPUTSREQUEST._serialized_end=1050
-  _INPUTSRESPONSE._serialized_start=1053
-  _INPUTSRESPONSE._serialized_end=1218
-  _INPUTSRESPONSE_DEFINITIONSENTRY._serialized_start=1152
-  _INPUTSRESPONSE_DEFINITIONSENTRY._serialized_end=1218
-  _RESOLVEIMAGECONFIGREQUEST._serialized_start=1220
-  _RESOLVEIMAGECONFIGREQUEST._serialized_end=1330
-  _RESOLVEIMAGECONFIGRESPONSE._serialized_start=1332
-  _RESOLVEIMAGECONFIGRESPONSE._serialized_end=1405
-  _SOLVEREQUEST._serialized_start=1408
-  _SOLVEREQUEST._serialized_end=1920
-  _SOLVEREQUEST_FRONTENDOPTENTRY._serialized_start=1799
-  _SOLVEREQUEST_FRONTENDOPTENTRY._serialized_end=1849
-  _SOLVEREQUEST_FRONTENDINPUTSENTRY._serialized_start=1851
-  _SOLVEREQUEST_FRONTENDINPUTSENTRY._serialized_end=1920
-  _CACHEOPTIONSENTRY._serialized_start=1923
-  _CACHEOPTIONSENTRY._serialized_end=2074
-  _CACHEOPTIONSENTRY_ATTRSENTRY._serialized_start=2030
-  _CACHEOPTIONSENTRY_ATTRSENTRY._serialized_end=2074
-  _SOLVERESPONSE._serialized_start=2076
-  _SOLVERESPONSE._serialized_end=2155
-  _READFILEREQUEST._serialized_start=2157
-  _READFILEREQUEST._serialized_end=2258
-  _FILERANGE._serialized_start=2260
-  _FILERANGE._serialized_end=2303
-  _READFILERESPONSE._serialized_start=2305
-  _READFILERESPONSE._serialized_end=2337
-  _READDIRREQUEST._serialized_start=2339
-  _READDIRREQUEST._serialized_end=2409
-  _READDIRRESPONSE._serialized_start=2411
-  _READDIRRESPONSE._serialized_end=2465
-  _STATFILEREQUEST._serialized_start=2467
-  _STATFILEREQUEST._serialized_end=2511
-  _STATFILERESPONSE._serialized_start=2513
-  _STATFILERESPONSE._serialized_end=2565
-  _EVALUATEREQUEST._serialized_start=2567
-  _EVALUATEREQUEST._serialized_end=2597
-  _EVALUATERESPONSE._serialized_start=2599
-  _EVALUATERESPONSE._serialized_end=2617
-  _PINGREQUEST._serialized_start=2619
-  _PINGREQUEST._serialized_end=2632
-  _PONGRESPONSE._serialized_start=2635
-  _PONGRESPONSE._serialized_end=2814
-  _WARNREQUEST._serialized_start=2817
-  _WARNREQUEST._serialized_end=2962
-  _WARNRESPONSE._serialized_start=2964
-  _WARNRESPONSE._serialized_end=2978
+  _RESULT._serialized_start=287
+  _RESULT._serialized_end=615
+  _RESULT_METADATAENTRY._serialized_start=558
+  _RESULT_METADATAENTRY._serialized_end=605
+  _REFMAPDEPRECATED._serialized_start=618
+  _REFMAPDEPRECATED._serialized_end=750
+  _REFMAPDEPRECATED_REFSENTRY._serialized_start=707
+  _REFMAPDEPRECATED_REFSENTRY._serialized_end=750
+  _REF._serialized_start=752
+  _REF._serialized_end=798
+  _REFMAP._serialized_start=801
+  _REFMAP._serialized_end=945
+  _REFMAP_REFSENTRY._serialized_start=870
+  _REFMAP_REFSENTRY._serialized_end=945
+  _RETURNREQUEST._serialized_start=947
+  _RETURNREQUEST._serialized_end=1048
+  _RETURNRESPONSE._serialized_start=1050
+  _RETURNRESPONSE._serialized_end=1066
+  _INPUTSREQUEST._serialized_start=1068
+  _INPUTSREQUEST._serialized_end=1083
+  _INPUTSRESPONSE._serialized_start=1086
+  _INPUTSRESPONSE._serialized_end=1251
+  _INPUTSRESPONSE_DEFINITIONSENTRY._serialized_start=1185
+  _INPUTSRESPONSE_DEFINITIONSENTRY._serialized_end=1251
+  _RESOLVEIMAGECONFIGREQUEST._serialized_start=1253
+  _RESOLVEIMAGECONFIGREQUEST._serialized_end=1363
+  _RESOLVEIMAGECONFIGRESPONSE._serialized_start=1365
+  _RESOLVEIMAGECONFIGRESPONSE._serialized_end=1438
+  _RESOLVESOURCEMETAREQUEST._serialized_start=1441
+  _RESOLVESOURCEMETAREQUEST._serialized_end=1636
+  _RESOLVESOURCEMETARESPONSE._serialized_start=1639
+  _RESOLVESOURCEMETARESPONSE._serialized_end=1900
+  _RESOLVESOURCEIMAGEREQUEST._serialized_start=1902
+  _RESOLVESOURCEIMAGEREQUEST._serialized_end=1947
+  _RESOLVESOURCEIMAGERESPONSE._serialized_start=1949
+  _RESOLVESOURCEIMAGERESPONSE._serialized_end=2009
+  _RESOLVESOURCEGITRESPONSE._serialized_start=2011
+  _RESOLVESOURCEGITRESPONSE._serialized_end=2092
+  _RESOLVESOURCEHTTPRESPONSE._serialized_start=2094
+  _RESOLVESOURCEHTTPRESPONSE._serialized_end=2207
+  _SOLVEREQUEST._serialized_start=2210
+  _SOLVEREQUEST._serialized_end=2722
+  _SOLVEREQUEST_FRONTENDOPTENTRY._serialized_start=2601
+  _SOLVEREQUEST_FRONTENDOPTENTRY._serialized_end=2651
+  _SOLVEREQUEST_FRONTENDINPUTSENTRY._serialized_start=2653
+  _SOLVEREQUEST_FRONTENDINPUTSENTRY._serialized_end=2722
+  _CACHEOPTIONSENTRY._serialized_start=2725
+  _CACHEOPTIONSENTRY._serialized_end=2876
+  _CACHEOPTIONSENTRY_ATTRSENTRY._serialized_start=2832
+  _CACHEOPTIONSENTRY_ATTRSENTRY._serialized_end=2876
+  _SOLVERESPONSE._serialized_start=2878
+  _SOLVERESPONSE._serialized_end=2957
+  _READFILEREQUEST._serialized_start=2959
+  _READFILEREQUEST._serialized_end=3060
+  _FILERANGE._serialized_start=3062
+  _FILERANGE._serialized_end=3105
+  _READFILERESPONSE._serialized_start=3107
+  _READFILERESPONSE._serialized_end=3139
+  _READDIRREQUEST._serialized_start=3141
+  _READDIRREQUEST._serialized_end=3211
+  _READDIRRESPONSE._serialized_start=3213
+  _READDIRRESPONSE._serialized_end=3267
+  _STATFILEREQUEST._serialized_start=3269
+  _STATFILEREQUEST._serialized_end=3313
+  _STATFILERESPONSE._serialized_start=3315
+  _STATFILERESPONSE._serialized_end=3367
+  _EVALUATEREQUEST._serialized_start=3369
+  _EVALUATEREQUEST._serialized_end=3399
+  _EVALUATERESPONSE._serialized_start=3401
+  _EVALUATERESPONSE._serialized_end=3419
+  _PINGREQUEST._serialized_start=3421
+  _PINGREQUEST._serialized_end=3434
+  _PONGRESPONSE._serialized_start=3437
+  _PONGRESPONSE._serialized_end=3616
+  _WARNREQUEST._serialized_start=3619
+  _WARNREQUEST._serialized_end=3764
+  _WARNRESPONSE._serialized_start=3766
+  _WARNRESPONSE._serialized_end=3780
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from onggi.build.buildkit.pb import caps_pb2 as _caps_pb2
 from onggi.build.buildkit.pb import fsutil_pb2 as _fsutil_pb2
 from onggi.build.buildkit.pb import ops_pb2 as _ops_pb2
@@ -160,6 +161,66 @@ class ResolveImageConfigResponse(_message.Message):
     REF_FIELD_NUMBER: _ClassVar[int]
     Ref: str
     def __init__(self, Digest: _Optional[str] = ..., Config: _Optional[bytes] = ..., Ref: _Optional[str] = ...) -> None: ...
+
+class ResolveSourceGitResponse(_message.Message):
+    __slots__ = ["Checksum", "CommitChecksum", "Ref"]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    COMMITCHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    Checksum: str
+    CommitChecksum: str
+    REF_FIELD_NUMBER: _ClassVar[int]
+    Ref: str
+    def __init__(self, Checksum: _Optional[str] = ..., Ref: _Optional[str] = ..., CommitChecksum: _Optional[str] = ...) -> None: ...
+
+class ResolveSourceHTTPResponse(_message.Message):
+    __slots__ = ["Checksum", "Filename", "LastModified"]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    Checksum: str
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    Filename: str
+    LASTMODIFIED_FIELD_NUMBER: _ClassVar[int]
+    LastModified: _timestamp_pb2.Timestamp
+    def __init__(self, Checksum: _Optional[str] = ..., Filename: _Optional[str] = ..., LastModified: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ResolveSourceImageRequest(_message.Message):
+    __slots__ = ["NoConfig"]
+    NOCONFIG_FIELD_NUMBER: _ClassVar[int]
+    NoConfig: bool
+    def __init__(self, NoConfig: bool = ...) -> None: ...
+
+class ResolveSourceImageResponse(_message.Message):
+    __slots__ = ["Config", "Digest"]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    Config: bytes
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    Digest: str
+    def __init__(self, Digest: _Optional[str] = ..., Config: _Optional[bytes] = ...) -> None: ...
+
+class ResolveSourceMetaRequest(_message.Message):
+    __slots__ = ["Image", "LogName", "Platform", "ResolveMode", "Source"]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    Image: ResolveSourceImageRequest
+    LOGNAME_FIELD_NUMBER: _ClassVar[int]
+    LogName: str
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    Platform: _ops_pb2.Platform
+    RESOLVEMODE_FIELD_NUMBER: _ClassVar[int]
+    ResolveMode: str
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    Source: _ops_pb2.SourceOp
+    def __init__(self, Source: _Optional[_Union[_ops_pb2.SourceOp, _Mapping]] = ..., Platform: _Optional[_Union[_ops_pb2.Platform, _Mapping]] = ..., LogName: _Optional[str] = ..., ResolveMode: _Optional[str] = ..., Image: _Optional[_Union[ResolveSourceImageRequest, _Mapping]] = ...) -> None: ...
+
+class ResolveSourceMetaResponse(_message.Message):
+    __slots__ = ["Git", "HTTP", "Image", "Source"]
+    GIT_FIELD_NUMBER: _ClassVar[int]
+    Git: ResolveSourceGitResponse
+    HTTP: ResolveSourceHTTPResponse
+    HTTP_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    Image: ResolveSourceImageResponse
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    Source: _ops_pb2.SourceOp
+    def __init__(self, Source: _Optional[_Union[_ops_pb2.SourceOp, _Mapping]] = ..., Image: _Optional[_Union[ResolveSourceImageResponse, _Mapping]] = ..., Git: _Optional[_Union[ResolveSourceGitResponse, _Mapping]] = ..., HTTP: _Optional[_Union[ResolveSourceHTTPResponse, _Mapping]] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ["metadata", "ref", "refDeprecated", "refs", "refsDeprecated"]
