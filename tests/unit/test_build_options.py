@@ -59,7 +59,6 @@ def test_every_word_of_the_query_is_understood() -> None:
         ({"t": "UPPER"}, "must be lowercase"),
         ({"t": "a@sha256:" + "0" * 64}, "cannot contain a digest"),
         ({"squash": "1"}, "squash is only supported with experimental mode"),
-        ({"version": "2"}, "DOCKER_BUILDKIT=0"),
         ({"version": "3"}, 'invalid version "3"'),
         ({"securityopt": '["x"]'}, "security options are not supported"),
         ({"buildargs": "{"}, "error reading buildargs"),

@@ -17,7 +17,7 @@ from onggi.api.shapes_networks import until_of
 from onggi.api.streams import Stream
 from onggi.api.table import Routes
 from onggi.build.collecting import Rule, matching
-from onggi.errors import InvalidArgument, NotImplementedHere
+from onggi.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from aiohttp.web_response import StreamResponse
@@ -34,9 +34,12 @@ _SECRETS_LIMIT: Final = 8 * 1024 * 1024
 async def build(call: Call) -> StreamResponse:
     from onggi.build.options import options_from_query  # late: an engine that builds nothing doesn't pay for it
 
-    if call.query.text("version") == "2":
-        raise NotImplementedHere("BuildKit's builds come through /session and /grpc: use buildx, or DOCKER_BUILDKIT=0")
     options = options_from_query(call.query.everything(), decode_auths(call.header("X-Registry-Config")))
+    if call.query.text("version") == "2":
+        from onggi.build.buildkit import postbuild  # late: it brings protobuf
+
+        door, session = call.engine.buildkit, call.query.text("session")
+        return await progress(call, lambda output: postbuild.build(door, options, session, call.chunks(), output))
     what = call.query.text("call")
     if what:
         return Answer(200, await call.engine.builder.call(call.chunks(), options, what))

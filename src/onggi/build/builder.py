@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -201,19 +201,25 @@ class Builder:
         Raises InvalidArgument, DockerfileError (nothing was said yet), BuildFailed (also when `cancel` ended it), NoSpace … .
         Failed or cancelled: no name has moved.
         """
-        task = asyncio.current_task()
-        if options.build_id and task is not None:
-            self._running[options.build_id] = task
-        try:
+        with self.cancellable(options.build_id):
             secrets = {**self._secrets.pop(options.build_id, {}), **(secrets or {})}
             return await Posting(self, options, output, secrets).build(context)
+
+    @contextlib.contextmanager
+    def cancellable(self, build_id: str) -> Iterator[None]:
+        """While the block lasts `cancel` ends it: with BuildFailed, not with the end of the task."""
+        task = asyncio.current_task()
+        if build_id and task is not None:
+            self._running[build_id] = task
+        try:
+            yield
         except asyncio.CancelledError:
-            if options.build_id not in self._cancelled or task is None or task.uncancel():
+            if build_id not in self._cancelled or task is None or task.uncancel():
                 raise
             raise BuildFailed("context canceled") from None
         finally:
-            self._running.pop(options.build_id, None)
-            self._cancelled.discard(options.build_id)
+            self._running.pop(build_id, None)
+            self._cancelled.discard(build_id)
 
     async def call(self, context: AsyncIterable[bytes], options: BuildOptions, what: str) -> bytes:
         """`POST /build?call=…`: see `examine`."""

@@ -87,12 +87,8 @@ def options_from_query(
 ) -> BuildOptions:
     """Raises InvalidArgument with docker's words. Unknown parameters are ignored."""
     version = _one(query, "version")
-    if version not in ("", "1"):
-        raise InvalidArgument(
-            "BuildKit's protocol is not spoken here yet: build with DOCKER_BUILDKIT=0 (POST /build, version 1)"
-            if version == "2"
-            else f'invalid version "{version}"'
-        )
+    if version not in ("", "1", "2"):
+        raise InvalidArgument(f'invalid version "{version}"')
     if _true(query, "squash"):
         raise InvalidArgument("squash is only supported with experimental mode")
     if _one(query, "securityopt") not in ("", "null", "[]"):

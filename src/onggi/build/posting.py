@@ -79,7 +79,7 @@ class Posting:
         held = HeldOutput(self._output) if options.quiet else None
         output = held.say if held else self._output
         try:
-            async with self._received(body) as context:
+            async with self.received(body) as context:
                 image = await (self._raw(context, output) if options.raw_progress else self._classic(context, output))
         except BuildFailed as error:
             if held:
@@ -100,10 +100,10 @@ class Posting:
 
     async def call(self, body: AsyncIterable[bytes], what: str) -> bytes:
         """Of Builder.examine."""
-        async with self._received(body) as context:
-            return await self._builder.examine(self._request(context), what, RawProgress(self._output))
+        async with self.received(body) as context:
+            return await self._builder.examine(self.request(context), what, RawProgress(self._output))
 
-    def _request(self, context: Context | None) -> Request:
+    def request(self, context: Context | None) -> Request:
         options = self._options
         return Request(
             options,
@@ -119,9 +119,9 @@ class Posting:
         def explain(vertex: Vertex, text: str) -> None:
             output(Status(explanations=[Explanation(vertex.digest, text)]))
 
-        request = self._request(context)
+        request = self.request(context)
         async with self._builder.solve(request, progress, explain=explain if self._options.explain else None) as solved:
-            image = await self._named(solved.images[0])
+            image = await self.named(solved.images[0])
         output(Message(aux=Aux(image.id)))
         return image
 
@@ -138,8 +138,8 @@ class Posting:
 
         told = explain if self._options.explain else None
         try:
-            async with self._builder.solve(self._request(context), classic, script=script, explain=told) as solved:
-                image = await self._named(solved.images[0])
+            async with self._builder.solve(self.request(context), classic, script=script, explain=told) as solved:
+                image = await self.named(solved.images[0])
         except OnggiError as error:
             location = getattr(error, "location", None)
             if location is not None and not isinstance(error, DockerfileError):
@@ -167,7 +167,7 @@ class Posting:
         return found
 
     @contextlib.asynccontextmanager
-    async def _received(self, body: AsyncIterable[bytes]) -> AsyncIterator[Context | None]:
+    async def received(self, body: AsyncIterable[bytes]) -> AsyncIterator[Context | None]:
         """The context, in a nameless file that goes with the block; None when it is to come from elsewhere."""
         if self._options.remote:
             yield None
@@ -188,7 +188,7 @@ class Posting:
         finally:
             context.close()
 
-    async def _named(self, built: Built) -> Image:
+    async def named(self, built: Built) -> Image:
         """The image and its names, in one commit."""
         point("build.solved")
         images = self._builder.images
