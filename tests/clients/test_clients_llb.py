@@ -8,16 +8,16 @@ import http.server
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from onggi.build.buildkit.pb import control_pb2, gateway_pb2, ops_pb2, session_pb2
-from onggi.build.buildkit.rpc import Code, RpcError, ServerCall, unary
+from onggi.build.buildkit.rpc import Code, Methods, RpcError, ServerCall, unary
 from tests.clients.daemon import Daemon, running
 from tests.clients.gateway import CONTROL, Directory, connected
-from tests.clients.llb import Builder, Graph, image, mkdir, mkfile, remove, with_builder
+from tests.clients.llb import Builder, Graph, Output, copy, image, mkdir, mkfile, owner, remove, with_builder
 from tests.engine.test_build_git import daemon as git_daemon
 
 pytestmark = pytest.mark.root
@@ -27,6 +27,22 @@ pb, gw = control_pb2, gateway_pb2
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     yield from running(tmp_path_factory)
+
+
+class Secrets(Directory):
+    """Serves what `tell` says of a secret's name."""
+
+    def __init__(self, tell: Callable[[str], bytes]) -> None:
+        super().__init__({})
+        self._tell = tell
+
+    def methods(self) -> Methods:
+        secret = unary(session_pb2.GetSecretRequest, self._give)
+        return {**super().methods(), "/moby.buildkit.secrets.v1.Secrets/GetSecret": secret}
+
+    async def _give(self, request: session_pb2.GetSecretRequest, call: ServerCall) -> session_pb2.GetSecretResponse:
+        del call
+        return session_pb2.GetSecretResponse(data=self._tell(request.ID))
 
 
 @pytest.mark.row("F-285", "F-290")
@@ -61,15 +77,6 @@ def test_a_process_has_what_its_operation_says(daemon: Daemon) -> None:
 def test_mounts_show_parts_of_trees_and_become_trees(daemon: Daemon) -> None:
     script = "cat /m/u > /m2/out; echo w > /m3/w; echo t > /tm/x; ls /tm >> /m2/out; echo kept > /cache/k; cat /sec >> /m2/out; echo $S >> /m2/out; ! touch /m/x"
 
-    async def give(request: session_pb2.GetSecretRequest, call: ServerCall) -> session_pb2.GetSecretResponse:
-        del call
-        return session_pb2.GetSecretResponse(data=f"secret {request.ID}\n".encode())
-
-    class WithSecrets(Directory):
-        def methods(self) -> dict[str, object]:  # type: ignore[override]
-            secret = unary(session_pb2.GetSecretRequest, give)
-            return {**super().methods(), "/moby.buildkit.secrets.v1.Secrets/GetSecret": secret}
-
     async def work(builder: Builder) -> None:
         graph = Graph()
         tree = graph.file(None, mkdir("/s/t", makeParents=True), mkfile("/s/t/u", "hello\n"))
@@ -94,7 +101,7 @@ def test_mounts_show_parts_of_trees_and_become_trees(daemon: Daemon) -> None:
         mount = (kinds.Mount(dest="/c", output=-1, mountType=kinds.CACHE, cacheOpt=kinds.CacheOpt(ID="llb")), None)
         await builder.solve(graph, graph.shell(image(graph), "test -f /c/k", mounts=[mount]))
 
-    with_builder(daemon, work, WithSecrets({}))
+    with_builder(daemon, work, Secrets(lambda name: f"secret {name}\n".encode()))
 
 
 @pytest.mark.row("F-288")
@@ -201,6 +208,65 @@ def test_what_is_not_understood_is_refused_by_its_name_before_anything_runs(daem
                 await builder.client.bridge("Solve", gw.SolveRequest(Definition=definition), gw.SolveResponse)
 
     with_builder(daemon, work)
+
+
+@pytest.mark.row("F-284")
+def test_a_hostile_graph_is_refused(daemon: Daemon) -> None:
+    def of_itself(graph: Graph) -> Output:
+        action = copy("/", "/x", 0)
+        action.input, action.secondaryInput = -1, 0
+        return graph.add(ops_pb2.Op(file=ops_pb2.FileOp(actions=[action])))
+
+    def of_what_comes_later(graph: Graph) -> Output:
+        action = mkfile("/x", owner=owner("root", tree=7))
+        action.input, action.secondaryInput = -1, -1
+        return graph.add(ops_pb2.Op(file=ops_pb2.FileOp(actions=[action])))
+
+    def over_the_root(graph: Graph) -> Output:
+        return graph.shell(image(graph), "true", mounts=[(ops_pb2.Mount(dest="/x/..", output=-1), None)])
+
+    def of_no_output(graph: Graph) -> Output:
+        return graph.merge((image(graph)[0], 3))
+
+    def of_no_graph(graph: Graph) -> Output:
+        made = graph.file(None, mkfile("/buildkit.llb.definition", "\xff"))
+        return graph.add(ops_pb2.Op(build=ops_pb2.BuildOp(builder=-1)), [made])
+
+    def of_a_directory(graph: Graph) -> Output:
+        made = graph.file(None, mkdir("/buildkit.llb.definition"))
+        return graph.add(ops_pb2.Op(build=ops_pb2.BuildOp(builder=-1)), [made])
+
+    async def work(builder: Builder) -> None:
+        for made in (
+            of_itself,
+            of_what_comes_later,
+            over_the_root,
+            of_no_output,
+            of_no_graph,
+            of_a_directory,
+        ):
+            graph = Graph()
+            result = made(graph)
+            with pytest.raises(RpcError) as caught:
+                await builder.solve(graph, result)
+            assert caught.value.code in (Code.INVALID_ARGUMENT, Code.UNKNOWN), made.__name__
+
+    with_builder(daemon, work)
+
+
+@pytest.mark.row("F-289")
+def test_a_graph_that_makes_itself_for_ever_ends(daemon: Daemon) -> None:
+    graph = Graph()
+    secret = ops_pb2.Mount(dest="/s", output=-1, mountType=ops_pb2.SECRET, secretOpt=ops_pb2.SecretOpt(ID="graph"))
+    ran = graph.shell(image(graph), "cat /s > /buildkit.llb.definition", mounts=[(secret, None)])
+    result = graph.add(ops_pb2.Op(build=ops_pb2.BuildOp(builder=-1)), [ran])
+    itself = graph.definition(result).SerializeToString()
+
+    async def work(builder: Builder) -> None:
+        with pytest.raises(RpcError, match="graphs that make graphs"):
+            await builder.solve(graph, result)
+
+    with_builder(daemon, work, Secrets(lambda _: itself))
 
 
 @pytest.mark.row("F-284", "F-290", "F-309")

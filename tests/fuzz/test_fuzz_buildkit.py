@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from onggi.build.buildkit.filesync import Receiver
 from onggi.build.buildkit.frames import PREFACE, frame
 from onggi.build.buildkit.http2 import Connection
+from onggi.build.buildkit.llb.reading import read_graph
 from onggi.build.buildkit.mirrors import Mirrors
-from onggi.build.buildkit.pb import fsutil_pb2
+from onggi.build.buildkit.pb import fsutil_pb2, ops_pb2
 from onggi.build.buildkit.rpc import RpcError
 from onggi.build.context import Context
 from onggi.errors import Corrupt
+from onggi.oci.digest import sha256_of
 
 Packet, Stat = fsutil_pb2.Packet, fsutil_pb2.Stat
 NAMES = st.sampled_from(
@@ -41,6 +43,53 @@ class Sink(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+
+def operation(inputs: list[int], index: int, kind: int, data: bytes) -> tuple[list[int], ops_pb2.Op]:
+    """Inputs by how far back they are."""
+    ops = [
+        ops_pb2.Op(),
+        ops_pb2.Op(source=ops_pb2.SourceOp(identifier=data.decode("latin-1"))),
+        ops_pb2.Op(merge=ops_pb2.MergeOp(inputs=[ops_pb2.MergeInput(input=index)])),
+        ops_pb2.Op(file=ops_pb2.FileOp(actions=[ops_pb2.FileAction(input=index, output=index)])),
+        ops_pb2.Op(diff=ops_pb2.DiffOp(lower=ops_pb2.LowerDiffInput(input=index))),
+        ops_pb2.Op(build=ops_pb2.BuildOp(builder=index)),
+    ]
+    return inputs, ops[kind]
+
+
+@pytest.mark.row("F-7", "F-284")
+@given(
+    st.lists(
+        st.builds(
+            operation,
+            st.lists(st.integers(1, 3), max_size=3),
+            st.integers(-2, 3),
+            st.integers(0, 5),
+            st.binary(max_size=20),
+        ),
+        max_size=6,
+    ),
+    st.binary(max_size=30),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_graph_is_read_or_refused(operations: list[tuple[list[int], ops_pb2.Op]], garbage: bytes) -> None:
+    definition = ops_pb2.Definition()
+    parts: list[bytes] = [garbage] if garbage else []
+    for inputs, op in operations:
+        for back in inputs:
+            known = parts[-back] if back <= len(parts) else b"unknown"
+            op.inputs.add(digest=sha256_of(known))
+        parts.append(op.SerializeToString())
+    getattr(definition, "def").extend(parts)
+    try:
+        graph = read_graph(definition)
+    except RpcError:
+        return
+    seen: set[str] = set()
+    for digest in graph.order:
+        assert {each.digest for each in graph.nodes[digest].op.inputs} <= seen
+        seen.add(digest)
 
 
 @pytest.mark.row("F-7")

@@ -59,12 +59,12 @@ class _Chains:
 
     async def layer(self, state: int) -> LayerInfo:
         """What the chain of actions that ends in `state` makes."""
-        chain: list[ops_pb2.FileAction] = []
+        chain: list[int] = []
         below = state
         while below >= len(self._inputs):
-            chain.insert(0, self._actions[below - len(self._inputs)])
-            below = self._earlier(below, chain[0].input)
-        asked = [await self._asked(action) for action in chain]
+            chain.insert(0, below)
+            below = self._earlier(below, self._actions[below - len(self._inputs)].input)
+        asked = [await self._asked(each, self._actions[each - len(self._inputs)]) for each in chain]
         layering = self._carrying.solving.builder.layering
         async with layering.step(self.base(state)) as snapshot:
             memfd = os.memfd_create("onggi-file-actions", os.MFD_CLOEXEC)
@@ -79,8 +79,9 @@ class _Chains:
             raise RpcError(Code.INVALID_ARGUMENT, f"invalid input index {number} of a file action")
         return number
 
-    async def _tree(self, number: int) -> Layers:
-        """A state as a tree that can be read; never empty."""
+    async def _tree(self, state: int, number: int) -> Layers:
+        """What an action of `state` reads: a state before it, as a tree that is never empty."""
+        self._earlier(state, number)
         if number >= len(self._inputs):
             if number not in self._made:
                 layer = (await self.layer(number)).diff_id
@@ -89,28 +90,28 @@ class _Chains:
             return self._made[number]
         return self._carrying.chosen(self._inputs, number) or await self._carrying.nothing()
 
-    async def _asked(self, action: ops_pb2.FileAction) -> Action:
+    async def _asked(self, state: int, action: ops_pb2.FileAction) -> Action:
         """As the worker takes it. Raises RpcError, InvalidArgument."""
         match action.WhichOneof("action"):
             case "mkfile":
                 file = action.mkfile
-                owner = await self._owner(file.owner, action.input)
+                owner = await self._owner(state, file.owner, action.input)
                 return filejob.MakeFile(_path(file.path), file.mode, file.data, owner, file.timestamp)
             case "mkdir":
                 made = action.mkdir
-                owner = await self._owner(made.owner, action.input)
+                owner = await self._owner(state, made.owner, action.input)
                 return filejob.MakeDirectory(_path(made.path), made.mode, made.makeParents, owner, made.timestamp)
             case "symlink":
                 link = action.symlink
-                owner = await self._owner(link.owner, action.input)
+                owner = await self._owner(state, link.owner, action.input)
                 return filejob.MakeLink(_path(link.newpath), link.oldpath, owner, link.timestamp)
             case "rm":
                 return filejob.Remove(_path(action.rm.path), action.rm.allowNotFound, action.rm.allowWildcard)
             case "copy":
-                return await self._copy(action)
+                return await self._copy(state, action)
         raise RpcError(Code.UNIMPLEMENTED, "a file action of a kind that is not known here")
 
-    async def _copy(self, action: ops_pb2.FileAction) -> filejob.Copy:
+    async def _copy(self, state: int, action: ops_pb2.FileAction) -> filejob.Copy:
         copy = action.copy
         if copy.alwaysReplaceExistingDestPaths:
             raise RpcError(
@@ -118,10 +119,10 @@ class _Chains:
                 "unknown API capability file.copy.alwaysreplaceexistingdestpaths: paths of another type stay",
             )
         return filejob.Copy(
-            lower=self._carrying.paths(await self._tree(action.secondaryInput)),
+            lower=self._carrying.paths(await self._tree(state, action.secondaryInput)),
             source=_path(copy.src),
             destination=_path(copy.dest),
-            owner=await self._owner(copy.owner, action.input),
+            owner=await self._owner(state, copy.owner, action.input),
             mode=copy.modeStr or (f"{copy.mode & 0o7777:o}" if copy.mode >= 0 else ""),
             follow=copy.followSymlink,
             contents=copy.dirCopyContents,
@@ -135,7 +136,7 @@ class _Chains:
             required=list(copy.required_paths),
         )
 
-    async def _owner(self, asked: ops_pb2.ChownOpt, own: int) -> Chown:
+    async def _owner(self, state: int, asked: ops_pb2.ChownOpt, own: int) -> Chown:
         """Names mean what they mean in the tree that the client says; usually the one that is written to."""
         if not asked.HasField("user") and not asked.HasField("group"):
             return Chown()
@@ -144,7 +145,7 @@ class _Chains:
             kind = each.WhichOneof("user")
             words.append(each.byName.name if kind == "byName" else str(each.byID) if kind else "")
             if kind == "byName" and each.byName.input not in (own, -1):
-                lower = self._carrying.paths(await self._tree(each.byName.input))
+                lower = self._carrying.paths(await self._tree(state, each.byName.input))
         user, group = words
         return Chown(f"{user or 0}:{group}" if group else user, lower)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from onggi.build.buildkit.llb.differing import difference
 from onggi.build.buildkit.llb.executing import Executing
 from onggi.build.buildkit.llb.reading import Graph, Node, read_graph
 from onggi.build.buildkit.pb import ops_pb2
-from onggi.build.buildkit.rpc import Code, RpcError
+from onggi.build.buildkit.rpc import Code, RpcError, decoded
 from onggi.build.errors import BuildFailed
 from onggi.build.keys import StepKey, step_key
 from onggi.build.running import Shown
@@ -35,6 +36,9 @@ Layers = tuple[Digest, ...]
 """A tree: its layers, lowest first. None of them is the empty tree."""
 
 _DEFINITION_NAME: Final = "buildkit.llb.definition"
+_DEPTH_LIMIT: Final = 16
+"""Of graphs that graphs have made: a process may always make one more."""
+
 _DEFINITION_LIMIT: Final = 16 * 1024 * 1024
 
 
@@ -54,6 +58,7 @@ class Carrying:
     solving: Solving
     trace: Trace
     given: Given
+    depth: int = 0
     _graph: Graph = field(default_factory=lambda: Graph({}, (), None))
     _group: asyncio.TaskGroup | None = None
     _tasks: dict[str, asyncio.Task[list[Layers]]] = field(default_factory=dict)
@@ -145,13 +150,17 @@ class Carrying:
         name = node.op.build.attrs.get("llbbuild.filename") or _DEFINITION_NAME
         step.start()
         data = await asyncio.to_thread(self._read, layers, name)
-        nested = Carrying(self.solving, self.trace, self.given)
-        found = await nested.run(ops_pb2.Definition.FromString(data))
+        if self.depth >= _DEPTH_LIMIT:
+            raise BuildFailed(f"graphs that make graphs go deeper than {_DEPTH_LIMIT}")
+        nested = Carrying(self.solving, self.trace, self.given, self.depth + 1)
+        found = await nested.run(decoded(data, ops_pb2.Definition))
         step.done()
         return found
 
     def _read(self, layers: Layers, name: str) -> bytes:
-        (path,) = self.solving.directories_of(Shown(layers, name))
+        path = self.solving.directories_of(Shown(layers, name))[0]
+        if not os.path.isfile(path):
+            raise BuildFailed(f"{name} is no regular file")
         with open(path, "rb") as file:
             return file.read(_DEFINITION_LIMIT)
 

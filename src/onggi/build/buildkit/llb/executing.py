@@ -90,6 +90,8 @@ class Executing:
         if not self._exec.meta.args:
             raise RpcError(Code.INVALID_ARGUMENT, "invalid exec operation: no arguments")
         for each in self._exec.mounts:
+            if each is not self._root and os.path.normpath(f"/{each.dest}") in ("/", "//"):
+                raise RpcError(Code.INVALID_ARGUMENT, "invalid exec operation: only its tree can be mounted at /")
             if each.output >= 0 and each is not self._root and each.selector.strip("/"):
                 raise RpcError(Code.UNIMPLEMENTED, f"mount {each.dest}: an output of a part of a tree is not made here")
 
