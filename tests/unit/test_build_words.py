@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from onggi.build import gowords
 from onggi.build.modes import parse as parse_mode
 from onggi.build.shellwords import Lexer
 from onggi.errors import InvalidArgument
@@ -147,3 +148,23 @@ def test_chmod_takes_numbers_and_words(text: str, before: int, after: int) -> No
 def test_chmod_refuses_what_chmod_does_not_know(text: str) -> None:
     with pytest.raises(InvalidArgument, match="invalid chmod parameter"):
         parse_mode(text)
+
+
+@pytest.mark.row("F-014")
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("plain words", '"plain words"'), ('a "b" \\ c', r'"a \"b\" \\ c"'), ("\a\b\t\n\v\f\r", r'"\a\b\t\n\v\f\r"'), ("é€😀", '"é€😀"'),
+        ("\x00\x1b\x7f", r'"\x00\x1b\x7f"'), ("\u00a0\u2028", r'"\u00a0\u2028"'), ("\U000e0001", r'"\U000e0001"'),
+        (b"\x9d \xd0\x9b".decode("utf-8", "surrogateescape"), r'"\x9d Л"'),
+    ],
+)  # fmt: skip
+def test_text_is_quoted_as_go_quotes_it(text: str, quoted: str) -> None:
+    assert gowords.quoted_text(text) == quoted
+
+
+@pytest.mark.row("F-014")
+def test_an_error_about_bytes_that_are_no_text_can_be_said() -> None:
+    found = b"${a/x/y}${B//\x9d\xd0\x9bz ".decode("utf-8", "surrogateescape")
+    with pytest.raises(InvalidArgument, match=r"failed to process .*\\x9d"):
+        Lexer().expand(found, {})

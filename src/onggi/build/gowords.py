@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from onggi.oci.image import HealthConfig
 
+_ESCAPES: Final = {
+    "\a": r"\a", "\b": r"\b", "\t": r"\t", "\n": r"\n", "\v": r"\v", "\f": r"\f", "\r": r"\r", '"': r"\"", "\\": r"\\"
+}  # fmt: skip
 _UNITS: Final = (("h", 3600 * 10**9), ("m", 60 * 10**9))
 
 
 def quoted_text(text: str) -> str:
-    """`%q` of a string."""
-    return msgspec.json.encode(text).decode()
+    """`%q` of a string (strconv.Quote). A byte that is no UTF-8 is a surrogate here, as os.fsdecode makes it."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if letter in _ESCAPES:
+        return _ESCAPES[letter]
+    if letter.isprintable():
+        return letter
+    if 0xDC80 <= code <= 0xDCFF:
+        return rf"\x{code - 0xDC00:02x}"
+    if code < 0x20 or code == 0x7F:
+        return rf"\x{code:02x}"
+    return rf"\u{code:04x}" if code < 0x10000 else rf"\U{code:08x}"
 
 
 def quoted(words: Iterable[str]) -> str:
     """`%q` of a list of strings."""
-    return "[" + " ".join(msgspec.json.encode(word).decode() for word in words) + "]"
+    return "[" + " ".join(map(quoted_text, words)) + "]"
 
 
 def plain(words: Iterable[str]) -> str:
