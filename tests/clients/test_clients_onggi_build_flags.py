@@ -40,11 +40,13 @@ SEEN_IN_A_STEP = [
     ("F-364", ["--ulimit", "nofile=100:200", "--shm-size", "1m"], "ulimit -n; ulimit -Hn; grep -c '/dev/shm tmpfs .*size=1024k' /proc/mounts", ["100", "200", "1"]),
     ("F-367", ["--memory", "64m", "--cpu-quota", "50000", "--cpuset-cpus", "0", "--compress", "--force-rm", "--rm", "--disable-content-trust"],
      f"cat {GROUPS}/memory/memory.limit_in_bytes {GROUPS}/memory.max 2> /dev/null || true", ["67108864"]),
+    ("F-362", ["--resource", "memory=48m,cpu-shares=200", "--resource", "cpuset-cpus=0"],
+     f"cat {GROUPS}/memory/memory.limit_in_bytes {GROUPS}/memory.max {GROUPS}/cpuset/cpuset.cpus 2> /dev/null || true", ["50331648", "0"]),
     ("F-339", ["--allow", "security.insecure"], "--security=insecure grep CapEff /proc/self/status", ["ffffff"]),
 ]  # fmt: skip
 
 
-@pytest.mark.row("F-338", "F-342", "F-033", "F-354", "F-364", "F-367", "F-339", "F-072")
+@pytest.mark.row("F-338", "F-342", "F-033", "F-354", "F-364", "F-367", "F-362", "F-339", "F-072")
 @pytest.mark.parametrize(
     ("flags", "command", "said"), [row[1:] for row in SEEN_IN_A_STEP], ids=[row[0] for row in SEEN_IN_A_STEP]
 )

@@ -10,7 +10,7 @@ import sys
 from onggi.cli import buildagents, buildcontext, mountwords
 from onggi.cli.buildoutputs import Output, bring
 from onggi.cli.buildprogress import display
-from onggi.cli.buildwords import contexts_of, print_call, secrets_of
+from onggi.cli.buildwords import contexts_of, print_call, resources_of, secrets_of
 from onggi.cli.command import Command, Exit
 from onggi.cli.creating import platform_of, refuse_trust
 from onggi.cli.credentials import Credentials
@@ -35,6 +35,7 @@ def _build(context: Context, options: Options, words: list[str]) -> None:
     outputs = _outputs(options)
     query["rewritetimestamp"] = any(each.rewrites for each in outputs) or None
     directories, remote = contexts_of(options.list("build-context"))
+    query |= resources_of(options.list("resource"))
     query["contexts"] = _json({**{name: f"local:{name}" for name in directories}, **remote})
     where = words[0]
     if where == "-":
@@ -216,6 +217,7 @@ COMMANDS = {
    --pull bool  Always attempt to pull a newer version of the image
    --push bool  Push the tags that were given when the image is built
 -q --quiet bool  Suppress the build output and print image ID on success
+   --resource list  Limits of each RUN (format: "memory=1g,memory-swap=2g,cpu-quota=50000,cpuset-cpus=0-1")
    --rm bool=true  Remove intermediate containers after a successful build
    --secret list  Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
    --security-opt strings  Security options

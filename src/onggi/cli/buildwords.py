@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from onggi.cli import kinds
 from onggi.cli.command import Exit
 from onggi.cli.tables import table
 from onggi.cli.units import clean
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SECRET_LIMIT = 500 * 1024
+_RESOURCES = {
+    "memory": ("memory", "bytes"), "memory-swap": ("memswap", "bytes"), "cpu-shares": ("cpushares", "int"), "cpu-period": ("cpuperiod", "int"),
+    "cpu-quota": ("cpuquota", "int"), "cpuset-cpus": ("cpusetcpus", "string"), "cpuset-mems": ("cpusetmems", "string"),
+}  # fmt: skip
+"""Name → the query's name and the kind of its value."""
+
 _SCHEMES = ("docker-image://", "oci-layout://", "http://", "https://", "git://", "git@", "ssh://")
 
 
@@ -51,6 +58,22 @@ def _secret(name: str, fields: dict[str, str]) -> bytes:
     if len(data) > _SECRET_LIMIT:
         raise Exit(1, f"secret {name} is larger than {_SECRET_LIMIT} bytes")
     return data
+
+
+def resources_of(words: Sequence[str]) -> dict[str, object]:
+    """`--resource name=value[,name=value]`: limits of each RUN, as POST /build takes them."""
+    found: dict[str, object] = {}
+    for word in words:
+        for field in next(csv.reader([word]), []):
+            name, separator, value = field.partition("=")
+            asked = _RESOURCES.get(name)
+            if not separator or asked is None:
+                raise Exit(1, f"invalid resource {field!r}: want one of {', '.join(_RESOURCES)}, each with =value")
+            try:
+                found[asked[0]] = kinds.read(asked[1], value)
+            except ValueError as error:
+                raise Exit(1, f"invalid resource {field!r}: {error}") from None
+    return found
 
 
 def contexts_of(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
