@@ -21,6 +21,7 @@ def born_s(pid: int) -> float:
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.row("B-30")
 @pytest.mark.parametrize("network", ["none", "bridge"])
 def test_a_containers_process_is_older_than_its_start(tmp_path: Path, network: str) -> None:
     async def main(engine: Engine) -> None:

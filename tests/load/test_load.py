@@ -117,6 +117,34 @@ def test_a_thousand_containers_fifty_at_once(daemon: Daemon) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.row("B-30")
+def test_a_start_takes_beside_a_thousand_containers_what_it_takes_alone(daemon: Daemon) -> None:
+    async def main() -> None:
+        async with api(daemon) as call:
+
+            async def median_start() -> float:
+                taken: list[float] = []
+                for _ in range(40):
+                    made = await call.create(TRUE)
+                    begun = time.monotonic()
+                    await call("POST", f"/containers/{made}/start")
+                    taken.append(time.monotonic() - begun)
+                    await call("POST", f"/containers/{made}/wait")
+                    await call("DELETE", f"/containers/{made}")
+                return statistics.median(taken)
+
+            await median_start()
+            alone = await median_start()
+            running = await side_by_side(8, [lambda: call.run(SLEEP)] * count(1000))
+            beside = await median_start()
+            print(f"a start: {alone * 1e3:.1f} ms alone, {beside * 1e3:.1f} ms beside {len(running)}")
+            await call.remove(*running)
+            assert beside <= 2 * alone
+            assert await leaks(call) == []
+
+    asyncio.run(main())
+
+
 @pytest.mark.row("L-04")
 def test_a_list_of_five_hundred_is_quick_while_people_follow(daemon: Daemon) -> None:
     async def main() -> None:
