@@ -30,8 +30,8 @@ def main() -> None:
         daemon.start()
         try:
             failed = Table(daemon, Path(place), options.base.resolve()).run(options.names or list(CHECKS))
-            daemon.clear()
         finally:
+            daemon.clear()
             daemon.stop()
     sys.exit(f"{failed} failed" if failed else 0)
 
