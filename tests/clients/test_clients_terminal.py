@@ -66,7 +66,12 @@ class Terminal:
 
     def end(self) -> int:
         """The exit code; the terminal must be as it was."""
-        code = self.process.wait(20)
+        deadline = time.monotonic() + 20
+        # A terminal that nobody reads holds up who writes to it.
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.02)[0]:
+                self.text += os.read(self.master, 65536).decode(errors="replace")
+        code = self.process.wait(1)
         while select.select([self.master], [], [], 0)[0]:
             self.text += os.read(self.master, 65536).decode(errors="replace")
         assert termios.tcgetattr(self.slave) == self.before

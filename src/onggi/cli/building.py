@@ -96,17 +96,21 @@ def _followed(context: Context, options: Options, stream: Any) -> str:
     identifier = ""
     failed: dict[str, Any] = {}
     error: StreamError | None = None
-    for item in context.engine.stream(stream):
-        if "error" in item or "errorDetail" in item:
-            detail = item.get("errorDetail") or {}
-            error = StreamError(str(detail.get("message") or item.get("error")), int(detail.get("code") or 1))
-            break
-        aux = item.get("aux")
-        if isinstance(aux, dict):
-            identifier = str(aux.get("ID", identifier))
-            failed = aux.get("failed") or failed
-        else:
-            shown.event(dict(item))
+    try:
+        for item in context.engine.stream(stream):
+            if "error" in item or "errorDetail" in item:
+                detail = item.get("errorDetail") or {}
+                error = StreamError(str(detail.get("message") or item.get("error")), int(detail.get("code") or 1))
+                break
+            aux = item.get("aux")
+            if isinstance(aux, dict):
+                identifier = str(aux.get("ID", identifier))
+                failed = aux.get("failed") or failed
+            else:
+                shown.event(dict(item))
+    except BaseException:
+        shown.abandon()
+        raise
     shown.close()
     if failed:
         _look(context, failed)

@@ -101,6 +101,9 @@ class Display:
 
     def explained(self, step: Step) -> None: ...
 
+    def abandon(self) -> None:
+        """Nothing more comes, and what has come is of no interest: the client ends."""
+
     def close(self) -> None:
         """Nothing more comes."""
         self._tell_warnings()
@@ -187,9 +190,13 @@ class Picture(Display):
         with self._lock:
             super().event(event)
 
-    def close(self) -> None:
+    def abandon(self) -> None:
+        # A thread that still writes to stderr at the interpreter's end aborts the program.
         self._over.set()
         self._drawing.join()
+
+    def close(self) -> None:
+        self.abandon()
         self._draw(final=True)
         super().close()
 
