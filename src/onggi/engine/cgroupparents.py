@@ -7,10 +7,10 @@ begins one below it, so that what is ours is known by its name, with no row to t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Collection
 
+from onggi.engine.tasks import logged
 from onggi.kernel import cgroups
 
 log = logging.getLogger("onggi.engine")
@@ -52,7 +52,7 @@ class CgroupParents:
             for name in cgroups.names_below(parent) - set(known):
                 left = cgroups.open(f"{parent}/{name}")
                 left.kill_all()
-                with contextlib.suppress(OSError):
+                with logged(f"removal of cgroup {parent}/{name}, which has no container"):
                     left.remove()
                     log.info("cgroup %s/%s had no container: it is removed", parent, name)
 

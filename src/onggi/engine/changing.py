@@ -7,7 +7,6 @@ is told as pending until then.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +16,8 @@ from onggi.engine.binds import Collector
 from onggi.engine.config import Changes, ContainerConfig, HostConfig, MountPoint
 from onggi.engine.container import TABLE, Container, PublishedPort
 from onggi.engine.endpoints import port_requests
-from onggi.errors import Conflict, InvalidArgument, OnggiError
+from onggi.engine.tasks import logged
+from onggi.errors import Conflict, InvalidArgument
 from onggi.network import Published
 from onggi.runtime import livemounts
 from onggi.store.database import Put
@@ -194,5 +194,5 @@ async def _remove_mount(engine: Engine, container: Container, destination: str) 
         config=msgspec.structs.replace(row.config, volumes=volumes or None),
     )
     if point.type == "volume" and not any(one.name == point.name for one in container.row.mounts):
-        with contextlib.suppress(OnggiError):
+        with logged(f"letting go of volume {point.name}"):
             await engine.volumes.let_go(point.name, row.id)

@@ -17,6 +17,7 @@ import msgspec
 from onggi.engine import backlog
 from onggi.engine.config import ContainerConfig, CreateBody, NetworkingConfig, PortBinding, config_part
 from onggi.engine.container import TABLE, Container
+from onggi.engine.tasks import logged
 from onggi.errors import Conflict, NotFound, OnggiError
 from onggi.network import Published
 from onggi.store.database import Put
@@ -100,7 +101,7 @@ class Deploy:
             output({"status": f"Started {new.id[:12]} beside {old.id[:12]}; waiting until it is healthy"})
             await self.until_well(new, health_timeout)
         except BaseException as error:
-            with contextlib.suppress(OnggiError):
+            with logged(f"removal of {new.name}, which is not to be"):
                 await engine.removal.remove(new, force=True, volumes=False)
             if isinstance(error, OnggiError):
                 raise OnggiError(f"deploy of {name} refused: {error}. {old.id[:12]} serves on, unchanged") from error
@@ -151,7 +152,7 @@ class Deploy:
         name, former = old.name, f"{old.name}-previous"
         stale = engine.containers.find(former)
         if stale is not None and stale is not new:
-            with contextlib.suppress(OnggiError):
+            with logged(f"removal of {stale.name}"):
                 await engine.removal.remove(stale, force=True, volumes=False)
         async with old.lock, new.lock:
             engine.containers.swap_names(old, former, new, name)
@@ -170,7 +171,7 @@ class Deploy:
         """
         output({"status": f"Draining {old.id[:12]}, {drain:g} s at most"})
         await backlog.accepted(old.row.pid, drain)
-        with contextlib.suppress(OnggiError):
+        with logged(f"stop of {old.name}, which is replaced"):
             await self._engine.stops.stop(old, timeout_s=max(1, int(drain)), signal_text=None)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from onggi.engine import links
 from onggi.engine.config import EndpointSettings, PortBinding
 from onggi.engine.container import TABLE, Container, PublishedPort
+from onggi.engine.tasks import logged
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError
 from onggi.network import Endpoint, EndpointRequest, Network, PortRequest, Published, mac_of
 from onggi.runtime.plan import LinkPlan
@@ -222,7 +223,7 @@ class Endpoints:
         removed = []
         for network in self._engine.networks.list():
             if not network.predefined and network.id not in used and wanted(network):
-                with contextlib.suppress(OnggiError):
+                with logged(f"removal of network {network.name}"):
                     await self.remove_network(network.id)
                     removed.append(network.name)
         return removed

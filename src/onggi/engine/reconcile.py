@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from onggi.engine import restart
 from onggi.engine.container import TABLE, Container, State
+from onggi.engine.tasks import logged
 from onggi.errors import OnggiError
 from onggi.kernel import cgroups
 from onggi.network import EndpointRequest, Published
@@ -38,7 +39,7 @@ async def reconcile(engine: Engine) -> None:
         engine.containers.add(container)
         for point in row.mounts:
             if point.type == "volume":
-                with contextlib.suppress(OnggiError):
+                with logged(f"taking up volume {point.name} of container {row.name}"):
                     engine.volumes.use(point.name, row.id)
     for container in list(engine.containers):
         try:

@@ -6,7 +6,6 @@ one is stopped first, and started again when the new one fails.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import msgspec
 
 from onggi.engine.config import ContainerConfig, CreateBody, HostConfig, config_part
 from onggi.engine.deploy import body_of
+from onggi.engine.tasks import logged
 from onggi.errors import NotFound, OnggiError
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class Recreation:
 
     async def _bring_back(self, old: Container, new: Container, *, runs: bool, remove: bool) -> None:
         engine = self._engine
-        with contextlib.suppress(OnggiError):
+        with logged(f"end of {new.name}, in whose place {old.name} comes back"):
             if remove:
                 await engine.removal.remove(new, force=True, volumes=False)
             elif new.is_alive:
                 await engine.stops.stop(new, timeout_s=None, signal_text=None)
         if runs and not old.is_alive:
-            with contextlib.suppress(OnggiError):
+            with logged(f"start of {old.name}, which comes back"):
                 await engine.starts.start(old)
 
 

@@ -6,8 +6,9 @@ A client that hangs up cancels its request's handler; what the engine has begun 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from onggi.errors import OnggiError
@@ -21,6 +22,15 @@ def note_failure(done: asyncio.Future[None]) -> None:
     """A commit that nobody waits for has failed: the row lags behind until the next one (R-39)."""
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("a container's state could not be written: %s", error)
+
+
+@contextlib.contextmanager
+def logged(what: str) -> Iterator[None]:
+    """What fails in the block is said in the log as "`what` failed", and the rest goes on without it (R-39)."""
+    try:
+        yield
+    except (OnggiError, OSError) as error:
+        log.warning("%s failed: %s", what, error)
 
 
 class Tasks:
