@@ -13,15 +13,18 @@ import pytest
 
 from tests.clients.buildx import PLUGINS
 from tests.clients.daemon import Daemon, running
+from tests.clients.test_clients_build_post import forget_cgroup
 from tests.clients.test_clients_onggi_build import Building
 
 pytestmark = pytest.mark.root
+GROUP = f"onggi-flags-{os.getpid()}"
 ONGGI = str(Path(sys.executable).parent / "onggi")
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     yield from running(tmp_path_factory)
+    forget_cgroup(GROUP)
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_a_flag_is_seen_in_a_step(building: Building, flags: list[str], command:
 @pytest.mark.row("F-347")
 def test_steps_are_below_the_cgroup_that_was_named(building: Building) -> None:
     building.write(Dockerfile="FROM busybox\nRUN cat /proc/self/cgroup\n")
-    assert "/onggi-flags-test/" in building.build("--cgroup-parent", "/onggi-flags-test", ".").stderr
+    assert f"/{GROUP}/" in building.build("--cgroup-parent", f"/{GROUP}", ".").stderr
 
 
 @pytest.mark.row("F-351", "F-365", "F-236", "F-108")
