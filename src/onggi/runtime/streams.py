@@ -1,6 +1,6 @@
 """A container's output to the clients that are attached, and their input to the container.
 
-No thread and no blocking call: the shim's loop asks `events` what to wait for and calls `output`, `ready`, `write_input`.
+No thread and no blocking call: the shim's loop asks `events` what to wait for and calls `output`, `flush` and `receive`.
 
 A client is a stream socket. It gets docker's frames, a header of 8 bytes (1 stdout, 2 stderr; three zeros; length, big
 endian) before each piece, or with a tty the bytes as they are. What the socket doesn't take waits here, 1 MiB at most;
