@@ -42,6 +42,17 @@ def test_flags_join_take_values_in_every_form_and_end_at_the_image():
     assert options.list("env") == ["A=1"]
 
 
+@pytest.mark.row("CL-032")
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64m", 64 << 20), (".5g", 1 << 29), ("5.", 5), ("1e3", 1000), ("10KiB", 10 << 10), ("1 m", 1 << 20), ("7b", 7)],
+)
+def test_sizes_are_read_as_docker_reads_them(text, size):
+    options, _ = parse(RUN, ["-m", text, "--memory-swap", "-1"])
+    assert options.number("memory") == size
+    assert options.number("memory-swap") == -1
+
+
 @pytest.mark.row("CL-154")
 @pytest.mark.parametrize(
     ("words", "text"),
@@ -50,6 +61,14 @@ def test_flags_join_take_values_in_every_form_and_end_at_the_image():
         (["-z"], "unknown shorthand flag: 'z' in -z"),
         (["--name"], "flag needs an argument: --name"),
         (["-m", "x"], 'invalid argument "x" for "-m, --memory" flag: invalid size: \'x\''),
+        (["-m", "10z"], 'invalid argument "10z" for "-m, --memory" flag: invalid suffix: \'z\''),
+        (["-m", "5bb"], 'invalid argument "5bb" for "-m, --memory" flag: invalid suffix: \'bb\''),
+        (
+            ["-m", "1x5"],
+            'invalid argument "1x5" for "-m, --memory" flag: strconv.ParseFloat: parsing "1x5": invalid syntax',
+        ),
+        (["-m", "-1"], 'invalid argument "-1" for "-m, --memory" flag: invalid size: \'-1\''),
+        (["--memory-swap", "-2"], 'invalid argument "-2" for "--memory-swap" flag: invalid size: \'-2\''),
         (["--rm=perhaps"], 'invalid argument "perhaps" for "--rm" flag'),
     ],
 )

@@ -5,7 +5,6 @@ Names and numbers are dockerd's (moby daemon/config/builder.go): sizes as in `20
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,8 +13,8 @@ import msgspec
 from onggi.build.collecting import Rule, Space, default_rules, matching
 from onggi.build.parse import duration_of
 from onggi.errors import InvalidArgument
+from onggi.sizes import memory_size
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _AGES: Final = ("unused-for", "until")
 
 
@@ -83,10 +82,10 @@ def _bytes(name: str, text: str) -> int:
     """docker/go-units' RAMInBytes."""
     if not text:
         return 0
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise InvalidArgument(f"failed to parse {name}: invalid size: '{text}'")
-    return int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower() or " "))
+    try:
+        return memory_size(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"failed to parse {name}: {error}") from None
 
 
 def _lowered(value: object) -> object:

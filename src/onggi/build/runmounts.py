@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from onggi.build.suggest import suggestion
 from onggi.errors import InvalidArgument
+from onggi.sizes import memory_size
 
 _TYPES: Final = ("bind", "cache", "tmpfs", "secret", "ssh")
 _SHARING: Final = ("shared", "private", "locked")
@@ -19,8 +19,6 @@ _KEYS: Final = (
 )  # fmt: skip
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s?([kmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
-_UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 Expander = Callable[[str], str]
 
@@ -204,7 +202,7 @@ def _number(value: str, base: int, name: str) -> int:
 
 
 def _size(key: str, value: str) -> int:
-    found = _SIZE.fullmatch(value.strip())
-    if found is None:
-        raise InvalidArgument(f"invalid value for {key}: {value}")
-    return int(float(found[1]) * 1024 ** _UNITS[found[2].lower()])
+    try:
+        return memory_size(value)
+    except InvalidArgument:
+        raise InvalidArgument(f"invalid value for {key}: {value}") from None

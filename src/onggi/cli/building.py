@@ -210,7 +210,7 @@ COMMANDS = {
    --label list:label  Set metadata for an image
    --load bool  Has no effect: images are in the engine when they are built
 -m --memory bytes  Memory limit
-   --memory-swap bytes  Swap limit equal to memory plus swap: -1 to enable unlimited swap
+   --memory-swap bytes:swap  Swap limit equal to memory plus swap: -1 to enable unlimited swap
    --metadata-file string  Write build result metadata to a file
    --network string=default  Set the networking mode for the RUN instructions during build
    --no-cache bool  Do not use cache when building the image

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Check = Callable[[str], str]
+    Check = Callable[[str], str | int]
 
 
 def _parsed_by(read: Callable[[str], object]) -> Check:
@@ -126,6 +126,11 @@ def _device_value(text: str) -> str:
     return value
 
 
+def _swap(text: str) -> int:
+    """-1 is no limit."""
+    return -1 if text == "-1" else parse_bytes(text)
+
+
 def _bytes_rate(text: str) -> str:
     try:
         good = parse_bytes(_device_value(text)) >= 0
@@ -172,5 +177,5 @@ CHECKS: dict[str, Check] = {
     "attach": _stream, "bps": _bytes_rate, "cgroup-rule": _cgroup_rule, "cidr": _network_address, "dns": _dns, "domain": _domain,
     "env": _env, "filter": _filter, "gpu-request": _parsed_by(mountwords.gpus), "host": _extra_host, "iops": _count_rate,
     "ip": _ip, "label": _label, "link": _link, "mount": _parsed_by(mountwords.mount), "network": _parsed_by(mountwords.network),
-    "sysctl": _sysctl, "ulimit": _parsed_by(mountwords.ulimit), "weight": _weight,
+    "swap": _swap, "sysctl": _sysctl, "ulimit": _parsed_by(mountwords.ulimit), "weight": _weight,
 }  # fmt: skip

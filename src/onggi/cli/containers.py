@@ -238,7 +238,7 @@ COMMANDS = {
    --kernel-memory bytes!  Has no effect: kernels don't limit it any more
 -m --memory bytes  Memory limit
    --memory-reservation bytes  Memory soft limit
-   --memory-swap bytes  Swap limit equal to memory plus swap: -1 to enable unlimited swap
+   --memory-swap bytes:swap  Swap limit equal to memory plus swap: -1 to enable unlimited swap
    --pids-limit int  Tune container pids limit (set -1 for unlimited)
    --restart string  Restart policy to apply when a container exits
 """

@@ -53,17 +53,16 @@ class Flag:
 
     def parse(self, text: str) -> Value:
         """Raises UsageError in pflag's words."""
-        from onggi.cli.kinds import read
-
         try:
-            value = read(self.kind, text)
             if self.check or self.kind in _CHECKED:
                 from onggi.cli.checks import CHECKS
 
-                value = CHECKS[self.check or self.kind](text)
+                return CHECKS[self.check or self.kind](text)
+            from onggi.cli.kinds import read
+
+            return read(self.kind, text)
         except ValueError as error:
             raise UsageError(f'invalid argument "{text}" for "{self}" flag: {error}') from None
-        return value
 
 
 _NUMBERS = {"int", "uint", "uint16", "uint32", "bytes", "duration"}

@@ -68,7 +68,7 @@ FLAGS = """
    --mac-address string  Container MAC address (e.g., 92:d0:c6:0a:29:33)
 -m --memory bytes  Memory limit
    --memory-reservation bytes  Memory soft limit
-   --memory-swap bytes  Swap limit equal to memory plus swap: '-1' to enable unlimited swap
+   --memory-swap bytes:swap  Swap limit equal to memory plus swap: '-1' to enable unlimited swap
    --memory-swappiness int=-1  Tune container memory swappiness (0 to 100)
    --mount mount  Attach a filesystem mount to the container
    --name string  Assign a name to the container

@@ -34,7 +34,7 @@ CREATE = """
    --log-driver string  Log driver
    --log-opt list  Log opt
    --max-concurrent uint  Most tasks of a job that run at a time
-   --memory-swap bytes  Memory swap
+   --memory-swap bytes:swap  Memory swap
    --memory-swappiness int=-1  Memory swappiness
    --mode string=replicated  Mode
    --mount mount  Mount
@@ -125,7 +125,7 @@ UPDATE = """
    --log-driver string  Log driver
    --log-opt list  Log opt
    --max-concurrent uint  Most tasks of a job that run at a time
-   --memory-swap bytes  Memory swap
+   --memory-swap bytes:swap  Memory swap
    --memory-swappiness int=-1  Memory swappiness
    --mount-add mount  Add: Mount
    --mount-rm list  Remove: Mount

@@ -7,18 +7,19 @@ import sys
 import time
 
 from onggi.durations import human_duration
+from onggi.errors import InvalidArgument
+from onggi.sizes import memory_size
 
-_BYTES = re.compile(r"(-?\d+(?:\.\d+)?) ?([bkmgtpBKMGTP]?)(?:[iI]?[bB])?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def parse_bytes(text: str) -> int:
     """`64m`, `1.5g`, `1024`: powers of 1024. Raises ValueError."""
-    found = _BYTES.fullmatch(text.strip())
-    if not found:
-        raise ValueError(f"invalid size: '{text}'")
-    return int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower().replace("b", " ") or " "))
+    try:
+        return memory_size(text)
+    except InvalidArgument as error:
+        raise ValueError(str(error)) from None
 
 
 def parse_duration(text: str) -> int:
