@@ -75,3 +75,12 @@ class StreamEnded(ConnectionError):
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     size = len(payload)
     return _header(size >> 8, size & 0xFF, kind, flags, stream) + payload
+
+
+def data_frames(stream: int, payload: memoryview, most: int) -> bytes:
+    """As many DATA frames of at most `most` bytes as it takes, in one piece: each write costs as much as 10 KB of data."""
+    parts: list[bytes | memoryview] = []
+    for at in range(0, len(payload), most):
+        piece = payload[at : at + most]
+        parts += (_header(len(piece) >> 8, len(piece) & 0xFF, Frame.DATA, 0, stream), piece)
+    return b"".join(parts)

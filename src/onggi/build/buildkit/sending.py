@@ -19,7 +19,8 @@ METHOD: Final = "/moby.filesync.v1.FileSend/DiffCopy"
 _EXPORTER: Final = "buildkit-attachable-exporter-id"
 _METADATA: Final = "exporter-md-"
 _MULTI_PLATFORM: Final = "buildkit-exporter-multi-platform"
-_MESSAGE: Final = 1024 * 1024
+_MESSAGE: Final = 64 * 1024
+"""Bytes of one message: small enough to stay in the cache while it is copied from layer to layer."""
 _PIECE: Final = 32 * 1024
 
 _GO_KINDS: Final = {DIRECTORY: 1 << 31, SYMLINK: 1 << 27, FIFO: 1 << 25}

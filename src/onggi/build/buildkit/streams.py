@@ -16,6 +16,7 @@ from onggi.build.buildkit.frames import (
     Frame,
     Headers,
     StreamEnded,
+    data_frames,
     frame,
 )
 
@@ -179,8 +180,10 @@ class Stream:
             await connection.writable(self)
             if self._lost or self._sent_end:
                 raise StreamEnded(self._lost or "the stream has ended")
-            size = min(len(view), self.send_window, connection.send_window, connection.peer_frame)
-            self._send_piece(bytes(view[:size]))
+            size = min(len(view), self.send_window, connection.send_window)
+            self.send_window -= size
+            connection.send_window -= size
+            connection.write(data_frames(self.id, view[:size], connection.peer_frame))
             view = view[size:]
 
     def _send_piece(self, data: bytes) -> None:

@@ -22,7 +22,7 @@ from onggi.store.pipes import widen
 from onggi.store.snapshots import OVERLAY_OPTIONS
 from onggi.store.workers import Workers
 
-_PIECE = 1024 * 1024
+_PIECE = 256 * 1024
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ async def tar_of(layers: Layers, workers: Workers, diff_ids: Sequence[Digest]) -
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, read_end)
         tree = stack.enter_context(merged(layers, diff_ids))
-        job = workers.run("onggi.store.jobs:pack_tree", jobs.PackTree(), [tree.fileno(), write_end])
+        job = workers.run("onggi.store.jobs:send_tree", jobs.PackTree(), [tree.fileno(), write_end])
         packing = asyncio.get_running_loop().create_task(job, name="pack a result")
         try:
             # The job has its own copy once it is sent, which happens before the task first waits.
