@@ -29,9 +29,9 @@ def parent_of(pid: int) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
 
 
-async def sleeping(engine: Engine, container: str, seconds: str = "600") -> str:
+async def sleeping(engine: Engine, container: str) -> str:
     """An exec that runs; its id."""
-    made = await engine.execs.create(container, ExecBody(cmd=["sleep", seconds]))
+    made = await engine.execs.create(container, ExecBody(cmd=["sleep", "600"]))
     await engine.execs.start_detached(made)
     return made
 
@@ -52,10 +52,11 @@ def test_a_few_processes_serve_many_execs_and_keep_no_descriptor_of_them(tmp_pat
             await execute(engine, container, "true", tty=True)
             await execute(engine, container, "true")
             await failed(engine, container)
-            made = await sleeping(engine, container, "0.01")
-            parent = parent_of(engine.execs.get(made).pid)
+            made = engine.execs.get(await sleeping(engine, container))
+            parent = parent_of(made.pid)
+            os.kill(made.pid, signal.SIGKILL)
             async with asyncio.timeout(10):
-                await engine.execs.get(made).ended.wait()
+                await made.ended.wait()
             open_before.setdefault(parent, len(os.listdir(f"/proc/{parent}/fd")))
         assert len(open_before) <= 4
         for parent, count in open_before.items():
