@@ -11,11 +11,12 @@ container only through its root descriptor; (3) it ends in exec or os._exit, and
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from onggi.errors import OnggiError
+from onggi.errors import OnggiError, RuntimeStepError
 from onggi.kernel import cgroups
 from onggi.kernel.clone import CloneFlag
 from onggi.kernel.faults import point
@@ -157,9 +158,17 @@ def exec_in(
             _set_oom_score(pid, plan.process.oom_score_adj, supervised=supervised)
 
         parent = Parent(["console"] if plan.tty else [], supervised=False, listener=_passing_on(plan), until=until)
-        return parent.run(
-            entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target, through=entry.through
-        )
+        try:
+            return parent.run(
+                entry.become, prepare, CloneFlag.NONE, entry.clone_cgroup, entry.target, through=entry.through
+            )
+        except RuntimeStepError as error:
+            if error.errno != errno.EAGAIN or entry.clone_cgroup is None:
+                raise
+        # The container has as many processes as it may: none is born into its group, one that is moved there is let in
+        # (cgroup-v2.rst, "PID": "Organisational operations are not blocked by cgroup policies").
+        entry.clone_cgroup = None
+        return parent.run(entry.become, prepare, CloneFlag.NONE, None, entry.target, through=entry.through)
 
 
 def _passing_on(plan: InitPlan | ExecPlan) -> Callable[[Fd, int], None] | None:
