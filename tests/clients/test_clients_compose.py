@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +192,7 @@ def test_commands_of_a_day_do_what_they_say(shop: Compose) -> None:
     assert shop("ps", "-a", "--format", "{{.ExitCode}}", "web") == "137\n"
     assert "sleep 1000" in shop("top", "db")
     assert json.loads(shop("ls", "-a", "--format", "json"))[0]["Name"] == "shop"
+    time.sleep(1.1)  # --until is asked for in whole seconds
     events = [
         json.loads(line) for line in shop("events", "--json", "--since", "10m", "--until", "0s", code=1).splitlines()
     ]
