@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class CacheMounts:
     def __init__(self, root: str) -> None:
         self._root = os.path.join(root, _ROOM)
         self._locks: dict[str, asyncio.Lock] = {}
+        self._making = threading.Lock()
         self._users: dict[str, int] = {}
 
     @contextlib.asynccontextmanager
@@ -88,15 +90,17 @@ class CacheMounts:
     def _made(self, key: str, identifier: str, make: Callable[[str], None]) -> str:
         directory = os.path.join(self._root, key)
         tree = os.path.join(directory, "tree")
-        if not os.path.isdir(tree):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            fresh = os.path.join(directory, "fresh")
-            shutil.rmtree(fresh, ignore_errors=True)
-            os.mkdir(fresh, 0o755)
-            make(fresh)
-            with open(os.path.join(directory, "id"), "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(identifier)
-            os.rename(fresh, tree)
+        # Steps that share one begin side by side, each in a thread, and the first of them makes it.
+        with self._making:
+            if not os.path.isdir(tree):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+                fresh = os.path.join(directory, "fresh")
+                shutil.rmtree(fresh, ignore_errors=True)
+                os.mkdir(fresh, 0o755)
+                make(fresh)
+                with open(os.path.join(directory, "id"), "w", encoding="utf-8", errors="surrogateescape") as file:
+                    file.write(identifier)
+                os.rename(fresh, tree)
         used = os.path.join(directory, "used")
         with open(used, "a", encoding="ascii"):
             os.utime(used)
