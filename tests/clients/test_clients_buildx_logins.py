@@ -28,7 +28,7 @@ def buildx(daemon: Daemon, tmp_path: Path) -> Buildx:
     return Buildx(daemon, tmp_path)
 
 
-@pytest.mark.row("F-297", "F-307")
+@pytest.mark.row("F-297")
 def test_tokens_are_fetched_by_the_client_for_a_base_and_for_a_push(buildx: Buildx, tmp_path: Path) -> None:
     front = TokenFront({"anna": "only here"}, speaks_oauth=False)
 

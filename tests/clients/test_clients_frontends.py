@@ -55,7 +55,7 @@ def _load(daemon: Daemon, directory: Path) -> None:
     daemon.say("import", "-c", entry, str(directory / "image.tar"), "example.com/frontend:1")
 
 
-@pytest.mark.row("F-005", "F-283", "F-276", "F-271")
+@pytest.mark.row("F-005", "F-283", "F-271")
 def test_a_dockerfile_may_be_read_by_a_frontend_that_is_an_image(buildx: Buildx, daemon: Daemon) -> None:
     buildx.context("# syntax=example.com/frontend:1 of mine\nthis is no Dockerfile\n")
     said = buildx.build("-t", "by-frontend")

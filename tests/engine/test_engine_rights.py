@@ -1,4 +1,4 @@
-"""What flags give a container and take from it: each line is what dockerd 28.5 gave to the same body on the same kernel."""
+"""What flags give a container and take from it; most lines are what dockerd 28.5 gave to the same body on the same kernel."""
 
 from __future__ import annotations
 
