@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from onggi.client import ApiError, Client, containers, images
+from onggi.client import ApiError, Client, containers
 from onggi.client.errors import BrokenAnswer, ConnectionRefused
-from onggi.doctor import Engine as Where
-from onggi.doctor import footprint
 from tests.clients.daemon import Daemon
-from tests.engine.engines import busybox_tar, needs_root
-from tests.engine.test_engine_reconcile import clear, client, create, execute, leaks, state
+from tests.engine.engines import needs_root
+from tests.engine.test_engine_reconcile import client, create, execute, leaks, state, watched
 from tests.patience import within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
@@ -23,18 +21,7 @@ pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    root = tmp_path_factory.mktemp("killed")
-    one = Daemon(root)
-    one.start()
-    list(client(one).stream(images.import_([busybox_tar()], repository="busybox", tag="latest")))
-    try:
-        yield one
-        bridges = clear(one)
-    finally:
-        if one.process is not None:
-            one.stop()
-    where = Where(root / "data", root / "exec", bridges)
-    assert within(5, lambda: not footprint(where)), [str(trace) for trace in footprint(where)]
+    yield from watched(tmp_path_factory.mktemp("killed"))
 
 
 def restart(daemon: Daemon, fault: str = "") -> None:

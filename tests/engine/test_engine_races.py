@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from onggi.client import containers, images
-from onggi.doctor import Engine as Where
-from onggi.doctor import footprint
+from onggi.client import containers
 from onggi.engine.engine import Engine
 from onggi.errors import Conflict, NotFound, NotModified
 from tests.clients.daemon import Daemon
-from tests.engine.engines import body, busybox_tar, document, execute, healthcheck, needs_root, policy, run, with_engine
-from tests.engine.test_engine_reconcile import clear, client, create, leaks, state
+from tests.engine.engines import body, document, execute, healthcheck, needs_root, policy, run, with_engine
+from tests.engine.test_engine_reconcile import client, create, leaks, state, watched
 from tests.patience import within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
@@ -71,17 +69,7 @@ def test_eight_clients_at_one_container_get_answers_that_one_order_explains(tmp_
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    one = Daemon(tmp_path)
-    one.start()
-    list(client(one).stream(images.import_([busybox_tar()], repository="busybox", tag="latest")))
-    try:
-        yield one
-        bridges = clear(one)
-    finally:
-        if one.process is not None:
-            one.stop()
-    where = Where(tmp_path / "data", tmp_path / "exec", bridges)
-    assert within(5, lambda: not footprint(where)), [str(trace) for trace in footprint(where)]
+    yield from watched(tmp_path)
 
 
 @pytest.mark.row("K-06", "R-07")

@@ -27,8 +27,12 @@ pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    yield from watched(tmp_path)
+
+
+def watched(root: Path) -> Iterator[Daemon]:
     """An engine as a process of its own, with an image; nothing of it may be left at the end."""
-    one = Daemon(tmp_path)
+    one = Daemon(root)
     one.start()
     list(client(one).stream(images.import_([busybox_tar()], repository="busybox", tag="latest")))
     try:
@@ -39,7 +43,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     finally:
         if one.process is not None:
             one.stop()
-    where = Where(tmp_path / "data", tmp_path / "exec", bridges)
+    where = Where(root / "data", root / "exec", bridges)
     assert within(5, lambda: not footprint(where)), [str(trace) for trace in footprint(where)]
 
 

@@ -10,13 +10,11 @@ import pytest
 
 from onggi.client import ApiError, Client, images
 from onggi.client.errors import BrokenAnswer, ConnectionRefused, StreamError
-from onggi.doctor import Engine as Where
-from onggi.doctor import footprint
 from tests.clients.daemon import Daemon
 from tests.engine.building import context
-from tests.engine.engines import busybox_tar, needs_root
+from tests.engine.engines import needs_root
 from tests.engine.test_engine_kill_points import restart
-from tests.engine.test_engine_reconcile import clear, client, leaks, within
+from tests.engine.test_engine_reconcile import client, leaks, watched, within
 
 pytestmark = pytest.mark.skipif(needs_root, reason="needs root")
 
@@ -34,18 +32,7 @@ SECRET = b"a-secret-of-the-killed"
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    root = tmp_path_factory.mktemp("killed")
-    one = Daemon(root)
-    one.start()
-    list(client(one).stream(images.import_([busybox_tar()], repository="busybox", tag="latest")))
-    try:
-        yield one
-        bridges = clear(one)
-    finally:
-        if one.process is not None:
-            one.stop()
-    where = Where(root / "data", root / "exec", bridges)
-    assert within(5, lambda: not footprint(where)), [str(trace) for trace in footprint(where)]
+    yield from watched(tmp_path_factory.mktemp("killed"))
 
 
 def build(engine: Client, name: str) -> int:
